@@ -53,6 +53,8 @@ pub(crate) const NO_DEAD_LETTER: Kind = kind(StatusCode::NOT_FOUND, "GC2024", "d
 pub(crate) const NO_LEADER: Kind = kind(StatusCode::NOT_FOUND, "GC2025", "election without a leader");
 pub(crate) const LOCK_HELD: Kind = kind(StatusCode::CONFLICT, "GC2026", "lock held by another owner");
 pub(crate) const LOCK_LOST: Kind = kind(StatusCode::CONFLICT, "GC2027", "lock no longer held");
+pub(crate) const LOCK_OWNER: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2106", "reserved name of a lock owner");
 pub(crate) const ELECTION: Kind = kind(StatusCode::SERVICE_UNAVAILABLE, "GC2028", "election unavailable");
 pub(crate) const NO_ELECTION: Kind = kind(StatusCode::NOT_FOUND, "GC2029", "no election configured");
 pub(crate) const TOO_MANY_REQUESTS: Kind =
@@ -112,6 +114,9 @@ pub(crate) const TOO_MANY_HEADERS: Kind =
 pub(crate) const SIGNAL_LIMIT: Kind = kind(StatusCode::CONFLICT, "GC2100", "too many kept signals");
 pub(crate) const SIGNAL_PAYLOAD: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2101", "payload rejected by the signal's schema");
+
+pub(crate) const NOT_COMPENSATABLE: Kind =
+    kind(StatusCode::CONFLICT, "GC2103", "workflow that cannot be compensated");
 
 pub(crate) const CONTRADICTION: Kind = kind(StatusCode::CONFLICT, "GC2037", "contradictory request");
 
@@ -402,6 +407,7 @@ mod tests {
         NO_LEADER,
         LOCK_HELD,
         LOCK_LOST,
+        LOCK_OWNER,
         ELECTION,
         NO_ELECTION,
         TOO_MANY_REQUESTS,
@@ -437,6 +443,7 @@ mod tests {
         CONFIG_TOKENS,
         SIGNAL_LIMIT,
         SIGNAL_PAYLOAD,
+        NOT_COMPENSATABLE,
     ];
 
     #[test]

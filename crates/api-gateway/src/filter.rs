@@ -17,8 +17,13 @@ const MAX_COMPARISONS: usize = 64;
 
 const FIELDS: &str =
     "status, definition, version, cause, idempotency_key, created_at, ended_at, id, labels.<name>";
-pub(crate) const CAUSES: [RollbackCause; 4] =
-    [RollbackCause::StepFailed, RollbackCause::Cancelled, RollbackCause::TimedOut, RollbackCause::Operator];
+pub(crate) const CAUSES: [RollbackCause; 5] = [
+    RollbackCause::StepFailed,
+    RollbackCause::Cancelled,
+    RollbackCause::TimedOut,
+    RollbackCause::Operator,
+    RollbackCause::Parent,
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FilterToken {

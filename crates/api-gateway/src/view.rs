@@ -4,7 +4,7 @@ mod event;
 mod waiting;
 
 pub(crate) use event::{EventView, event};
-pub(crate) use waiting::{Waiting, WaitingKind, find_unserved, waiting_on};
+pub(crate) use waiting::{LockHolders, Waiting, WaitingKind, find_unserved, waiting_on};
 
 use crate::time::Time;
 use goconductor_saga::{
@@ -28,7 +28,7 @@ pub(crate) struct WorkflowView {
     /// `QUEUED`, `IN_PROGRESS`, `ROLLING_BACK`, `PAUSED`, `ERROR`, `COMPLETED`, `ROLLED_BACK`, `TERMINATED`
     #[schema(value_type = String)]
     pub(crate) status: Status,
-    /// Cause of the rollback: `STEP_FAILED`, `CANCELLED`, `TIMED_OUT`, `OPERATOR`
+    /// Cause of the rollback: `STEP_FAILED`, `CANCELLED`, `TIMED_OUT`, `OPERATOR`, `PARENT`
     #[schema(value_type = Option<String>)]
     pub(crate) cause: Option<RollbackCause>,
     pub(crate) labels: BTreeMap<String, String>,
@@ -53,6 +53,30 @@ pub(crate) struct WorkflowView {
     pub(crate) steps: Vec<WorkflowStepView>,
     /// Reasons why the workflow makes no progress.
     pub(crate) waiting_on: Vec<Waiting>,
+    /// The workflow that started this one as its child.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<ParentView>,
+    /// The children of the steps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) children: Vec<ChildView>,
+}
+
+/// The parent of a workflow.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ParentView {
+    #[schema(value_type = String)]
+    pub(crate) id: WorkflowId,
+    /// Step of the parent that started the workflow.
+    pub(crate) step: Option<String>,
+}
+
+/// The child of a step.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ChildView {
+    #[schema(value_type = String)]
+    pub(crate) id: WorkflowId,
+    /// Step that started the child.
+    pub(crate) step: String,
 }
 
 /// A failure.
@@ -137,7 +161,15 @@ pub(crate) fn workflow(
     idempotency_key: Option<String>,
     waiting_on: Vec<Waiting>,
 ) -> WorkflowView {
+    // The key of a child names the step of its parent.
+    let parent_step = || idempotency_key.as_ref()?.split('/').nth(1).map(str::to_owned);
+    let parent = state.parent.map(|parent| ParentView { id: parent.id, step: parent_step() });
+    let steps = || plan.definition().steps.iter().zip(&state.steps);
+    let child =
+        |(step, state): (&Step, &StepState)| Some(ChildView { id: state.child?, step: step.name.clone() });
     WorkflowView {
+        parent,
+        children: steps().filter_map(child).collect(),
         id: state.id,
         namespace: state.namespace.clone(),
         definition: state.definition.clone(),
@@ -226,6 +258,7 @@ pub(crate) fn kind_name(kind: Kind) -> &'static str {
 pub(crate) fn action_name(action: &Action) -> String {
     match action {
         Action::Run { service, action } => format!("{service}/{action}"),
+        Action::Child(child) => format!("child {}", child.workflow),
         Action::Sleep { .. } => "sleep".to_owned(),
         Action::Signal { name, .. } => format!("signal {name}"),
     }

@@ -226,6 +226,7 @@ fn title(step: &Step) -> &str {
 fn action_name(action: &Action) -> String {
     match action {
         Action::Run { service, action } => format!("{service}/{action}"),
+        Action::Child(child) => format!("child {}", child.workflow),
         Action::Sleep { .. } => "sleep".to_owned(),
         Action::Signal { name, .. } => format!("signal {name}"),
     }

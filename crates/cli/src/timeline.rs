@@ -8,7 +8,7 @@ mod waiting;
 use crate::output::{Style, Terminal};
 use crate::time::{self, Micros};
 use bar::Axis;
-use goconductor_client::{Event, Failure, Status, Step, Workflow};
+use goconductor_client::{Event, Failure, RelatedWorkflow, Status, Step, Workflow};
 use tracks::{StepTracks, Track};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -51,6 +51,16 @@ fn header(workflow: &Workflow, terminal: Terminal, now: Micros) -> Vec<String> {
             }
             None => line("Runs for", time::format_duration(now - began)),
         }
+    }
+    let related = |of: &RelatedWorkflow| match &of.step {
+        Some(step) => format!("{} (step {step})", of.id),
+        None => of.id.clone(),
+    };
+    if let Some(parent) = &workflow.parent {
+        line("Parent", related(parent));
+    }
+    for child in &workflow.children {
+        line("Child", related(child));
     }
     if !workflow.labels.is_empty() {
         let labels: Vec<String> =

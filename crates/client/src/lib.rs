@@ -41,8 +41,9 @@ pub use response::{
     AccessKey, AccessKeyPage, AppliedDefinition, Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage,
     DefinitionList, DefinitionRecord, DeletedService, ElectionList, Event, EventPage, Failure, Health,
     Leader, Lock, LockPage, Process, ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove,
-    QueueUser, ReadinessCheck, Released, RotatedPayloadKey, Rotation, Secret, SecretPage, ServerReadiness,
-    ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    QueueUser, ReadinessCheck, RelatedWorkflow, Released, RotatedPayloadKey, Rotation, Secret, SecretPage,
+    ServerReadiness, ServiceList, ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow,
+    WorkflowPage,
 };
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 

@@ -150,6 +150,20 @@ pub struct Workflow {
     pub steps: Vec<Step>,
     /// The reasons why the workflow makes no progress.
     pub waiting_on: Vec<WaitingOn>,
+    /// The workflow that started this one as its child, with the step that did.
+    pub parent: Option<RelatedWorkflow>,
+    /// The children, each with the step that started it.
+    pub children: Vec<RelatedWorkflow>,
+}
+
+/// A parent or a child of a workflow.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct RelatedWorkflow {
+    /// The id.
+    pub id: String,
+    /// The step of the parent that started the child.
+    pub step: Option<String>,
 }
 
 /// A step of a workflow.

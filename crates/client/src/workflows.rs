@@ -168,6 +168,14 @@ impl Client {
         self.operate(&["workflows", id, "cancel"], reason, None).await
     }
 
+    /// Rolls a completed workflow back.
+    ///
+    /// # Errors
+    /// Returns [`Error::Conflict`] if the workflow has not completed, its pivot has completed, or its definition is gone.
+    pub async fn compensate(&self, id: &str, reason: Option<&str>) -> Result<Reply<Workflow>, Error> {
+        self.operate(&["workflows", id, "compensate"], reason, None).await
+    }
+
     /// Ends a workflow without a rollback.
     ///
     /// # Errors

@@ -158,6 +158,15 @@ impl Expressions for Cel {
         crate::step::sleep::wait_time(text)
     }
 
+    fn check_input(&self, schema: &Json, input: &Json) -> Vec<String> {
+        let problems = crate::check_input(schema, input).err().unwrap_or_default();
+        let text = |problem: crate::InputProblem| match problem.pointer.as_str() {
+            "" => problem.detail,
+            pointer => format!("{pointer}: {}", problem.detail),
+        };
+        problems.into_iter().map(text).collect()
+    }
+
     fn evaluate_within(
         &self,
         expression: &str,

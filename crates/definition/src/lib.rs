@@ -14,6 +14,7 @@
 
 mod cel;
 mod check;
+mod child;
 mod compare;
 mod digest;
 pub mod duration;
@@ -22,6 +23,8 @@ mod fields;
 mod format;
 mod input;
 mod json_text;
+mod lock;
+mod lock_order;
 mod node;
 mod problem;
 mod schema;
@@ -36,6 +39,7 @@ use fields::FieldReader;
 use goconductor_saga::{Definition, EncodingError, Json, decode_text, end_position, without_utf8_mark};
 
 pub use cel::Cel;
+pub use child::ChildReference;
 pub use compare::{Difference, compare};
 pub use digest::of as digest;
 pub use format::{format, key_rank};
@@ -80,6 +84,8 @@ pub struct Checked {
     pub digest: String,
     /// Parts that were accepted and are probably mistakes, in the order of the text.
     pub warnings: Vec<Problem>,
+    /// The steps that start child workflows. The caller checks that their definitions exist.
+    pub children: Vec<ChildReference>,
 }
 
 /// Parses and checks a definition.
@@ -95,11 +101,13 @@ pub fn parse(text: &[u8], format: Format, limits: &Limits) -> Result<Checked, Ve
     {
         let plan = check::rules(&mut reader, &document, &expanded);
         check::expressions_of(&mut reader, &document, &expanded, plan.as_ref());
-        checked = plan.map(|_| expanded.definition);
+        let children = child::references(&expanded);
+        checked = plan.map(|_| (expanded.definition, children));
     }
     let FieldReader { problems, warnings } = reader;
-    if let (Some(definition), true) = (checked, problems.is_empty()) {
-        return Ok(Checked { definition, digest: digest::of(&root.to_json()), warnings: in_order(warnings) });
+    if let (Some((definition, children)), true) = (checked, problems.is_empty()) {
+        let (digest, warnings) = (digest::of(&root.to_json()), in_order(warnings));
+        return Ok(Checked { definition, digest, warnings, children });
     }
     Err(in_order(problems))
 }

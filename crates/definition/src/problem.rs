@@ -59,8 +59,13 @@ pub(crate) const NO_DEFAULT_BRANCH: &str = "GC1016";
 pub(crate) const WAIT: &str = "GC1021";
 /// A `probe` or `on_unknown` is not valid.
 pub(crate) const PROBE: &str = "GC1022";
+/// The definition of a child does not exist, or cannot be undone with its parent.
+pub(crate) const CHILD: &str = "GC1023";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
+
+/// A lock may be requested out of order, so that workflows could deadlock.
+pub(crate) const LOCK_ORDER: &str = "GC1026";
 
 /// All error codes of this crate, with their titles.
 pub const ERROR_CODES: &[(&str, &str)] = &[
@@ -83,6 +88,8 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (UNSUPPORTED, "Unsupported language feature"),
     (WAIT, "Invalid sleep or wait for a signal"),
     (PROBE, "Invalid probe"),
+    (CHILD, "Unusable child definition"),
+    (LOCK_ORDER, "Lock out of order"),
 ];
 
 impl Problem {

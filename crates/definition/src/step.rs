@@ -1,10 +1,12 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
+mod child;
 mod probe;
 mod signal;
 pub(crate) mod sleep;
 
 use crate::fields::{At, FieldReader, Fields};
+use crate::lock::ParsedLock;
 use crate::problem::{ACTION, COMPENSATION, EXPRESSION, NO_DEFAULT_BRANCH, PIVOT, VALUE};
 use crate::settings::{CompensateKey, Defaults, unsupported};
 use crate::template::condition;
@@ -81,6 +83,7 @@ pub(crate) struct ActionStep<'a> {
     pub(crate) failure: FailurePolicy,
     /// The expressions of the action, which refer to steps upstream.
     pub(crate) expressions: Vec<(String, At<'a>)>,
+    pub(crate) lock: Option<ParsedLock<'a>>,
 }
 
 /// A branch of a block.
@@ -167,6 +170,7 @@ impl FieldReader {
         let at = fields.get(action)?;
         match action {
             "run" => self.single(fields, &at, defaults),
+            "child" => self.child(fields, &at, defaults),
             "sleep" => self.sleep(fields, &at),
             "wait_for_signal" => self.signal(fields, &at),
             "parallel" | "switch" => {
@@ -191,7 +195,7 @@ impl FieldReader {
     }
 
     fn refuse_unsupported_keys(&mut self, fields: &Fields<'_>) {
-        for key in ["for_each", "lock"] {
+        for key in ["for_each"] {
             if let Some(at) = fields.get(key) {
                 self.push(unsupported(&at, &format!("`{key}`")));
             }
@@ -210,6 +214,7 @@ impl FieldReader {
             "on_error",
             "on_unknown",
             "probe",
+            "lock",
         ] {
             if let Some(at) = fields.get(key) {
                 let problem = at
@@ -250,6 +255,7 @@ impl FieldReader {
             retry: retry.unwrap_or(retry_base),
             timeout: timeout.unwrap_or(timeout_base),
             expressions: Vec::new(),
+            lock: fields.get("lock").and_then(|at| self.lock(&at)),
         })))
     }
 

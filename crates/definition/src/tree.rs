@@ -3,6 +3,7 @@
 use crate::Limits;
 use crate::fields::{At, FieldReader, Fields};
 use crate::input::SchemaRefusal;
+use crate::lock::ParsedLock;
 use crate::node::Node;
 use crate::problem::{DUPLICATE, LIMIT, VALUE};
 use crate::settings::{Defaults, unsupported};
@@ -41,6 +42,7 @@ pub(crate) struct Document<'a> {
     pub(crate) output: Option<At<'a>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) defaults: Defaults,
+    pub(crate) locks: Vec<ParsedLock<'a>>,
     pub(crate) steps: Vec<ParsedStep<'a>>,
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn document<'a>(
         output: fields.get("output"),
         timeout: fields.get("timeout").and_then(|at| reader.duration(&at)),
         defaults,
+        locks: reader.locks(&fields),
         steps,
         at,
     })
@@ -92,10 +95,8 @@ fn name(reader: &mut FieldReader, at: &At<'_>) -> Option<String> {
 }
 
 fn refuse(reader: &mut FieldReader, fields: &Fields<'_>) {
-    for key in ["schedule", "lock"] {
-        if let Some(at) = fields.get(key) {
-            reader.push(unsupported(&at, &format!("`{key}`")));
-        }
+    if let Some(at) = fields.get("schedule") {
+        reader.push(unsupported(&at, "`schedule`"));
     }
     if let Some(at) = fields.get("namespace") {
         let problem = at.problem(VALUE, "a definition does not name its namespace");

@@ -17,7 +17,6 @@ use goconductor_wire::v1::connect_response::Message as ToWorker;
 use goconductor_wire::v1::task_result::Outcome as WireOutcome;
 use goconductor_wire::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use goconductor_wire::v1::{self as wire, ConnectRequest, ConnectResponse};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -413,7 +412,7 @@ fn task_to_wire(task_id: u64, task: &Task) -> wire::Task {
         timeout: Some(to_proto(task.timeout)),
         traceparent: task.traceparent(),
         tracestate: task.tracestate().unwrap_or_default().to_owned(),
-        lock_tokens: HashMap::new(),
+        lock_tokens: task.lock_tokens.clone().into_iter().collect(),
         heartbeat_timeout: task.heartbeat.as_ref().map(|heartbeat| to_proto(heartbeat.timeout())),
     }
 }

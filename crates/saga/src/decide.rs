@@ -2,20 +2,26 @@
 
 mod advance;
 mod attempt;
+mod child;
+mod lock;
 mod operator;
 mod probe;
+mod start;
 mod wait;
 
-use crate::evolve::{apply, evolve};
+use crate::evolve::apply;
 use crate::{
-    Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Plan, RollbackCause, RulesVersion,
-    Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext, WorkflowId, owed,
+    ChildEnd, Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Parent, Phase, Plan,
+    RollbackCause, Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext,
+    WorkflowId, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+pub use start::{start, start_by, start_child};
 
 /// The start of a workflow.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +38,16 @@ pub struct StartWorkflow {
     pub actor: Option<String>,
     /// The span that starts the workflow.
     pub trace: Option<Arc<TraceContext>>,
+}
+
+/// The start of a workflow as a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartChild {
+    /// The step that starts the child.
+    pub parent: Parent,
+    /// Whether the parent rolls back before the child started. The child then ends at once, without a step. It occupies
+    /// the idempotency key, so that a delayed start finds it and cannot begin.
+    pub withdrawn: bool,
 }
 
 /// The outcome of an attempt.
@@ -148,12 +164,50 @@ pub enum Input {
         /// The person who sends the signal.
         actor: Option<String>,
     },
+    /// Reports that all locks of a request are held.
+    AcquireLocks {
+        /// The timer of the request.
+        timer: TimerKind,
+        /// The request that the answer belongs to: [`LockState::request`](crate::LockState::request).
+        request: u64,
+        /// The fencing tokens, in the order of the locks.
+        tokens: Vec<u64>,
+    },
     /// Requests a rollback.
     Cancel {
         /// The person who requests the change.
         actor: Option<String>,
         /// The reason.
         reason: Option<String>,
+    },
+    /// Rolls a completed workflow back. It is the only input that a workflow with a final status accepts.
+    RollBack {
+        /// The cause: `Operator`, or `Parent` if the parent of the workflow rolls back.
+        cause: RollbackCause,
+        /// The person who requests the change.
+        actor: Option<String>,
+        /// The reason.
+        reason: Option<String>,
+    },
+    /// Records the start of the child workflow of a step.
+    ChildStarted {
+        /// The step.
+        step: StepIndex,
+        /// The number of the attempt.
+        attempt: u32,
+        /// The id of the child.
+        child: WorkflowId,
+    },
+    /// Reports how the child workflow of a step ended, or that it could not be started.
+    ChildEnded {
+        /// The step.
+        step: StepIndex,
+        /// The number of the attempt that started the child.
+        attempt: u32,
+        /// The id of the child, or `None` if it was not started.
+        child: Option<WorkflowId>,
+        /// The end.
+        end: ChildEnd,
     },
     /// Ends the workflow without a rollback.
     Terminate {
@@ -227,56 +281,6 @@ pub enum Refusal {
     UnknownStep,
 }
 
-/// Returns the events of a start by the rules of this release, and the state after them.
-#[must_use]
-pub fn start(
-    plan: &Plan,
-    expressions: &dyn Expressions,
-    request: &StartWorkflow,
-    now: Timestamp,
-) -> (Vec<Event>, State) {
-    start_by(RulesVersion::CURRENT, plan, expressions, request, now)
-}
-
-/// Like [`start`], by other rules. While an earlier release is in use, new workflows follow rules that it knows.
-#[must_use]
-pub fn start_by(
-    rules: RulesVersion,
-    plan: &Plan,
-    expressions: &dyn Expressions,
-    start: &StartWorkflow,
-    now: Timestamp,
-) -> (Vec<Event>, State) {
-    let definition = plan.definition();
-    let mut labels = definition.labels.clone();
-    labels.extend(start.labels.clone());
-    let first = Event {
-        seq: 1,
-        time: now,
-        actor: start.actor.clone(),
-        sealed: None,
-        kind: EventKind::WorkflowStarted {
-            id: start.id,
-            namespace: start.namespace.clone(),
-            definition: definition.name.clone(),
-            version: plan.version(),
-            rules,
-            steps: u32::try_from(definition.steps.len()).unwrap_or(u32::MAX),
-            input: Arc::new(start.input.clone()),
-            labels,
-            deadline: definition.timeout.map(|limit| now.after(limit)),
-            trace: start.trace.clone(),
-        },
-    };
-    let state = evolve(None, &first);
-    // Invariant: `evolve` returns a state for every `WorkflowStarted`.
-    #[allow(clippy::expect_used, reason = "states the invariant above")]
-    let state = state.expect("evolve returns a state for a start");
-    let mut decision = Decision { plan, expressions, state, events: alloc::vec![first], now, actor: None };
-    decision.advance();
-    (decision.events, decision.state)
-}
-
 /// Returns the events that follow from an input and the state after them.
 ///
 /// # Errors
@@ -288,7 +292,8 @@ pub fn decide(
     input: &Input,
     now: Timestamp,
 ) -> Result<(Vec<Event>, State), Refusal> {
-    if state.phase.is_final() {
+    let is_rollback = matches!(input, Input::RollBack { .. }) && state.phase == Phase::Completed;
+    if state.phase.is_final() && !is_rollback {
         return Err(Refusal::Final(state.status()));
     }
     let mut decision =
@@ -324,10 +329,17 @@ impl Decision<'_> {
                 self.actor.clone_from(actor);
                 self.signal(name, payload, key.as_ref())
             }
+            Input::AcquireLocks { timer, request, tokens } => self.locks_acquired(*timer, *request, tokens),
             Input::Cancel { actor, reason } => {
                 self.actor.clone_from(actor);
                 self.request_rollback(RollbackCause::Cancelled, reason.clone())
             }
+            Input::RollBack { cause, actor, reason } => {
+                self.actor.clone_from(actor);
+                self.roll_back(*cause, reason.clone())
+            }
+            Input::ChildStarted { step, attempt, child } => self.child_started(*step, *attempt, *child),
+            Input::ChildEnded { step, attempt, child, end } => self.child_ended(*step, *attempt, *child, end),
             Input::Terminate { actor, reason } => {
                 self.actor.clone_from(actor);
                 self.emit(EventKind::WorkflowTerminated { reason: reason.clone() });
@@ -386,7 +398,9 @@ impl Decision<'_> {
             ));
         }
         self.emit(EventKind::RollbackRequested { cause, reason: reason.clone() });
-        if !pivot.is_some_and(StepStatus::is_open) {
+        // A pivot whose child was terminated is in doubt, and only an operator knows its outcome.
+        let undecided = |status: StepStatus| status.is_open() || status == StepStatus::Unknown;
+        if !pivot.is_some_and(undecided) {
             self.begin_rollback(cause, None, reason);
         }
         Ok(())
@@ -431,12 +445,15 @@ impl Decision<'_> {
                 Err(Refusal::Stale)
             }
             TimerKind::StepWake(step) => self.wake(step),
+            // The dispatcher acts on the child itself and reports what it finds.
+            TimerKind::StepChild(_) => Err(Refusal::Stale),
             TimerKind::StepQueue(step) => {
                 self.limit_expired(step, "QUEUE_TIMEOUT", "did not start within its queue timeout")
             }
             TimerKind::StepTotal(step) => {
                 self.limit_expired(step, "TOTAL_TIMEOUT", "did not succeed within its total timeout")
             }
+            TimerKind::WorkflowLock | TimerKind::StepLock(_) => self.lock_wait_expired(timer),
         }
     }
 

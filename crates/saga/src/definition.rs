@@ -1,6 +1,8 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
-use crate::{FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy, StepIndex, Template, WaitTime};
+use crate::{
+    Child, FailurePolicy, Json, LockSpec, OnTimeout, Retry, RollbackPolicy, StepIndex, Template, WaitTime,
+};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,6 +40,9 @@ pub struct Definition {
     /// How a rollback proceeds.
     #[serde(default, skip_serializing_if = "RollbackPolicy::is_default")]
     pub rollback: RollbackPolicy,
+    /// The locks that the workflow acquires before its first step and holds until it ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockSpec>,
     /// The steps in the order of the text. The branches of a block follow one another.
     pub steps: Vec<Step>,
 }
@@ -87,6 +92,9 @@ pub struct Step {
     /// What follows when the step fails or its outcome is unknown.
     #[serde(default, skip_serializing_if = "FailurePolicy::is_default")]
     pub failure: FailurePolicy,
+    /// The lock that the step acquires before its first attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockSpec>,
 }
 
 /// The compensate side of a step.
@@ -137,6 +145,8 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         schema: Option<Json>,
     },
+    /// Starts a child workflow. As the action of a compensation, it rolls the child of the step back.
+    Child(Child),
 }
 
 /// The kind of a step.
@@ -229,6 +239,7 @@ impl Action {
         match self {
             Self::Run { service, .. } => Some(service),
             Self::Sleep { .. } | Self::Signal { .. } => None,
+            Self::Child(_) => None,
         }
     }
 
@@ -237,7 +248,16 @@ impl Action {
     pub fn operation(&self) -> Option<&str> {
         match self {
             Self::Run { action, .. } => Some(action),
-            Self::Sleep { .. } | Self::Signal { .. } => None,
+            Self::Sleep { .. } | Self::Signal { .. } | Self::Child(_) => None,
+        }
+    }
+
+    /// Returns the child workflow, or `None` if the action starts none.
+    #[must_use]
+    pub fn child(&self) -> Option<&Child> {
+        match self {
+            Self::Child(child) => Some(child),
+            Self::Run { .. } | Self::Sleep { .. } | Self::Signal { .. } => None,
         }
     }
 
@@ -246,7 +266,7 @@ impl Action {
     pub fn is_wait(&self) -> bool {
         match self {
             Self::Sleep { .. } | Self::Signal { .. } => true,
-            Self::Run { .. } => false,
+            Self::Run { .. } | Self::Child(_) => false,
         }
     }
 }

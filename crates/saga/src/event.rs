@@ -1,9 +1,13 @@
 //! Events: the entries of a workflow's history.
 
-use crate::{Failure, Json, RulesVersion, Side, StepIndex, Timestamp, TraceContext, WorkflowId};
+use crate::{
+    Failure, Json, KeyLock, LockScope, Parent, RulesVersion, Side, StepIndex, Timestamp, TraceContext,
+    WorkflowId,
+};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// An entry of a history. It never changes once it is written.
@@ -34,8 +38,10 @@ pub enum RollbackCause {
     Cancelled,
     /// The time limit of the workflow expired.
     TimedOut,
-    /// An operator stated that the pivot did not happen.
+    /// An operator stated that the pivot did not happen, or rolled back a completed workflow.
     Operator,
+    /// The parent of the workflow rolls back.
+    Parent,
 }
 
 impl RollbackCause {
@@ -47,6 +53,7 @@ impl RollbackCause {
             Self::Cancelled => "CANCELLED",
             Self::TimedOut => "TIMED_OUT",
             Self::Operator => "OPERATOR",
+            Self::Parent => "PARENT",
         }
     }
 }
@@ -81,6 +88,9 @@ pub enum EventKind {
         /// The span that started the workflow.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace: Option<Arc<TraceContext>>,
+        /// The step that started the workflow as its child.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<Parent>,
     },
     /// The command to execute a step was issued.
     StepQueued {
@@ -122,7 +132,8 @@ pub enum EventKind {
     StepSkipped {
         /// The step.
         step: StepIndex,
-        /// The cause: `CONDITION`, `DEPENDENCIES` or `OPERATOR`.
+        /// The cause: `CONDITION`, `DEPENDENCIES`, `OPERATOR`, or `ABANDONED` if the workflow rolls back and its child
+        /// goes on.
         why: String,
         /// The reason that an operator stated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +159,15 @@ pub enum EventKind {
         /// The span of the attempt.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace: Option<Arc<TraceContext>>,
+    },
+    /// The child workflow of a step was started.
+    ChildStarted {
+        /// The step.
+        step: StepIndex,
+        /// The number of the attempt, counted from 1. Each attempt has a child of its own.
+        attempt: u32,
+        /// The id of the child.
+        child: WorkflowId,
     },
     /// An attempt did not succeed, and another one follows.
     AttemptFailed {
@@ -323,6 +343,35 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Locks were requested: those of the definition, or that of a step that is ready.
+    LocksRequested {
+        /// The step, or `None` for the locks of the definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepIndex>,
+        /// The locks, by ascending key.
+        locks: Vec<KeyLock>,
+        /// What the locks are held for.
+        hold: LockScope,
+        /// When the wait ends without the locks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// Whether the step keeps the last payload of each signal, as in `StepQueued`.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        keeps_signals: bool,
+    },
+    /// All locks of a request were acquired. The command of the step is issued.
+    LocksAcquired {
+        /// The step, or `None` for the locks of the definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepIndex>,
+        /// The fencing tokens, in the order of the locks.
+        tokens: Vec<u64>,
+    },
+    /// The locks of the definition were not acquired, so no step begins.
+    LocksFailed {
+        /// The failure.
+        failure: Failure,
+    },
     /// An operator paused the workflow, so no new command is issued.
     WorkflowPaused {
         /// The reason of the operator.
@@ -353,12 +402,23 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Returns whether this event is the last of a workflow.
+    /// Returns whether this event gives the workflow a final status. Only the rollback of a completed workflow can
+    /// follow it, see [`reopens`](Self::reopens).
     #[must_use]
     pub fn ends(&self) -> bool {
         matches!(
             self,
             Self::WorkflowCompleted { .. } | Self::WorkflowRolledBack {} | Self::WorkflowTerminated { .. }
+        )
+    }
+
+    /// Returns whether this event begins the rollback of a completed workflow, given that the workflow had completed. In
+    /// the first transition of a workflow, the same event withdraws a child.
+    #[must_use]
+    pub fn reopens(&self) -> bool {
+        matches!(
+            self,
+            Self::RollbackStarted { cause: RollbackCause::Operator | RollbackCause::Parent, step: None, .. }
         )
     }
 
@@ -374,6 +434,7 @@ impl EventKind {
             | Self::CompensationUnneeded { step }
             | Self::StepSkipped { step, .. }
             | Self::AttemptStarted { step, .. }
+            | Self::ChildStarted { step, .. }
             | Self::AttemptFailed { step, .. }
             | Self::StepCompleted { step, .. }
             | Self::StepFailed { step, .. }
@@ -384,11 +445,14 @@ impl EventKind {
             | Self::CompensationFailed { step, .. }
             | Self::CompensationSkipped { step, .. }
             | Self::StepRetried { step, .. } => Some(*step),
-            Self::RollbackStarted { step, .. } => *step,
+            Self::RollbackStarted { step, .. }
+            | Self::LocksRequested { step, .. }
+            | Self::LocksAcquired { step, .. } => *step,
             Self::WorkflowStarted { .. }
             | Self::SignalReceived { .. }
             | Self::RollbackRequested { .. }
             | Self::RollbackRefused { .. }
+            | Self::LocksFailed { .. }
             | Self::WorkflowPaused { .. }
             | Self::WorkflowResumed { .. }
             | Self::WorkflowCompleted { .. }

@@ -5,6 +5,7 @@ use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 /// Maximum size of a rendered template: the bytes of its texts and 32 bytes for each value. A template can repeat the
 /// largest value in each of its expressions.
@@ -33,6 +34,13 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
     fn wait_time(&self, text: &str) -> Option<WaitTime> {
         let _ = text;
         None
+    }
+
+    /// Returns the violations of a JSON Schema by the input of a workflow. An evaluator of definitions without input
+    /// schemas need not implement it.
+    fn check_input(&self, schema: &Json, input: &Json) -> Vec<String> {
+        let _ = (schema, input);
+        Vec::new()
     }
 
     /// Evaluates an expression if that needs no more operations than `allowance`, and subtracts them. Otherwise returns

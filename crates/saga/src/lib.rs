@@ -14,7 +14,8 @@
 //! Invariants:
 //!
 //! * Events are numbered from 1 without gaps.
-//! * No event follows a final status.
+//! * No event follows a final status. The only exception is the rollback of a completed workflow that has no completed
+//!   pivot, which an operator or the parent requests.
 //! * No execute command is issued once a rollback has begun.
 //! * A compensation is issued only when every step downstream of it has settled and, where necessary, has been
 //!   compensated.
@@ -22,6 +23,7 @@
 
 extern crate alloc;
 
+mod child;
 mod decide;
 mod definition;
 mod event;
@@ -33,6 +35,8 @@ mod id;
 mod json;
 mod labels;
 mod limits;
+mod lock;
+mod lock_claims;
 mod name;
 mod number;
 mod owed;
@@ -49,7 +53,8 @@ mod trace_context;
 mod transition;
 mod wait;
 
-pub use decide::{Input, Outcome, Refusal, StartWorkflow, decide, start, start_by};
+pub use child::{Child, ChildEnd, MAX_CHILD_DEPTH, OnParentClose, Parent, child_key};
+pub use decide::{Input, Outcome, Refusal, StartChild, StartWorkflow, decide, start, start_by, start_child};
 pub use definition::{
     Action, Compensation, Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step, Timeouts,
 };
@@ -61,6 +66,8 @@ pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
 pub use json::{JsonError, JsonErrorKind, json_bytes, parse_json};
 pub use labels::{LabelsError, MAX_LABEL_CHARS, MAX_LABELS, check_labels};
+pub use lock::{KeyLock, LockScope, LockSpec, LockState};
+pub use lock_claims::{LockClaim, LockRelease, claims};
 pub use name::{
     LockKey, MAX_LABEL_BYTES, MAX_LOCK_KEY_CHARS, MAX_TEXT_CHARS, NameError, NameKind, Namespace, ServiceName,
 };

@@ -1,6 +1,8 @@
 //! The commands and timers that a state still owes. The dispatch ledger always equals them.
 
-use crate::{Action, OwedKey, Plan, Side, State, StepIndex, StepStatus, TimerKind, Timestamp};
+use crate::{
+    Action, LockState, OwedKey, Plan, Side, State, StepIndex, StepState, StepStatus, TimerKind, Timestamp,
+};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +12,8 @@ use alloc::vec::Vec;
 pub struct Owed {
     /// The key of the row.
     pub key: OwedKey,
-    /// The open attempt, or 0 for a timer.
+    /// The open attempt. 0 for a timer, except for that of a child: its number rises with each task of the dispatcher, so
+    /// that a new task does not wait for the redelivery of the row.
     pub attempt: u32,
     /// The service whose queue receives the command, or `None` for a timer.
     pub service: Option<String>,
@@ -39,6 +42,9 @@ pub fn owed(plan: &Plan, state: &State) -> Vec<Owed> {
     if let (Some(deadline), true) = (state.deadline, can_still_time_out(plan, state)) {
         all.push(timer(TimerKind::Workflow, deadline));
     }
+    if let Some(lock) = state.lock.as_deref().filter(|lock| !lock.is_held() && state.phase.is_forward()) {
+        all.push(lock_wait(state, TimerKind::WorkflowLock, lock));
+    }
     for index in (0u32..).map(StepIndex).take(state.steps.len()) {
         owed_by_step(plan, state, index, &mut all);
     }
@@ -58,6 +64,12 @@ fn timer(kind: TimerKind, at: Timestamp) -> Owed {
     Owed { key: OwedKey::Timer(kind), attempt: 0, service: None, due: Due::At(at) }
 }
 
+/// Returns the row of a wait for locks. A paused workflow does not wait: it gave up its place in the queue.
+fn lock_wait(state: &State, kind: TimerKind, lock: &LockState) -> Owed {
+    let due = if state.paused { Due::Held } else { Due::At(lock.requested_at) };
+    Owed { due, ..timer(kind, lock.requested_at) }
+}
+
 fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed>) {
     let (Some(definition), Some(step)) = (plan.step(index), state.step(index)) else { return };
     if definition.action.is_wait() {
@@ -71,6 +83,16 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
     }
     for side in [Side::Execute, Side::Compensate] {
         let Some(status) = step.side_status(side).filter(|status| status.is_open()) else { continue };
+        if definition.action(side).is_some_and(|action| action.child().is_some()) {
+            all.push(child_row(state, index, step, side));
+            continue;
+        }
+        if side == Side::Execute
+            && let Some(lock) = step.lock.as_deref().filter(|_| step.waits_for_lock())
+        {
+            all.push(lock_wait(state, TimerKind::StepLock(index), lock));
+            continue;
+        }
         let progress = step.progress(side);
         let due_at = progress.due_at.unwrap_or_default();
         let running = progress.running.is_some();
@@ -101,4 +123,22 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
             }
         }
     }
+}
+
+/// Returns the row by which the dispatcher starts, observes, cancels or rolls back a child.
+fn child_row(state: &State, index: StepIndex, step: &StepState, side: Side) -> Owed {
+    let progress = step.progress(side);
+    let due_at = progress.due_at.unwrap_or_default();
+    let unwanted = side == Side::Execute && !state.wants_execute(index);
+    let (task, due) = match side {
+        // The child may have been started although its start was not recorded, so the dispatcher must withdraw it.
+        Side::Execute if unwanted => (2, Due::At(due_at.min(progress.queued_at.unwrap_or(due_at)))),
+        Side::Execute if state.paused && step.child.is_none() => (1, Due::Held),
+        Side::Execute => (1, Due::At(due_at)),
+        Side::Compensate if state.paused => (3, Due::Held),
+        Side::Compensate => (3, Due::At(due_at)),
+    };
+    let rounds = step.execute.ended.saturating_add(step.compensate.ended);
+    let attempt = rounds.saturating_mul(3).saturating_add(task);
+    Owed { key: OwedKey::Timer(TimerKind::StepChild(index)), attempt, service: None, due }
 }

@@ -17,7 +17,7 @@ impl Default for RulesVersion {
 impl RulesVersion {
     /// The rules of releases that recorded no version.
     pub const FIRST: Self = Self(1);
-    /// The first rules with waits, probes and the policies of failures.
+    /// The first rules with waits, probes, the policies of failures and children.
     pub(crate) const WITH_WAITS: Self = Self(3);
     /// The rules of workflows that start now.
     pub const CURRENT: Self = Self(3);

@@ -2,8 +2,10 @@
 
 use crate::present::present;
 use crate::{
-    Failure, Json, RollbackCause, RulesVersion, Side, Signals, StepIndex, Timestamp, TraceContext, WorkflowId,
+    Failure, Json, LockState, Parent, RollbackCause, RulesVersion, Side, Signals, StepIndex, Timestamp,
+    TraceContext, WorkflowId,
 };
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -48,7 +50,7 @@ pub struct State {
     pub rollback_pending: bool,
     /// The input of the start.
     pub input: Arc<Json>,
-    /// The output, once the workflow has completed.
+    /// The output, while the workflow is completed.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub output: Option<Arc<Json>>,
     /// The first failure.
@@ -62,7 +64,7 @@ pub struct State {
     pub signals: Signals,
     /// When the start was accepted.
     pub created_at: Timestamp,
-    /// When the workflow reached a final status.
+    /// When the workflow reached a final status. The rollback of a completed workflow clears it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// When the time limit of the forward part expires.
@@ -71,6 +73,12 @@ pub struct State {
     /// The span that started the workflow. Every later span of the workflow is a child of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Arc<TraceContext>>,
+    /// The step that started the workflow as its child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// The locks of the definition, once they were requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Box<LockState>>,
     /// The steps, in the order of the definition.
     pub steps: Vec<StepState>,
     /// The encrypted payload, in a stored state whose inputs, outputs and failures are placeholders. It is `None` in a
@@ -98,7 +106,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Returns whether no event can follow.
+    /// Returns whether the workflow has ended. Only the rollback of a completed workflow can follow.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -167,7 +175,7 @@ impl Status {
         }
     }
 
-    /// Returns whether no event can follow.
+    /// Returns whether the workflow has ended. Only the rollback of a completed workflow can follow.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -293,6 +301,12 @@ pub struct StepState {
     /// change the input of a further attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signals: Option<BTreeMap<String, Arc<Json>>>,
+    /// The child workflow of the current attempt, once its start was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<WorkflowId>,
+    /// The lock of the step, from its request to its release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Box<LockState>>,
 }
 
 /// The attempts at one side of a step.
@@ -409,7 +423,7 @@ impl StepState {
     /// Returns whether the step waits for a time, a signal or another workflow: it is in progress without an attempt.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.execution == StepStatus::InProgress && self.execute.running.is_none()
+        self.execution == StepStatus::InProgress && self.execute.running.is_none() && self.child.is_none()
     }
 
     /// Returns whether the step may have had an effect: it completed, or the outcome of an attempt is unknown.

@@ -10,6 +10,7 @@
 mod access_keys;
 mod audit;
 mod batches;
+mod children;
 mod claims;
 mod concurrency;
 mod config_entries;
@@ -30,6 +31,7 @@ mod secrets;
 mod starts;
 mod statistics;
 mod values;
+mod workflow_locks;
 
 use std::fmt;
 use std::pin::Pin;
@@ -129,6 +131,23 @@ pub const CASES: &[Case] = &[
     Case { name: "ledger_matches_state_after_cancellation", run: |f| Box::pin(lifecycle::cancelled(f)) },
     Case { name: "ledger_matches_state_while_paused", run: |f| Box::pin(lifecycle::paused(f)) },
     Case { name: "ledger_matches_state_with_timers", run: |f| Box::pin(lifecycle::timers(f)) },
+    Case {
+        name: "rollback_of_a_completed_workflow_corrects_lists_and_counts",
+        run: |f| Box::pin(children::completed_workflow_rolls_back(f)),
+    },
+    Case {
+        name: "rollback_without_compensations_ends_in_the_transition_that_begins_it",
+        run: |f| Box::pin(children::rollback_without_compensations(f)),
+    },
+    Case {
+        name: "retention_spares_a_completed_workflow_that_rolls_back",
+        run: |f| Box::pin(children::retention_spares_reopened(f)),
+    },
+    Case { name: "ledger_matches_state_with_a_child", run: |f| Box::pin(children::ledger_with_child(f)) },
+    Case {
+        name: "rollback_makes_the_row_of_a_running_child_due",
+        run: |f| Box::pin(children::rollback_makes_child_due(f)),
+    },
     Case { name: "failed_batch_writes_nothing", run: |f| Box::pin(lifecycle::all_or_nothing(f)) },
     Case { name: "history_pages_have_no_gaps", run: |f| Box::pin(lifecycle::history(f)) },
     Case { name: "claim_returns_only_due_rows", run: |f| Box::pin(claims::due_only(f)) },
@@ -202,6 +221,16 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "contended_lock_has_one_holder_at_a_time", run: |f| Box::pin(locks::contended(f)) },
     Case { name: "lock_pages_are_sorted_by_key", run: |f| Box::pin(locks::listed(f)) },
+    Case {
+        name: "workflow_locks_are_granted_in_the_order_of_arrival",
+        run: |f| Box::pin(workflow_locks::in_order(f)),
+    },
+    Case {
+        name: "shared_lock_does_not_overtake_an_exclusive_one",
+        run: |f| Box::pin(workflow_locks::shared(f)),
+    },
+    Case { name: "withdrawn_request_releases_its_locks", run: |f| Box::pin(workflow_locks::withdrawn(f)) },
+    Case { name: "broken_lock_belongs_to_its_next_holder", run: |f| Box::pin(workflow_locks::broken(f)) },
     Case { name: "secret_versions_are_not_used_again", run: |f| Box::pin(secrets::versions(f)) },
     Case {
         name: "concurrent_writes_of_one_secret_version_succeed_once",

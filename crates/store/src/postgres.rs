@@ -23,6 +23,7 @@ mod rows;
 mod secrets;
 mod sqlstate;
 mod statistics;
+mod workflow_locks;
 mod workflows;
 mod writers;
 

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::json::{json, parsed};
 use bytestring::ByteString;
 use goconductor_saga::{
-    Event, LedgerChange, RollbackCause, State, Status, Timestamp, Transition, WorkflowId,
+    Event, LedgerChange, LockRelease, RollbackCause, State, Status, Timestamp, Transition, WorkflowId,
 };
 use std::collections::BTreeMap;
 
@@ -36,6 +36,9 @@ pub struct EncodedTransition {
     pub ended_at: Option<Timestamp>,
     /// Whether this transition ends the workflow.
     pub ends: bool,
+    /// Whether this transition begins the rollback of a workflow that had completed. Such a transition can also end the
+    /// workflow, if there is nothing to compensate.
+    pub reopens: bool,
     /// The labels. Only a start contains them, because they never change.
     pub labels: BTreeMap<String, String>,
     /// The first error, as JSON.
@@ -46,6 +49,8 @@ pub struct EncodedTransition {
     pub events: Vec<(u64, ByteString)>,
     /// The changes of the dispatch ledger.
     pub ledger: Vec<LedgerChange>,
+    /// The locks that the commit releases.
+    pub locks: Vec<LockRelease>,
 }
 
 impl EncodedTransition {
@@ -54,8 +59,9 @@ impl EncodedTransition {
     /// # Errors
     /// Returns `Error::Corrupt` if a value has no JSON form.
     pub fn of(transition: &Transition) -> Result<Self, Error> {
-        let Transition { id, from_seq, events, state, ledger } = transition;
-        let ends = events.iter().any(|event| event.kind.ends());
+        let Transition { id, from_seq, events, state, ledger, locks } = transition;
+        let ends = state.phase.is_final() && events.iter().any(|event| event.kind.ends());
+        let reopens = *from_seq > 0 && reopens(events);
         let events = events.iter().map(|event| Ok((event.seq, json("an event", event)?.into())));
         Ok(Self {
             id: *id,
@@ -69,11 +75,13 @@ impl EncodedTransition {
             created_at: state.created_at,
             ended_at: state.ended_at,
             ends,
+            reopens,
             labels: if *from_seq == 0 { state.labels.clone() } else { BTreeMap::new() },
             error: state.error.as_ref().map(|error| json("an error", error)).transpose()?,
             state: json("a state", state)?.into(),
             events: events.collect::<Result<_, Error>>()?,
             ledger: ledger.clone(),
+            locks: locks.clone(),
         })
     }
 
@@ -88,6 +96,7 @@ impl EncodedTransition {
             events: self.decode_events()?,
             state: parsed("a state", &self.state)?,
             ledger: self.ledger.clone(),
+            locks: self.locks.clone(),
         })
     }
 
@@ -98,6 +107,12 @@ impl EncodedTransition {
     pub fn decode_events(&self) -> Result<Vec<Event>, Error> {
         self.events.iter().map(|(_, event)| parsed("an event", event)).collect()
     }
+}
+
+/// Returns whether the workflow had completed before these events, and the first rollback among them reopens it.
+fn reopens(events: &[Event]) -> bool {
+    let mut decisive = events.iter().filter(|event| event.kind.ends() || event.kind.reopens());
+    decisive.next().is_some_and(|event| event.kind.reopens())
 }
 
 /// An encoded workflow.

@@ -24,6 +24,7 @@ mod read;
 mod rows;
 mod secrets;
 mod statistics;
+mod workflow_locks;
 mod workflows;
 mod writer;
 

@@ -1,8 +1,10 @@
 //! The engine: loads, decides, commits, publishes.
 
 mod apply;
+mod children;
 mod commit;
 mod local_dispatch;
+mod locks;
 mod plans;
 mod rules;
 mod write;
@@ -14,8 +16,8 @@ use crate::{Error, LongWork, PayloadKeys, TimerNotifier, clock, payloads, trace}
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Event, Expressions, Input, Json, Plan, Refusal, RulesVersion, StartWorkflow, State, WorkflowId, start_by,
-    transition,
+    Event, Expressions, Input, Json, Plan, Refusal, RulesVersion, StartChild, StartWorkflow, State,
+    WorkflowId, start_by, start_child, transition,
 };
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
@@ -96,6 +98,8 @@ pub struct Engine {
     timer_notifier: TimerNotifier,
     services_changed: Notify,
     local_dispatch: OnceLock<Weak<dyn LocalDispatch>>,
+    /// The engine itself, for tasks that outlive the call that starts them.
+    this: Weak<Self>,
     /// The keys of encrypted payloads. Not set if the process has no master key.
     payload_keys: OnceLock<Arc<dyn PayloadKeys>>,
     /// The rules of new workflows.
@@ -112,7 +116,7 @@ impl Engine {
         settings: Settings,
     ) -> Arc<Self> {
         goconductor_telemetry::describe(crate::metrics::ALL);
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
             store,
             queue,
             expressions,
@@ -126,6 +130,7 @@ impl Engine {
             timer_notifier: TimerNotifier::new(),
             services_changed: Notify::new(),
             local_dispatch: OnceLock::new(),
+            this: Weak::clone(this),
             payload_keys: OnceLock::new(),
             start_rules: Mutex::new(RulesVersion::CURRENT),
         })
@@ -226,6 +231,15 @@ impl Engine {
         )
     )]
     pub async fn start(self: &Arc<Self>, request: StartRequest) -> Result<Started, Error> {
+        self.start_as(request, None).await
+    }
+
+    /// Starts a workflow, as a child if `child` names its parent.
+    async fn start_as(
+        self: &Arc<Self>,
+        request: StartRequest,
+        child: Option<StartChild>,
+    ) -> Result<Started, Error> {
         let now = clock::now();
         let first = StartWorkflow {
             id: WorkflowId(uuid::Uuid::now_v7()),
@@ -242,8 +256,11 @@ impl Engine {
         if plan.required_rules() > rules {
             return Err(Refusal::Conflict(NOT_UPGRADED.to_owned()).into());
         }
-        let decided =
-            self.run_rules(move |expressions| start_by(rules, &plan, expressions, &first, now)).await?;
+        let start = move |expressions: &dyn Expressions| match child {
+            Some(child) => start_child(rules, &plan, expressions, &first, child, now),
+            None => start_by(rules, &plan, expressions, &first, now),
+        };
+        let decided = self.run_rules(start).await?;
         let transition = transition(&request.plan, None, decided.0, decided.1);
         let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
         let record = Arc::clone(&write.record);

@@ -220,6 +220,7 @@ fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
         | EventKind::CompensationUnneeded { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::AttemptFailed { .. }
         | EventKind::StepFailed { .. }
         | EventKind::StepUnknown { .. }
@@ -235,6 +236,9 @@ fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
         | EventKind::StepRetried { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => None,
     }
@@ -247,6 +251,7 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::StepUnknown { failure, .. }
         | EventKind::StepProbing { failure, .. }
         | EventKind::CompensationFailed { failure, .. } => Some(failure),
+        EventKind::CompensationFailed { failure, .. } | EventKind::LocksFailed { failure } => Some(failure),
         EventKind::WorkflowCompleted { failure, .. } => failure.as_mut(),
         EventKind::WorkflowStarted { .. }
         | EventKind::StepQueued { .. }
@@ -257,6 +262,7 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::CompensationUnneeded { .. }
         | EventKind::StepSkipped { .. }
         | EventKind::AttemptStarted { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::StepCompleted { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::RollbackRequested { .. }
@@ -268,6 +274,8 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::StepRetried { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => None,
     }

@@ -6,8 +6,8 @@ use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
 use crate::time::Time;
 use crate::view::{action_name, kind_name};
 use bytes::Bytes;
-use goconductor_definition::{Checked, Format, Limits};
-use goconductor_saga::{Definition, Join, Status, decode_text};
+use goconductor_definition::{Checked, ChildReference, Format, Limits};
+use goconductor_saga::{Definition, Join, Kind, Status, decode_text};
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
 };
@@ -112,6 +112,42 @@ struct GraphEdge {
 }
 
 impl Api {
+    /// Checks that the definitions of children exist, and can be undone where the parent may have to undo them. A
+    /// definition may start itself.
+    async fn check_children(
+        &self,
+        context: &CallContext,
+        parent: &Definition,
+        children: &[ChildReference],
+    ) -> ApiResult<()> {
+        let mut problems = Vec::new();
+        for child in children {
+            let found = if child.workflow == parent.name && child.version.is_none() {
+                Some(has_pivot(parent))
+            } else {
+                let namespace = context.namespace.as_str();
+                let record = self.store().definition(namespace, &child.workflow, child.version).await?;
+                record.map(|record| has_pivot(&record.definition))
+            };
+            let version = child.version.map(|version| format!("version {version} of ")).unwrap_or_default();
+            let name = format!("{version}definition {}", child.workflow);
+            match found {
+                None => {
+                    let detail = format!("{name} does not exist in this namespace");
+                    problems.push(child.problem(detail, "apply it first"));
+                }
+                Some(true) if child.is_undone => {
+                    let detail = format!("{name} has a pivot, so a rollback could not undo the child");
+                    let hint =
+                        "set `on_parent_close: abandon`, or make the step `kind: pivot` or `kind: retriable`";
+                    problems.push(child.problem(detail, hint));
+                }
+                Some(_) => {}
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(invalid_definition(&problems)) }
+    }
+
     /// Applies a definition. Equal content changes nothing, changed content becomes the next version.
     pub(crate) async fn apply_definition(
         &self,
@@ -122,7 +158,7 @@ impl Api {
         audit_notes::target("definition", &name);
         let text = source.clone();
         let parse = move || goconductor_definition::parse(&text, format, &Limits::default());
-        let Checked { definition, digest, warnings } =
+        let Checked { definition, digest, warnings, children } =
             self.schemas.run(parse).await?.map_err(|problems| invalid_definition(&problems))?;
         if definition.name != name {
             let detail = format!(
@@ -131,6 +167,7 @@ impl Api {
             );
             return Err(Problem::new(DEFINITION, detail.clone()).at("/workflow", detail));
         }
+        self.check_children(context, &definition, &children).await?;
         let warnings = warnings.iter().map(location).collect();
         if dry_run {
             let newest = self.store().definition(context.namespace.as_str(), &name, None).await?;
@@ -309,4 +346,8 @@ fn graph(record: &DefinitionRecord) -> Graph {
         from.map(|from| GraphEdge { from: from.name.clone(), to: step.name.clone() })
     });
     Graph { name: name.clone(), version: record.version, nodes: nodes.collect(), edges: edges.collect() }
+}
+
+fn has_pivot(definition: &Definition) -> bool {
+    definition.steps.iter().any(|step| step.kind == Kind::Pivot)
 }

@@ -3,9 +3,10 @@
 use super::workflows::parse_id;
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, NO_STEP, Problem, REASON};
+use crate::error::{ApiResult, NO_STEP, NOT_COMPENSATABLE, Problem, REASON};
 use crate::view::WorkflowView;
-use goconductor_saga::{Input, Json, StepIndex};
+use goconductor_saga::{Input, Json, RollbackCause, State, StepIndex};
+use goconductor_transition::Error;
 
 /// The longest reason, in characters.
 pub(crate) const MAX_REASON_CHARS: usize = 4096;
@@ -21,6 +22,28 @@ impl Api {
         let reason = optional_reason(reason)?;
         note_reason(reason.as_deref());
         self.submit(context, id, |actor| Input::Cancel { actor, reason }).await
+    }
+
+    /// Rolls a completed workflow back.
+    pub(crate) async fn compensate_workflow(
+        &self,
+        context: &CallContext,
+        id: &str,
+        reason: Option<String>,
+    ) -> ApiResult<WorkflowView> {
+        let reason = optional_reason(reason)?;
+        note_reason(reason.as_deref());
+        let loaded = self.load(context, parse_id(id)?).await?;
+        if let Err(Error::NoSuchDefinition) = self.engine.plan_of(&loaded.state).await {
+            let State { definition, version, .. } = &loaded.state;
+            let detail = format!(
+                "version {version} of definition {definition} no longer exists, so the compensations of workflow {id} \
+                 are not known"
+            );
+            return Err(Problem::new(NOT_COMPENSATABLE, detail));
+        }
+        let cause = RollbackCause::Operator;
+        self.submit(context, id, |actor| Input::RollBack { cause, actor, reason }).await
     }
 
     /// Ends a workflow without a rollback.

@@ -48,7 +48,7 @@ impl Api {
 fn schema_of(plan: &Plan, name: &str) -> Option<Json> {
     plan.definition().steps.iter().find_map(|step| match &step.action {
         Action::Signal { name: signal, schema, .. } if signal == name => schema.clone(),
-        Action::Signal { .. } | Action::Sleep { .. } | Action::Run { .. } => None,
+        Action::Signal { .. } | Action::Sleep { .. } | Action::Run { .. } | Action::Child(_) => None,
     })
 }
 

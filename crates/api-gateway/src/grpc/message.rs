@@ -40,6 +40,15 @@ pub(super) fn workflow(view: WorkflowView) -> wire::Workflow {
         deadline: view.deadline.map(timestamp),
         steps: view.steps.into_iter().map(step).collect(),
         waiting_on: view.waiting_on.into_iter().map(waiting).collect(),
+        parent: view.parent.map(|parent| wire::ParentWorkflow {
+            id: parent.id.to_string(),
+            step: parent.step.unwrap_or_default(),
+        }),
+        children: view
+            .children
+            .into_iter()
+            .map(|child| wire::ChildWorkflow { id: child.id.to_string(), step: child.step })
+            .collect(),
     }
 }
 
@@ -129,6 +138,7 @@ fn waiting(waiting: Waiting) -> wire::Waiting {
         WaitingKind::Signal => wire::WaitingKind::Signal,
         WaitingKind::Timer => wire::WaitingKind::Timer,
         WaitingKind::Capacity => wire::WaitingKind::Capacity,
+        WaitingKind::Child => wire::WaitingKind::Child,
         WaitingKind::Operator => wire::WaitingKind::Operator,
     };
     wire::Waiting {
@@ -359,6 +369,7 @@ fn cause(cause: Option<RollbackCause>) -> wire::RollbackCause {
         Some(RollbackCause::Cancelled) => wire::RollbackCause::Cancelled,
         Some(RollbackCause::TimedOut) => wire::RollbackCause::TimedOut,
         Some(RollbackCause::Operator) => wire::RollbackCause::Operator,
+        Some(RollbackCause::Parent) => wire::RollbackCause::Parent,
     }
 }
 

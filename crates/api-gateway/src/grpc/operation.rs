@@ -37,6 +37,7 @@ operations! {
     LIST_EVENTS: "GET" "/workflows/{id}/events";
     GET_RESULT: "GET" "/workflows/{id}/result";
     CANCEL_WORKFLOW: "POST" "/workflows/{id}/cancel";
+    COMPENSATE_WORKFLOW: "POST" "/workflows/{id}/compensate";
     TERMINATE_WORKFLOW: "POST" "/workflows/{id}/terminate";
     PAUSE_WORKFLOW: "POST" "/workflows/{id}/pause";
     RESUME_WORKFLOW: "POST" "/workflows/{id}/resume";

@@ -152,6 +152,20 @@ impl WorkflowService for GrpcServices {
         Ok(Response::new(wire::CancelWorkflowResponse { workflow: Some(message::workflow(workflow)) }))
     }
 
+    async fn compensate_workflow(
+        &self,
+        request: Request<wire::CompensateWorkflowRequest>,
+    ) -> RpcResult<wire::CompensateWorkflowResponse> {
+        let workflow = self
+            .serve(operation::COMPENSATE_WORKFLOW, request, |api, call| async move {
+                let context = call.context()?;
+                let wire::CompensateWorkflowRequest { id, reason } = call.message;
+                api.compensate_workflow(&context, path_name("id", &id)?, optional(reason)).await
+            })
+            .await?;
+        Ok(Response::new(wire::CompensateWorkflowResponse { workflow: Some(message::workflow(workflow)) }))
+    }
+
     async fn terminate_workflow(
         &self,
         request: Request<wire::TerminateWorkflowRequest>,

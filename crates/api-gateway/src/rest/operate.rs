@@ -16,6 +16,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(cancel))
         .routes(routes!(terminate))
+        .routes(routes!(compensate))
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(retry))
@@ -65,6 +66,22 @@ async fn cancel(
     OptionalJsonBody(body): OptionalJsonBody<ReasonBody>,
 ) -> OperateResult {
     api.cancel_workflow(&context, &id, body.reason).await.map(Json)
+}
+
+/// Roll back a completed workflow
+///
+/// The completed steps are compensated in reverse order. A workflow that is still running is cancelled instead.
+#[utoipa::path(post, path = "/workflows/{id}/compensate", tag = "operate", params(("id" = String, Path)),
+    request_body = Option<ReasonBody>, responses((status = 200, body = WorkflowView), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody,
+            description = "The workflow has not completed, its pivot has completed, or its definition is gone")))]
+async fn compensate(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    OptionalJsonBody(body): OptionalJsonBody<ReasonBody>,
+) -> OperateResult {
+    api.compensate_workflow(&context, &id, body.reason).await.map(Json)
 }
 
 /// Terminate a workflow without a rollback

@@ -4,11 +4,13 @@ use super::{action_name, open_side, since};
 use crate::time::Time;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Action, Failure, Plan, Progress, Side, State, Status, Step, StepState, StepStatus, Timestamp,
+    Action, Failure, LockState, Plan, Progress, Side, State, Status, Step, StepState, StepStatus, TimerKind,
+    Timestamp,
 };
 use goconductor_store::Member;
 use goconductor_transition::topic_of;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Delay after which a due command that was neither started nor settled is reported to wait for capacity.
@@ -17,7 +19,7 @@ const CAPACITY_AFTER_MICROS: i64 = 500_000;
 /// A reason why a workflow makes no progress.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Waiting {
-    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `SIGNAL`, `TIMER`, `CAPACITY`, `OPERATOR`
+    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `SIGNAL`, `TIMER`, `CHILD`, `LOCK`, `CAPACITY`, `OPERATOR`
     #[schema(value_type = String)]
     pub(crate) kind: WaitingKind,
     pub(crate) step: Option<String>,
@@ -42,17 +44,25 @@ pub(crate) enum WaitingKind {
     Signal,
     /// The step sleeps, or its compensation waits for the deadline of an attempt of unknown outcome.
     Timer,
+    /// The step waits for its child workflow.
+    Child,
+    /// Another owner holds a lock, or waits for it since earlier.
+    Lock,
     /// The service is busy.
     Capacity,
     /// An operator must act.
     Operator,
 }
 
-/// Returns everything that a workflow waits for.
+/// The holders of locks, by key.
+pub(crate) type LockHolders = BTreeMap<String, String>;
+
+/// Returns everything that a workflow waits for. `holders` has the locks that it waits for.
 pub(crate) async fn waiting_on(
     queue: &dyn Queue,
     plan: &Plan,
     state: &State,
+    holders: &LockHolders,
     now: Timestamp,
 ) -> Vec<Waiting> {
     let mut waiting = Vec::new();
@@ -64,9 +74,17 @@ pub(crate) async fn waiting_on(
         let detail = "an operator paused the workflow; resume it to continue".to_owned();
         waiting.push(Waiting { kind: WaitingKind::Operator, step: None, since: None, until: None, detail });
     }
+    if let Some(lock) = state.lock_wait(TimerKind::WorkflowLock) {
+        waiting.push(for_lock(None, lock, holders));
+    }
     for (definition, step) in plan.definition().steps.iter().zip(&state.steps) {
-        if status == Status::Error && step.needs_operator(state.phase) {
+        if step.waits_for_lock() {
+            let lock = step.lock.as_deref().filter(|_| !state.paused);
+            waiting.extend(lock.map(|lock| for_lock(Some(&definition.name), lock, holders)));
+        } else if status == Status::Error && step.needs_operator(state.phase) {
             waiting.push(operator(definition, step));
+        } else if let Some(waits) = waiting_for_child(definition, step) {
+            waiting.push(waits);
         } else if let Some(waits) = waiting_of_wait(definition, step, state.paused) {
             waiting.push(waits);
         } else if let Some((side, step_status, progress)) = open_side(step) {
@@ -103,6 +121,35 @@ fn is_probed(side: Side, step: &StepState) -> bool {
     side == Side::Execute && step.probes.is_some()
 }
 
+/// Returns what a step with a child waits for.
+fn waiting_for_child(definition: &Step, step: &StepState) -> Option<Waiting> {
+    let (side, status, progress) = open_side(step)?;
+    let child = definition.action(side)?.child()?;
+    let detail = match (side, step.child) {
+        (Side::Execute, None) if status == StepStatus::Retrying => {
+            let error = step.error.as_ref();
+            let cause = error.map(|error| format!(" after {}: {}", error.code, error.message));
+            format!(
+                "the next child {} waits for its retry delay{}",
+                child.workflow,
+                cause.unwrap_or_default()
+            )
+        }
+        (Side::Execute, None) => format!("child {} is about to start", child.workflow),
+        (Side::Execute, Some(id)) => format!("child {} ({id}) has not ended", child.workflow),
+        (Side::Compensate, None) => format!("child {} is withdrawn", child.workflow),
+        (Side::Compensate, Some(id)) => format!("child {} ({id}) rolls back", child.workflow),
+    };
+    let until = progress.due_at.filter(|_| status == StepStatus::Retrying);
+    Some(Waiting {
+        kind: WaitingKind::Child,
+        step: Some(definition.name.clone()),
+        since: progress.started_at.or(since(progress)).map(Time),
+        until: until.map(Time),
+        detail,
+    })
+}
+
 /// Returns what a step without a service waits for.
 fn waiting_of_wait(definition: &Step, step: &StepState, paused: bool) -> Option<Waiting> {
     if !step.is_waiting() {
@@ -111,7 +158,7 @@ fn waiting_of_wait(definition: &Step, step: &StepState, paused: bool) -> Option<
     let (kind, detail) = match &definition.action {
         Action::Sleep { .. } => (WaitingKind::Timer, "the step sleeps".to_owned()),
         Action::Signal { name, .. } => (WaitingKind::Signal, format!("the step waits for the signal {name}")),
-        Action::Run { .. } => return None,
+        Action::Run { .. } | Action::Child(_) => return None,
     };
     Some(Waiting {
         kind,
@@ -121,6 +168,24 @@ fn waiting_of_wait(definition: &Step, step: &StepState, paused: bool) -> Option<
         until: step.execute.due_at.filter(|_| !paused).map(Time),
         detail,
     })
+}
+
+fn for_lock(step: Option<&String>, lock: &LockState, holders: &LockHolders) -> Waiting {
+    let locks: Vec<String> = lock
+        .locks
+        .iter()
+        .map(|lock| match holders.get(&lock.key) {
+            Some(holder) => format!("lock {} is held by {holder}", lock.key),
+            None => format!("lock {} is free or about to be acquired", lock.key),
+        })
+        .collect();
+    Waiting {
+        kind: WaitingKind::Lock,
+        step: step.cloned(),
+        since: Some(Time(lock.requested_at)),
+        until: lock.until.map(Time),
+        detail: locks.join("; "),
+    }
 }
 
 /// Corrects the waits for capacity of services that no executor serves. A broker does not know who consumes, but executors

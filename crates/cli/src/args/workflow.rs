@@ -56,6 +56,15 @@ pub(crate) enum WorkflowCommand {
     },
     /// Cancel workflows: compensate their completed steps
     Cancel(CancelArgs),
+    /// Compensate a completed workflow
+    Compensate {
+        /// Id of the workflow
+        #[arg(add = ArgValueCandidates::new(complete::workflows))]
+        id: String,
+        /// Reason, recorded in the history
+        #[arg(long)]
+        reason: Option<String>,
+    },
     /// Terminate workflows without compensation
     Terminate(TerminateArgs),
     /// Pause workflows: start no further steps

@@ -22,6 +22,7 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         WorkflowCommand::Watch { id } => show::watch(&parse_id(&id)?, session).await,
         WorkflowCommand::Result { id, wait } => show::result(&parse_id(&id)?, wait, session).await,
         command @ (WorkflowCommand::Cancel(_)
+        | WorkflowCommand::Compensate { .. }
         | WorkflowCommand::Terminate(_)
         | WorkflowCommand::Pause(_)
         | WorkflowCommand::Resume(_)

@@ -67,7 +67,7 @@ impl StepTracks {
         let track = if is_compensation { &mut self.compensation } else { &mut self.execution };
         match event.kind.as_str() {
             "STEP_QUEUED" => self.execution.wait(at),
-            "STEP_WAITING" => self.execution.run(at),
+            "STEP_WAITING" | "CHILD_STARTED" => self.execution.run(at),
             "ATTEMPT_STARTED" => track.run(started.unwrap_or(at)),
             "ATTEMPT_FAILED" => {
                 track.end(started, at);

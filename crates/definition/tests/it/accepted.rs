@@ -3,8 +3,8 @@
 use crate::yaml;
 use goconductor_definition::{Format, Limits, parse};
 use goconductor_saga::{
-    Action, Definition, FailurePolicy, Join, OnError, OnTimeout, OnUnknown, RollbackOrder, RollbackPolicy,
-    StepIndex, Timestamp, WaitTime,
+    Action, Child, Definition, FailurePolicy, Join, OnError, OnParentClose, OnTimeout, OnUnknown,
+    RollbackOrder, RollbackPolicy, StepIndex, Timestamp, WaitTime,
 };
 use std::time::Duration;
 
@@ -299,4 +299,44 @@ fn policies_of_failures_are_read() {
     );
     let when = definition.steps[0].compensate.as_ref().and_then(|compensation| compensation.when.as_deref());
     assert_eq!(when, Some("steps.a.output.id != null"));
+}
+
+#[test]
+fn children_are_read() {
+    let text = "workflow: a\nsteps:\n\
+        - {name: a, child: book-trip, input: {city: '${ input.city }'}}\n\
+        - {name: b, child: {workflow: notify, version: 3, on_parent_close: abandon}, retry: 4}\n\
+        - {name: c, child: settle, kind: pivot}\n\
+        - {name: d, child: {workflow: archive, on_parent_close: abandon}, kind: retriable}\n";
+    let checked = yaml(text).unwrap();
+    let child = |workflow: &str, version, on_parent_close| Child {
+        workflow: workflow.to_owned(),
+        version,
+        on_parent_close,
+    };
+    let expected = [
+        (child("book-trip", None, OnParentClose::Compensate), true, Some(1)),
+        (child("notify", Some(3), OnParentClose::Abandon), false, Some(4)),
+        (child("settle", None, OnParentClose::Cancel), false, Some(1)),
+        (child("archive", None, OnParentClose::Abandon), false, Some(10)),
+    ];
+    for (step, (child, is_compensated, tries)) in checked.definition.steps.iter().zip(&expected) {
+        assert_eq!(step.action.child(), Some(child));
+        assert_eq!(step.compensate.is_some(), *is_compensated, "{}", step.name);
+        assert_eq!(step.retry.max_attempts, *tries, "{}", step.name);
+    }
+    let references: Vec<_> = checked
+        .children
+        .iter()
+        .map(|reference| (reference.workflow.as_str(), reference.version, reference.is_undone))
+        .collect();
+    let expected = [
+        ("book-trip", None, true),
+        ("notify", Some(3), false),
+        ("settle", None, false),
+        ("archive", None, false),
+    ];
+    assert_eq!(references, expected);
+    let problem = checked.children[1].problem("no such definition".to_owned(), "apply it first");
+    assert_eq!((problem.code, problem.pointer.as_str(), problem.line), ("GC1023", "/steps/1/child", 4));
 }

@@ -10,6 +10,7 @@
 mod accepted;
 mod expressions;
 mod hostile;
+mod locks;
 mod refused;
 mod tools;
 

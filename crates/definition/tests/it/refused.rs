@@ -44,8 +44,16 @@ const CASES: &[Case] = &[
         &[("GC1006", "/input", 2, "")],
     ),
     (
-        "workflow: a\nlock: k\nsteps: [{name: s, run: a/b, compensate: none}]",
-        &[("GC1020", "/lock", 2, "not supported yet")],
+        "workflow: a\nlock: []\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/lock", 2, "empty")],
+    ),
+    (
+        "workflow: a\nlock: {key: k, hold: step}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/lock", 2, "until the workflow ends")],
+    ),
+    (
+        "workflow: a\nlock: '${ steps.s.output }'\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1014", "/lock", 2, "has not run")],
     ),
     (
         "workflow: a\ntimeout: 0s\nsteps: [{name: s, run: a/b, compensate: none}]",
@@ -183,16 +191,59 @@ const CASES: &[Case] = &[
     ),
     // Features that are not supported yet.
     (
-        "workflow: a\nsteps:\n- {name: s, child: other}",
-        &[("GC1020", "/steps/0/child", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, child: {workflow: other, id: x}}",
+        &[("GC1020", "/steps/0/child/id", 3, "not supported yet")],
+    ),
+    // Children.
+    ("workflow: a\nsteps:\n- {name: s, child: Other}", &[("GC1006", "/steps/0/child", 3, "Other")]),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: {workflow: b, version: 0}}",
+        &[("GC1006", "/steps/0/child/version", 3, "a whole number from 1")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: b, compensate: a/b}",
+        &[("GC1006", "/steps/0/compensate", 3, "not a setting of `child`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: {workflow: b, on_parent_close: compensate}, kind: pivot}",
+        &[("GC1012", "/steps/0/child/on_parent_close", 3, "never compensated")],
+    ),
+    (
+        "workflow: a\ncompensation: {required: true}\nsteps:\n- {name: s, child: {workflow: b, on_parent_close: cancel}}",
+        &[("GC1011", "/steps/0/child/on_parent_close", 4, "would stand")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, call: {url: 'http://x'}, compensate: none}",
         &[("GC1020", "/steps/0/call", 3, "not supported yet")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: k}",
-        &[("GC1020", "/steps/0/lock", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: {mode: shared}}",
+        &[("GC1005", "/steps/0/lock", 3, "key")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: {key: k, mode: both, hold: ever, wait: 1x}}",
+        &[
+            ("GC1006", "/steps/0/lock/mode", 3, ""),
+            ("GC1006", "/steps/0/lock/hold", 3, ""),
+            ("GC1006", "/steps/0/lock/wait", 3, ""),
+        ],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: ''}",
+        &[("GC1006", "/steps/0/lock", 3, "lock key")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: 7}",
+        &[("GC1003", "/steps/0/lock", 3, "")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: '${ inpt.x }'}",
+        &[("GC1014", "/steps/0/lock", 3, "unknown name")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: p, lock: k, parallel: {x: [{name: s, run: a/b, compensate: none}], \
+         y: [{name: t, run: a/b, compensate: none}]}}",
+        &[("GC1006", "/steps/0/lock", 3, "block")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: other/p}",

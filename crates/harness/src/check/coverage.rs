@@ -205,6 +205,7 @@ impl Coverage {
                 | EventKind::CompensationSkipped { .. }
                 | EventKind::StepRetried { .. }
                 | EventKind::StepWaiting { .. }
+                | EventKind::ChildStarted { .. }
                 | EventKind::SignalReceived { .. }
                 | EventKind::SignalDelivered { .. }
                 | EventKind::StepProbing { .. }
@@ -213,6 +214,9 @@ impl Coverage {
                 | EventKind::WorkflowPaused { .. }
                 | EventKind::WorkflowResumed { .. }
                 | EventKind::WorkflowCompleted { .. }
+                | EventKind::LocksRequested { .. }
+                | EventKind::LocksAcquired { .. }
+                | EventKind::LocksFailed { .. }
                 | EventKind::WorkflowRolledBack {}
                 | EventKind::WorkflowTerminated { .. } => {}
             }

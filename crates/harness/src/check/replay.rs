@@ -133,11 +133,15 @@ impl Replay {
             | EventKind::CompensationSkipped { .. }
             | EventKind::StepRetried { .. }
             | EventKind::StepWaiting { .. }
+            | EventKind::ChildStarted { .. }
             | EventKind::SignalReceived { .. }
             | EventKind::SignalDelivered { .. }
             | EventKind::StepProbing { .. }
             | EventKind::FailureTolerated { .. }
             | EventKind::CompensationUnneeded { .. }
+            | EventKind::LocksRequested { .. }
+            | EventKind::LocksAcquired { .. }
+            | EventKind::LocksFailed { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. } => {}
         }
@@ -146,7 +150,7 @@ impl Replay {
 
 fn apply_to_step(step: &mut Step, kind: &EventKind) {
     match kind {
-        EventKind::StepQueued { .. } => step.execution = Execution::Open,
+        EventKind::StepQueued { .. } | EventKind::LocksRequested { .. } => step.execution = Execution::Open,
         EventKind::StepWaiting { .. } => {
             step.execution = Execution::Open;
             step.is_wait = true;
@@ -206,6 +210,7 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         }
         EventKind::AttemptStarted { .. }
         | EventKind::WorkflowStarted { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
         | EventKind::RollbackRequested { .. }
@@ -214,6 +219,8 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => {}
     }
@@ -241,6 +248,7 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
         | EventKind::StepWaiting { .. }
+        | EventKind::ChildStarted { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
         | EventKind::FailureTolerated { .. }
@@ -248,6 +256,9 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => None,
     }

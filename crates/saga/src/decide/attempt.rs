@@ -230,9 +230,17 @@ impl Decision<'_> {
     }
 
     /// Returns the status of a side whose open attempt has this number. Refuses other attempts.
-    fn open_attempt(&self, step: StepIndex, side: Side, attempt: u32) -> Result<StepStatus, Refusal> {
+    pub(super) fn open_attempt(
+        &self,
+        step: StepIndex,
+        side: Side,
+        attempt: u32,
+    ) -> Result<StepStatus, Refusal> {
         let state = self.state.step(step).ok_or(Refusal::UnknownStep)?;
         let status = state.side_status(side).filter(|status| status.is_open()).ok_or(Refusal::Stale)?;
+        if side == Side::Execute && state.waits_for_lock() {
+            return Err(Refusal::Stale);
+        }
         if state.progress(side).attempt() == attempt { Ok(status) } else { Err(Refusal::Stale) }
     }
 

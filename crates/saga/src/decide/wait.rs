@@ -13,7 +13,7 @@ impl Decision<'_> {
         let time = match self.plan.step(index).map(|step| &step.action) {
             Some(Action::Sleep { time }) => Some(time),
             Some(Action::Signal { limit, .. }) => limit.as_ref(),
-            Some(Action::Run { .. }) | None => None,
+            Some(Action::Run { .. } | Action::Child(_)) | None => None,
         };
         let scope = Scope::new(self.plan, &self.state);
         time.map(|time| time.end(self.expressions, &scope, self.now)).transpose()
@@ -82,7 +82,7 @@ impl Decision<'_> {
                 self.step_failed(step);
                 Ok(())
             }
-            Action::Run { .. } => Err(Refusal::Stale),
+            Action::Run { .. } | Action::Child(_) => Err(Refusal::Stale),
         }
     }
 
@@ -119,7 +119,7 @@ impl Decision<'_> {
     fn signal_name(&self, step: StepIndex) -> Option<String> {
         match &self.plan.step(step)?.action {
             Action::Signal { name, .. } => Some(name.clone()),
-            Action::Sleep { .. } | Action::Run { .. } => None,
+            Action::Sleep { .. } | Action::Run { .. } | Action::Child(_) => None,
         }
     }
 }

@@ -47,7 +47,7 @@ fn history_folds(evidence: &Evidence<'_>, events: &[Event]) -> Result<(), String
     }
 }
 
-/// Checks T5: no event follows the end.
+/// Checks T5: no event follows the end, except the rollback of a completed workflow.
 fn nothing_follows_an_end(events: &[Event]) -> Result<(), String> {
     let end = events.iter().position(|event| {
         matches!(
@@ -58,6 +58,12 @@ fn nothing_follows_an_end(events: &[Event]) -> Result<(), String> {
         )
     });
     match end {
+        Some(end)
+            if matches!(events[end].kind, EventKind::WorkflowCompleted { .. })
+                && events.get(end + 1).is_some_and(|next| next.kind.reopens()) =>
+        {
+            nothing_follows_an_end(&events[end + 1..])
+        }
         Some(end) if end + 1 < events.len() => Err(format!("T5: {:?} follows the end", events[end + 1].kind)),
         Some(_) | None => Ok(()),
     }

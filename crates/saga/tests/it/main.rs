@@ -9,11 +9,13 @@
 )]
 
 mod checks;
+mod child;
 mod doubt;
 mod golden;
 mod graph;
 mod json;
 mod labels;
+mod locks;
 mod name;
 mod noise;
 mod property;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The number of worlds, unless `GOCONDUCTOR_TEST_WORLDS` overrides it.
 const WORLDS: u64 = 50_000;
 /// The number of worlds within which each mutant must be detected.
-const MUTANT_WORLDS: u64 = 40_000;
+const MUTANT_WORLDS: u64 = 100_000;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -49,6 +49,7 @@ fn every_mutant_is_detected() {
         (Mutant::CompensatesEarly, &["T7", "T8", "T9", "T11"]),
         (Mutant::CompensatesInParallel, &["T9"]),
         (Mutant::GivesUpPivot, &["T8"]),
+        (Mutant::ForgetsWithdrawnChildren, &["T7", "T8", "T11"]),
     ] {
         let wrong = (0..MUTANT_WORLDS).find_map(|seed| run(seed, mutant).err());
         let wrong = wrong.unwrap_or_else(|| panic!("{mutant:?} was not detected"));

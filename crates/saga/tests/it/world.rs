@@ -3,13 +3,16 @@
 //!
 //! A run depends only on its seed. A [`Mutant`] breaks one promise on purpose, and the checks must detect it.
 
+mod child;
+
 use crate::checks::{self, Effect, Evidence};
 use crate::graph::{self, Literal};
 use crate::noise::Noise;
+use child::ChildRun;
 use goconductor_saga::{
     Action, Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal,
-    Side, StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, evolve, owed,
-    start, transition,
+    RollbackCause, Side, StartWorkflow, State, Status, StepIndex, StepStatus, TimerKind, Timestamp,
+    WorkflowId, decide, evolve, owed, start, transition,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -43,6 +46,8 @@ pub(crate) enum Mutant {
     CompensatesInParallel,
     /// A pivot in doubt ends like any other step.
     GivesUpPivot,
+    /// A child that was withdrawn before its start leaves no record, so that a delayed start begins it.
+    ForgetsWithdrawnChildren,
 }
 
 /// A row of the ledger.
@@ -91,6 +96,11 @@ pub(crate) struct World {
     queue: Vec<Message>,
     runs: Vec<Run>,
     effects: Vec<Effect>,
+    children: Vec<ChildRun>,
+    /// Starts of children, by step and attempt, that a stalled process has yet to make.
+    delayed_starts: Vec<(StepIndex, u32)>,
+    /// Whether the completed workflow was rolled back.
+    reopened: bool,
     faulty: bool,
     /// The state that the stored events fold to.
     recovered: Option<State>,
@@ -149,6 +159,9 @@ impl World {
             queue: Vec::new(),
             runs: Vec::new(),
             effects: Vec::new(),
+            children: Vec::new(),
+            delayed_starts: Vec::new(),
+            reopened: false,
             faulty: true,
             recovered: None,
         };
@@ -161,6 +174,10 @@ impl World {
         for turn in 0..TURNS {
             self.faulty = turn < FAULTY_TURNS;
             if self.state.phase.is_final() {
+                if self.rolls_back_completed()? {
+                    continue;
+                }
+                self.children_agree()?;
                 return Ok(self.ended(needed_operator));
             }
             if self.faulty && self.noise.once_in(6) {
@@ -211,6 +228,16 @@ impl World {
         Ok(true)
     }
 
+    /// Sometimes rolls back a completed workflow, at most once. Returns whether it has no longer ended.
+    fn rolls_back_completed(&mut self) -> Result<bool, String> {
+        if self.state.phase != Phase::Completed || self.reopened || !self.noise.once_in(4) {
+            return Ok(false);
+        }
+        self.reopened = true;
+        self.submit(&Input::RollBack { cause: RollbackCause::Operator, actor: None, reason: None }, false)?;
+        Ok(!self.state.phase.is_final())
+    }
+
     /// Returns whether nothing can happen without an operator.
     fn is_idle(&self) -> bool {
         let waits = |row: &Row| !matches!(row.owed.due, Due::Held);
@@ -238,6 +265,7 @@ impl World {
         let next = runs.chain(rows).filter(|at| *at > self.now).min().unwrap_or(self.now + 1000);
         self.now = next + if self.noise.once_in(4) { self.noise.micros(50) } else { 0 };
         self.participants_act();
+        self.children_act()?;
         self.report_outcomes()
     }
 
@@ -300,7 +328,8 @@ impl World {
         // A command that still waits in the queue is not lost.
         let queued: Vec<OwedKey> =
             self.queue.iter().map(|message| OwedKey::Command(message.step, message.side)).collect();
-        let mut inputs = Vec::new();
+        let (mut inputs, mut due_children) = (Vec::new(), Vec::new());
+        let next_check = self.next_check().0;
         for (key, row) in &mut self.ledger {
             if row.due_at > self.now || row.owed.due == Due::Held {
                 continue;
@@ -310,9 +339,20 @@ impl World {
                 continue;
             }
             match (*key, row.owed.due) {
+                (OwedKey::Timer(TimerKind::StepChild(step)), _) => {
+                    row.due_at = next_check;
+                    due_children.push(step);
+                }
                 (OwedKey::Timer(timer), _) => {
                     row.due_at = self.now + REDELIVERY;
-                    inputs.push(Input::FireTimer { timer });
+                    inputs.push(match self.state.lock_wait(timer) {
+                        // Nobody else wants the locks of a world, so they are free unless the wait is over.
+                        Some(lock) if lock.until.is_none_or(|until| until.0 > self.now) => {
+                            let tokens = (1..).take(lock.locks.len()).collect();
+                            Input::AcquireLocks { timer, request: lock.request, tokens }
+                        }
+                        Some(_) | None => Input::FireTimer { timer },
+                    });
                 }
                 (OwedKey::Command(step, _), Due::Withdraw) if row.deliveries == 0 => {
                     inputs.push(Input::WithdrawCommand { step, attempt: row.owed.attempt });
@@ -328,7 +368,7 @@ impl World {
         for input in inputs {
             self.submit(&input, self.faulty)?;
         }
-        Ok(())
+        due_children.into_iter().try_for_each(|step| self.drive_child(step))
     }
 
     /// An executor receives a command.

@@ -1,13 +1,13 @@
 //! Writes a batch of starts and transitions with one statement, whatever its size.
 //!
 //! One statement is one transaction and one round trip. A batch needs a transaction of several statements only if it
-//! contains a workflow more than once, or changes a ledger row in place.
+//! contains a workflow more than once, changes a ledger row in place, releases locks, or rolls back a completed workflow.
 
 use super::ledger::{self, Rows};
 use super::row_encoding::{StartRow, StepRow, number};
 use super::rows::{escape_nul, load};
 use super::sqlstate::is_duplicate;
-use super::{commit, unavailable, uncertain};
+use super::{commit, unavailable, uncertain, workflow_locks};
 use crate::{EncodedTransition, Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
 use sqlx::postgres::PgArguments;
@@ -22,9 +22,11 @@ pub(super) async fn write(
     batch: &[Write],
 ) -> Result<Vec<WriteOutcome>, Error> {
     let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; batch.len()];
-    let passes = passes(batch);
+    let (passes, released) = (passes(batch), workflow_locks::released(batch));
     match passes.as_slice() {
-        [only] if !only.entries.iter().any(|entry| ledger::changes_in_place(entry.write())) => {
+        [only]
+            if released.is_empty() && !only.entries.iter().any(|entry| needs_transaction(entry.write())) =>
+        {
             match only.write(connection, &NEW, uncertain, &mut outcomes).await {
                 // Nothing was written.
                 Err(error) if is_duplicate(&error) => {
@@ -35,9 +37,14 @@ pub(super) async fn write(
         }
         several => {
             let mut transaction = connection.begin().await.map_err(unavailable)?;
+            if !released.is_empty() {
+                workflow_locks::serialize(&mut transaction, &released).await?;
+            }
             for pass in several {
                 let applied = pass.write(&mut transaction, &ANY, unavailable, &mut outcomes).await?;
                 ledger::change(&mut transaction, &applied).await?;
+                reopen(&mut transaction, &applied).await?;
+                workflow_locks::release(&mut transaction, &applied).await?;
             }
             commit(transaction).await?;
         }
@@ -45,6 +52,35 @@ pub(super) async fn write(
     // Invariant: every write was in one pass, which set its outcome.
     let missing = || Error::corrupt("a batch", "a write has no outcome");
     outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
+}
+
+/// Returns whether the single statement cannot write a transition.
+fn needs_transaction(write: &TransitionWrite) -> bool {
+    write.record.reopens || ledger::changes_in_place(write)
+}
+
+/// Corrects the counts and the lists for completed workflows that begin to roll back, which is rare.
+async fn reopen(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
+    for record in writes.iter().map(|write| &write.record).filter(|record| record.reopens) {
+        let listed = if record.ends { record.status.as_str() } else { "OPEN" };
+        sqlx::query(
+            "WITH moved AS (
+                 UPDATE listings SET listed = $5
+                 WHERE namespace = $1 AND definition = $2 AND listed = 'COMPLETED' AND id = $4
+             )
+             INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
+             VALUES ($1, $2, $3, 'COMPLETED', '', -1)",
+        )
+        .bind(escape_nul(&record.namespace).into_owned())
+        .bind(escape_nul(&record.definition).into_owned())
+        .bind(i32::try_from(record.version).unwrap_or(i32::MAX))
+        .bind(record.id.0)
+        .bind(listed)
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 /// A start or a transition, with its position in the batch.

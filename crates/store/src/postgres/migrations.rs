@@ -36,6 +36,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     11 "0011" "access_keys" from 9;
     12 "0012" "audit" from 9;
     13 "0013" "secrets" from 9;
+    16 "0016" "lock_claims" from 9;
 };
 /// The version of the last release that compares exact versions, in `schema_version`.
 pub(super) const LAST_EXACT: i64 = 10;

@@ -92,6 +92,7 @@ fn summary(raw: PgSummary) -> Result<Summary, Error> {
         "CANCELLED" => Some(RollbackCause::Cancelled),
         "TIMED_OUT" => Some(RollbackCause::TimedOut),
         "OPERATOR" => Some(RollbackCause::Operator),
+        "PARENT" => Some(RollbackCause::Parent),
         other => return Err(Error::corrupt("a rollback cause", format!("unknown cause {other:?}"))),
     };
     Ok(Summary {

@@ -1,7 +1,8 @@
 //! Writes starts and transitions.
 
-use super::maintenance::count_ended;
+use super::maintenance::{count_ended, uncount_completed};
 use super::rows::{id_bytes, load_one, text_of};
+use super::{clock, workflow_locks};
 use crate::json::json;
 use crate::ledger::queue_of;
 use crate::{EncodedTransition, Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
@@ -100,11 +101,17 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
     if changed == 0 {
         return conflict(connection, record.id);
     }
+    if record.reopens {
+        uncount_completed(connection, record)?;
+    }
     if record.ends {
         count_ended(connection, record.id)?;
     }
     events(connection, record)?;
     ledger(connection, write)?;
+    if !record.locks.is_empty() {
+        workflow_locks::release(connection, write, clock())?;
+    }
     Ok(WriteOutcome::Written)
 }
 

@@ -4,7 +4,9 @@
 use super::rows::{id_bytes, id_of};
 use super::{SqliteStore, clock, locks, statistics};
 use crate::maintenance::above;
-use crate::{Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics};
+use crate::{
+    EncodedTransition, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics,
+};
 use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -80,6 +82,18 @@ fn remove_one(connection: &Connection, id: WorkflowId, ended_by: Timestamp) -> R
     connection.prepare_cached("DELETE FROM events WHERE workflow_id = ?1")?.execute(params![id_bytes(id)])?;
     connection.prepare_cached("DELETE FROM workflows WHERE id = ?1")?.execute(params![id_bytes(id)])?;
     Ok(true)
+}
+
+/// Removes a completed workflow that begins to roll back from the counts.
+pub(super) fn uncount_completed(connection: &Connection, record: &EncodedTransition) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
+             VALUES (?1, ?2, ?3, 'COMPLETED', '', -1)
+             ON CONFLICT DO UPDATE SET count = count - 1",
+        )?
+        .execute(params![record.namespace, record.definition, record.version])?;
+    Ok(())
 }
 
 /// Adds a workflow that has just ended to the counts.

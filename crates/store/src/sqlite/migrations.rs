@@ -34,6 +34,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     8 "0008" "access_keys" from 7;
     9 "0009" "audit" from 7;
     10 "0010" "secrets" from 7;
+    13 "0013" "lock_claims" from 7;
 };
 /// The version of the last release that compares exact versions, in `user_version`.
 pub(super) const LAST_EXACT: i64 = 7;

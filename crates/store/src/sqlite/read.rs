@@ -73,6 +73,7 @@ fn summary(raw: SqliteSummary) -> Result<Summary, Error> {
         "CANCELLED" => Some(RollbackCause::Cancelled),
         "TIMED_OUT" => Some(RollbackCause::TimedOut),
         "OPERATOR" => Some(RollbackCause::Operator),
+        "PARENT" => Some(RollbackCause::Parent),
         other => return Err(Error::corrupt("a rollback cause", format!("unknown cause {other:?}"))),
     };
     Ok(Summary {

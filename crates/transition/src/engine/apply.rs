@@ -5,8 +5,8 @@ use super::commit::Prepared;
 use crate::pending::PendingInput;
 use crate::{Error, clock, trace};
 use goconductor_saga::{
-    Event, Expressions, Failure, Input, Outcome, Plan, Refusal, Side, State, Timestamp, WorkflowId, decide,
-    json_bytes, transition,
+    ChildEnd, Event, Expressions, Failure, Input, Outcome, Plan, Refusal, Side, State, Timestamp, WorkflowId,
+    decide, json_bytes, transition,
 };
 use goconductor_telemetry::trace::SpanContext;
 use std::sync::Arc;
@@ -110,8 +110,11 @@ impl Engine {
              limits.state_bytes is {limit}"
         );
         let mut inputs = inputs.to_vec();
-        if let Some(Input::ReportOutcome { outcome, .. }) = inputs.get_mut(at) {
-            *outcome = Outcome::OutputRejected { failure: Failure::of("STATE_TOO_LARGE", message) };
+        let failure = Failure::of("STATE_TOO_LARGE", message);
+        match inputs.get_mut(at) {
+            Some(Input::ReportOutcome { outcome, .. }) => *outcome = Outcome::OutputRejected { failure },
+            Some(Input::ChildEnded { end, .. }) => *end = ChildEnd::OutputRejected { failure },
+            Some(_) | None => {}
         }
         Some(inputs)
     }
@@ -123,13 +126,18 @@ fn output_bytes(input: &Input) -> Option<usize> {
         Input::ReportOutcome { side: Side::Execute, outcome: Outcome::Done { output }, .. } => {
             Some(json_bytes(output))
         }
+        Input::ChildEnded { end: ChildEnd::Completed { output }, .. } => Some(json_bytes(output)),
         Input::ReportOutcome { .. }
         | Input::StartAttempt { .. }
         | Input::LoseAttempt { .. }
         | Input::WithdrawCommand { .. }
         | Input::FireTimer { .. }
         | Input::Signal { .. }
+        | Input::AcquireLocks { .. }
         | Input::Cancel { .. }
+        | Input::RollBack { .. }
+        | Input::ChildStarted { .. }
+        | Input::ChildEnded { .. }
         | Input::Terminate { .. }
         | Input::Pause { .. }
         | Input::Resume { .. }

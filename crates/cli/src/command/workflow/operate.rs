@@ -57,6 +57,9 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         WorkflowCommand::Resume(args) => {
             return run_operation(&args.which, BulkOperation::Resume(args.reason.as_deref()), session).await;
         }
+        WorkflowCommand::Compensate { id, reason } => {
+            client.compensate(&parse_id(&id)?, reason.as_deref()).await?
+        }
         WorkflowCommand::Signal { id, name, data, idempotency_key } => {
             let data = data.as_deref().map(|text| json_argument::parse("--data", text)).transpose()?;
             let (id, data) = (parse_id(&id)?, data.unwrap_or_default());

@@ -17,7 +17,8 @@ use goconductor_store::{
     LockOutcome, LockRequest, LockStore, MaintenanceLayer, MaintenanceReport, MaintenanceRequest,
     MaintenanceStore, NewDefinition, NewShardLease, PutDefinition, SecretHead, SecretLayer, SecretPosition,
     SecretStore, SecretVersion, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer,
-    StoreStatistics, WorkflowLayer, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
+    StoreStatistics, WorkflowLayer, WorkflowLockOutcome, WorkflowLockRequest, WorkflowStore, WrappedDataKey,
+    Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -439,6 +440,19 @@ impl LockLayer for FaultyStore {
                 LockOutcome::Granted(Lock { token: 7, ..lock })
             }
             (_, outcome) => outcome,
+        })
+    }
+
+    async fn acquire_workflow_locks(
+        &self,
+        request: &WorkflowLockRequest,
+    ) -> Result<WorkflowLockOutcome, Error> {
+        let outcome = self.inner.acquire_workflow_locks(request).await?;
+        Ok(match outcome {
+            WorkflowLockOutcome::Waiting if self.fault == Fault::GrantsWaitingLocks => {
+                WorkflowLockOutcome::Granted(vec![7; request.locks.len()])
+            }
+            outcome => outcome,
         })
     }
 

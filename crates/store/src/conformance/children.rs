@@ -1,0 +1,139 @@
+//! Rollbacks of completed workflows, and the ledger rows of child workflows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use goconductor_saga::{
+    Action, Child, ChildEnd, Failure, Input, OnParentClose, OwedKey, Plan, RollbackCause, Status, Step,
+    StepIndex, TimerKind, WorkflowId,
+};
+
+use super::fixture::{
+    Fixture, Flow, NAMESPACE, at, cancel, compensated, definition, done, ensure, expect_eq, order, plan_of,
+    step, unexpected,
+};
+use super::lists::all;
+use super::{CaseResult, Factory};
+use crate::{ClaimRequest, Comparison, Field, Filter, FilterValue, ListRequest, MaintenanceRequest, RowKind};
+
+const CHILD: OwedKey = OwedKey::Timer(TimerKind::StepChild(StepIndex(0)));
+
+/// Returns the counts by status.
+async fn counts(fixture: &Fixture) -> Result<Vec<(String, u64)>, String> {
+    let counts = fixture.store.counts(NAMESPACE, Field::Status, None).await.map_err(unexpected("counts"))?;
+    Ok(counts.into_iter().map(|count| (count.value, count.count)).collect())
+}
+
+/// Checks that the workflow is counted and listed with its status, and with no other one.
+async fn check_indexes(fixture: &Fixture, flow: &Flow) -> CaseResult {
+    let status = flow.state.status();
+    expect_eq("the counts", &counts(fixture).await?, &vec![(status.as_str().to_owned(), 1)])?;
+    for each in Status::ALL {
+        let value = FilterValue::Text(each.as_str().to_owned());
+        let filter = Some(Filter::Compare(Field::Status, Comparison::Equal, value));
+        let page = fixture.store.list(&ListRequest { filter, ..all(NAMESPACE) }).await;
+        let ids: Vec<WorkflowId> =
+            page.map_err(unexpected("list"))?.workflows.into_iter().map(|found| found.id).collect();
+        let expected = if each == status { vec![flow.id()] } else { Vec::new() };
+        expect_eq(&format!("the workflows that are {}", each.as_str()), &ids, &expected)?;
+    }
+    fixture.check_consistency(flow).await
+}
+
+fn roll_back() -> Input {
+    Input::RollBack { cause: RollbackCause::Operator, actor: Some("ops".to_owned()), reason: None }
+}
+
+pub(super) async fn completed_workflow_rolls_back(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let mut flow = fixture.start(&order()?).await?;
+    let inputs = [done(0), done(1), done(2), roll_back(), compensated(2), compensated(1), compensated(0)];
+    for (number, input) in (1..).zip(&inputs) {
+        fixture.apply(&mut flow, input, at(number)).await?;
+        check_indexes(&fixture, &flow).await.map_err(|found| format!("after {input:?}: {found}"))?;
+    }
+    expect_eq("the status", &flow.state.status(), &Status::RolledBack)
+}
+
+/// The rollback ends in the transition that begins it.
+pub(super) async fn rollback_without_compensations(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let only = Step { compensate: None, ..step("look", "stock", &[]) };
+    let mut flow = fixture.start(&plan_of(definition("look", vec![only]))?).await?;
+    for (number, input) in (1..).zip([done(0), roll_back()]) {
+        fixture.apply(&mut flow, &input, at(number)).await?;
+        check_indexes(&fixture, &flow).await?;
+    }
+    expect_eq("the status", &flow.state.status(), &Status::RolledBack)
+}
+
+/// The retention removes a workflow by its last end.
+pub(super) async fn retention_spares_reopened(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let mut flow = fixture.start(&order()?).await?;
+    for (number, input) in (1..).zip([done(0), done(1), done(2), roll_back()]) {
+        fixture.apply(&mut flow, &input, at(number)).await?;
+    }
+    let request = MaintenanceRequest { now: at(100_000), retention: Some(Duration::from_secs(60)) };
+    fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
+    check_indexes(&fixture, &flow).await
+}
+
+fn parent() -> Result<Arc<Plan>, String> {
+    let child =
+        Child { workflow: "child".to_owned(), version: None, on_parent_close: OnParentClose::default() };
+    let mut first = step("book", "stock", &[]);
+    first.compensate = first.compensate.map(|undo| undone_by(&child, undo));
+    first.action = Action::Child(child);
+    plan_of(definition("parent", vec![first, step("charge", "payments", &[0])]))
+}
+
+/// Returns the compensation of a step whose child is rolled back.
+fn undone_by(child: &Child, compensation: goconductor_saga::Compensation) -> goconductor_saga::Compensation {
+    goconductor_saga::Compensation { action: Action::Child(child.clone()), ..compensation }
+}
+
+fn ended(child: WorkflowId, end: ChildEnd) -> Input {
+    Input::ChildEnded { step: StepIndex(0), attempt: 1, child: Some(child), end }
+}
+
+pub(super) async fn ledger_with_child(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let mut flow = fixture.start(&parent()?).await?;
+    fixture.check_consistency(&flow).await?;
+    let child = super::fixture::new_id();
+    let output = serde_json::json!({"room": 7}).into();
+    let failure = Failure::of("CHILD_ROLLED_BACK", "the parent rolled back");
+    let withdraw = Input::WithdrawCommand { step: StepIndex(1), attempt: 1 };
+    let inputs = [
+        Input::ChildStarted { step: StepIndex(0), attempt: 1, child },
+        ended(child, ChildEnd::Completed { output }),
+        cancel(),
+        withdraw,
+        ended(child, ChildEnd::RolledBack { failure }),
+    ];
+    for (number, input) in (1..).zip(&inputs) {
+        fixture.apply(&mut flow, input, at(number)).await?;
+        fixture.check_consistency(&flow).await.map_err(|found| format!("after {input:?}: {found}"))?;
+    }
+    expect_eq("the status", &flow.state.status(), &Status::RolledBack)
+}
+
+/// The row of a running child that was claimed and postponed is due at once when the parent begins to roll back.
+pub(super) async fn rollback_makes_child_due(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let mut flow = fixture.start(&parent()?).await?;
+    let child = super::fixture::new_id();
+    let started = Input::ChildStarted { step: StepIndex(0), attempt: 1, child };
+    fixture.apply(&mut flow, &started, at(0)).await?;
+    let claim = |seconds| ClaimRequest { lanes: Vec::new(), ..super::fixture::timers(at(seconds)) };
+    let rows = fixture.claim(&claim(10)).await?;
+    expect_eq("the claimed keys", &rows.iter().map(|row| row.key.key).collect::<Vec<_>>(), &vec![CHILD])?;
+    let keys: Vec<_> = rows.iter().map(|row| row.key).collect();
+    fixture.store.extend(&keys, at(1000)).await.map_err(unexpected("extend"))?;
+    ensure(fixture.claim(&claim(500)).await?.is_empty(), || "a postponed row was claimed".to_owned())?;
+    fixture.apply(&mut flow, &cancel(), at(501)).await?;
+    let rows = fixture.claim(&claim(501)).await?;
+    expect_eq("the claimed rows", &rows.len(), &1)?;
+    ensure(rows.iter().all(|row| row.key.key == CHILD && row.kind == RowKind::Run), || format!("{rows:?}"))
+}
