@@ -5,7 +5,7 @@
 //! and the input that it waits for to [`inputs`], if neither a command nor a timer provides it.
 
 use crate::sample::sample;
-use goconductor_saga::{Action, Definition, Input, Json, Plan, Step, StepIndex};
+use goconductor_saga::{Action, Definition, Input, Json, Plan, State, Step, StepIndex, TimerKind};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ const STEP_KEYS: &[&str] = &[
     "retry",
     "timeout",
     "failure",
+    "lock",
 ];
 /// The stored keys of a definition that the rules alone interpret, or that concern only the start of workflows.
 const DEFINITION_KEYS: &[&str] = &[
@@ -41,6 +42,7 @@ const DEFINITION_KEYS: &[&str] = &[
     "timeout",
     "steps",
     "rollback",
+    "locks",
     "schedule",
 ];
 
@@ -99,6 +101,27 @@ pub(crate) fn inputs(plan: &Plan, silent: Option<StepIndex>) -> Vec<Input> {
         (Some(index) != silent).then_some(input)
     };
     steps.filter_map(signal).collect()
+}
+
+/// Returns the input of a timer that is due. A wait for locks ends at once, because no other workflow holds them. Their
+/// tokens begin after `token`.
+pub(crate) fn timer_input(state: &State, timer: TimerKind, token: u64) -> Input {
+    let lock = match timer {
+        TimerKind::WorkflowLock => state.lock.as_deref(),
+        TimerKind::StepLock(step) => state.step(step).and_then(|step| step.lock.as_deref()),
+        TimerKind::Workflow
+        | TimerKind::StepQueue(_)
+        | TimerKind::StepTotal(_)
+        | TimerKind::StepWake(_)
+        | TimerKind::StepChild(_) => None,
+    };
+    match lock.filter(|lock| !lock.is_held()) {
+        Some(lock) => {
+            let tokens = (1u64..).map(|nth| token.saturating_add(nth)).take(lock.locks.len()).collect();
+            Input::AcquireLocks { timer, request: lock.request, tokens }
+        }
+        None => Input::FireTimer { timer },
+    }
 }
 
 /// Returns whether a step waits for a signal with a time limit.

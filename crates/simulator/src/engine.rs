@@ -1,5 +1,6 @@
 //! One workflow in memory, with a virtual clock.
 
+use crate::constructs::timer_input;
 use crate::error::Error;
 use crate::ledger::{Ledger, REDELIVERY};
 use goconductor_saga::{
@@ -17,6 +18,8 @@ const WORKFLOW: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001
 const STARTED_AT: Timestamp = Timestamp(1_767_225_600_000_000);
 /// The time after which the start of an attempt is recorded.
 const START_GRACE: Duration = Duration::from_millis(200);
+/// More locks than one request has, so that the tokens of later requests are higher.
+const MAX_LOCKS: u64 = 1000;
 /// The executor in the history.
 const EXECUTOR: &str = "simulator";
 
@@ -391,7 +394,8 @@ impl Simulation {
         // A timer that is refused is tried again later.
         self.ledger.delay(&key, self.now.after(REDELIVERY));
         if let OwedKey::Timer(timer) = key {
-            self.submit(&Input::FireTimer { timer })?;
+            let input = timer_input(&self.state, timer, self.state.seq.saturating_mul(MAX_LOCKS));
+            self.submit(&input)?;
         }
         Ok(())
     }

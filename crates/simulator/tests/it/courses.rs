@@ -198,3 +198,31 @@ steps:
         assert!(rows.iter().any(|row| row == expected), "{expected}: {rows:#?}");
     }
 }
+
+#[test]
+fn locks_are_free_in_a_simulation() {
+    let text = "
+workflow: locked
+lock: 'account/${ input.account }'
+input: { type: object, required: [account], properties: { account: { type: string } } }
+steps:
+  - { name: a, run: s/a, compensate: s/undo_a }
+  - { name: b, run: s/b, compensate: s/undo_b, lock: 'stock/${ input.account }' }
+";
+    let report = report(text);
+    assert!(report.holds, "{:#?}", rows(&report));
+    assert_eq!(rows(&report)[0], "- -: a b |  | COMPLETED | ");
+}
+
+#[test]
+fn children_are_reported_as_not_simulated() {
+    let text = "
+workflow: parent
+steps:
+  - { name: a, child: other }
+";
+    let parsed = parse(text.as_bytes(), Format::Yaml, &Limits::default());
+    let definition = parsed.unwrap_or_else(|problems| panic!("{problems:?}")).definition;
+    let error = simulate(&definition, &SimulationRequest::default()).unwrap_err();
+    assert!(error.to_string().contains("`child` of step a"), "{error}");
+}

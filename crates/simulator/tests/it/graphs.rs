@@ -44,6 +44,7 @@ fn graph(steps: u32, edges: u32) -> Definition {
             retry: Retry { max_attempts: Some(2), ..Retry::default() },
             timeout: Timeouts::default(),
             failure: Default::default(),
+            lock: None,
         }
     };
     Definition {
@@ -56,6 +57,7 @@ fn graph(steps: u32, edges: u32) -> Definition {
         output: None,
         timeout: None,
         rollback: Default::default(),
+        locks: Vec::new(),
         steps: (0..steps).map(|index| step(index, &mut bit)).collect(),
     }
 }
