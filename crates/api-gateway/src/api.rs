@@ -22,6 +22,7 @@ pub(crate) mod schedules;
 pub(crate) mod secrets;
 pub(crate) mod services;
 mod signals;
+pub(crate) mod simulate;
 pub(crate) mod watch;
 pub(crate) mod workflows;
 

@@ -53,6 +53,8 @@ pub(crate) const NO_DEAD_LETTER: Kind = kind(StatusCode::NOT_FOUND, "GC2024", "d
 pub(crate) const NO_LEADER: Kind = kind(StatusCode::NOT_FOUND, "GC2025", "election without a leader");
 pub(crate) const LOCK_HELD: Kind = kind(StatusCode::CONFLICT, "GC2026", "lock held by another owner");
 pub(crate) const LOCK_LOST: Kind = kind(StatusCode::CONFLICT, "GC2027", "lock no longer held");
+pub(crate) const LOCK_OWNER: Kind =
+    kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2106", "reserved name of a lock owner");
 pub(crate) const ELECTION: Kind = kind(StatusCode::SERVICE_UNAVAILABLE, "GC2028", "election unavailable");
 pub(crate) const NO_ELECTION: Kind = kind(StatusCode::NOT_FOUND, "GC2029", "no election configured");
 pub(crate) const TOO_MANY_REQUESTS: Kind =
@@ -435,6 +437,7 @@ mod tests {
         NO_LEADER,
         LOCK_HELD,
         LOCK_LOST,
+        LOCK_OWNER,
         ELECTION,
         NO_ELECTION,
         TOO_MANY_REQUESTS,

@@ -4,7 +4,7 @@ mod event;
 mod waiting;
 
 pub(crate) use event::{EventView, event};
-pub(crate) use waiting::{Waiting, WaitingKind, find_unserved, waiting_on};
+pub(crate) use waiting::{LockHolders, Waiting, WaitingKind, find_unserved, waiting_on};
 
 use crate::time::Time;
 use goconductor_saga::{

@@ -38,7 +38,9 @@ pub(crate) use bench::{BenchArgs, Measurement, ParticipantsArgs};
 pub(crate) use certs::{AuthorityChange, CertsCommand, CertsCreateArgs, CertsRenewArgs};
 pub(crate) use config::{ConfigChangeArgs, ConfigCommand};
 pub(crate) use db::{DbCommand, MigrateArgs};
-pub(crate) use definition::{DefinitionCommand, GraphArgs, GraphFormat};
+pub(crate) use definition::{
+    DefinitionCommand, DefinitionTemplate, DiffArgs, GraphArgs, GraphFormat, SimulateArgs,
+};
 use lock::path_segment;
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
@@ -51,7 +53,7 @@ pub(crate) use workflow::{BulkArgs, BulkStepArgs, GroupingField, ListArgs, Start
 #[command(name = "goconductor", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 success, 1 other failure, 2 usage error, 3 not found, 4 conflict, \
     5 not allowed, 6 server unreachable, 7 timeout, 8 invalid definition or configuration, \
-    9 `definition diff` or `config diff` found a difference, 10 the awaited workflow was rolled back, \
+    9 `definition diff`, `definition fmt --check` or `config diff` found a difference, 10 the awaited workflow was rolled back, \
     11 the awaited workflow is in error")]
 pub(crate) struct Cli {
     #[command(flatten)]

@@ -1,8 +1,13 @@
-//! Diagrams of a definition for the terminal, Mermaid and Graphviz. Performs no IO.
+//! Diagrams of a definition for the terminal, Mermaid, Graphviz and SVG. Performs no IO.
+
+mod svg;
 
 use crate::output::{Style, Terminal};
 use goconductor_saga::{Action, Definition, Join, Kind, Step, StepIndex};
+use std::collections::BTreeSet;
 use unicode_width::UnicodeWidthStr;
+
+pub(crate) use svg::svg;
 
 /// Draws a definition for the terminal: the steps by level, with their action and their compensation.
 pub(crate) fn text(definition: &Definition, terminal: Terminal) -> String {
@@ -93,53 +98,99 @@ fn levels(definition: &Definition) -> Vec<Vec<StepIndex>> {
     levels
 }
 
-/// Draws a definition as a Mermaid flowchart.
+/// Draws a definition as a Mermaid flowchart. The nodes have prefixes, because Mermaid reserves names such as `end`.
 pub(crate) fn mermaid(definition: &Definition) -> String {
-    let quote = |text: &str| text.replace('"', "#quot;");
     let mut text = String::from("flowchart LR\n");
     for step in &definition.steps {
         let (open, close) = if step.kind == Kind::Pivot { ("{{", "}}") } else { ("[", "]") };
-        let (name, action) = (&step.name, action_name(&step.action));
-        text.push_str(&format!("  {name}{open}\"{}<br/>{action}\"{close}\n", quote(title(step))));
+        let (name, label) = (&step.name, mermaid_text(title(step)));
+        let action = mermaid_text(&action_name(&step.action));
+        text.push_str(&format!("  step_{name}{open}\"{label}<br/>{action}\"{close}\n"));
         if let Some(compensation) = &step.compensate {
-            text.push_str(&format!(
-                "  {name} -. undo .-> undo_{name}([\"{}\"])\n",
-                action_name(&compensation.action)
-            ));
+            let undo = mermaid_text(&action_name(&compensation.action));
+            text.push_str(&format!("  step_{name} -. undo .-> undo_{name}([\"{undo}\"])\n"));
         }
     }
     for (from, to, label) in edges(definition) {
         match label {
-            Some(label) => text.push_str(&format!("  {from} -->|\"{}\"| {to}\n", quote(&label))),
-            None => text.push_str(&format!("  {from} --> {to}\n")),
+            Some(label) => {
+                text.push_str(&format!("  step_{from} -->|\"{}\"| step_{to}\n", mermaid_text(&label)));
+            }
+            None => text.push_str(&format!("  step_{from} --> step_{to}\n")),
         }
+    }
+    for (from, to) in undo_edges(definition) {
+        text.push_str(&format!("  undo_{from} -.-> undo_{to}\n"));
     }
     text
 }
 
+/// Escapes a text in quotes of Mermaid, which interprets HTML and Markdown in it.
+fn mermaid_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '<' | '>' | '&' | '#' | '`' | '\\' | ';' => {
+                escaped.push_str(&format!("#{};", u32::from(c)));
+            }
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// Draws a definition in Graphviz DOT.
 pub(crate) fn dot(definition: &Definition) -> String {
-    let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let mut text =
-        format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box];\n", quote(&definition.name));
+        format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box];\n", dot_text(&definition.name));
     for step in &definition.steps {
         let shape = if step.kind == Kind::Pivot { ", shape=hexagon" } else { "" };
-        let (name, action) = (&step.name, action_name(&step.action));
-        text.push_str(&format!("  {name} [label=\"{}\\n{action}\"{shape}];\n", quote(title(step))));
+        let (name, action) = (&step.name, dot_text(&action_name(&step.action)));
+        text.push_str(&format!("  step_{name} [label=\"{}\\n{action}\"{shape}];\n", dot_text(title(step))));
         if let Some(compensation) = &step.compensate {
-            let undo = action_name(&compensation.action);
+            let undo = dot_text(&action_name(&compensation.action));
             text.push_str(&format!("  undo_{name} [label=\"{undo}\", shape=oval, style=dashed];\n"));
             text.push_str(&format!(
-                "  {name} -> undo_{name} [label=\"undo\", style=dashed, constraint=false];\n"
+                "  step_{name} -> undo_{name} [label=\"undo\", style=dashed, constraint=false];\n"
             ));
         }
     }
     for (from, to, label) in edges(definition) {
-        let label = label.map_or_else(String::new, |label| format!(" [label=\"{}\"]", quote(&label)));
-        text.push_str(&format!("  {from} -> {to}{label};\n"));
+        let label = label.map_or_else(String::new, |label| format!(" [label=\"{}\"]", dot_text(&label)));
+        text.push_str(&format!("  step_{from} -> step_{to}{label};\n"));
+    }
+    for (from, to) in undo_edges(definition) {
+        text.push_str(&format!("  undo_{from} -> undo_{to} [style=dashed, constraint=false];\n"));
     }
     text.push_str("}\n");
     text
+}
+
+/// Escapes a text in quotes of DOT.
+fn dot_text(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// Returns the order of the compensations: each follows the nearest compensations of the steps downstream.
+fn undo_edges(definition: &Definition) -> Vec<(String, String)> {
+    let mut edges = Vec::new();
+    for step in definition.steps.iter().filter(|step| step.compensate.is_some()) {
+        let mut seen = BTreeSet::new();
+        let mut next: Vec<StepIndex> = step.depends_on.iter().rev().copied().collect();
+        while let Some(index) = next.pop() {
+            let Some(above) = definition.steps.get(index.at()).filter(|_| seen.insert(index)) else {
+                continue;
+            };
+            if above.compensate.is_some() {
+                edges.push((step.name.clone(), above.name.clone()));
+            } else {
+                next.extend(above.depends_on.iter().rev());
+            }
+        }
+    }
+    edges
 }
 
 /// Returns the edges as source, target, and condition of the target.
@@ -175,3 +226,6 @@ fn title(step: &Step) -> &str {
 fn action_name(action: &Action) -> String {
     action.to_string()
 }
+
+#[cfg(test)]
+mod tests;

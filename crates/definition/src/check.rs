@@ -3,6 +3,7 @@
 use crate::cel::{self, Compiled, Finding};
 use crate::expand::Expanded;
 use crate::fields::{At, FieldReader, nearest};
+use crate::lock_order;
 use crate::problem::{CYCLE, PIVOT, REFERENCE, WAIT};
 use crate::settings::CompensateKey;
 use crate::step::{ActionStep, Body, ParsedStep};
@@ -33,6 +34,7 @@ pub(crate) fn rules(
     // A broken step lacks edges, so the pivot rule cannot be checked.
     if expanded.broken.is_empty() {
         pivot_rule(reader, expanded, &plan);
+        lock_order::check(reader, expanded, &plan);
     }
     signal_schemas(reader, expanded);
     Some(plan)
@@ -105,6 +107,8 @@ enum View {
     Upstream(StepIndex),
     /// The steps upstream of this one and the step itself, which has run when it is compensated.
     Compensation(StepIndex),
+    /// No step, because none has begun.
+    Start,
     /// All steps.
     All,
 }
@@ -136,6 +140,9 @@ pub(crate) fn expressions_of(
             checker.inputs(single, index);
         }
     }
+    for lock in &document.locks {
+        checker.value(&lock.key, &View::Start);
+    }
     if let Some(at) = &document.output {
         checker.value(at, &View::All);
     }
@@ -148,6 +155,9 @@ impl Checker<'_, '_, '_> {
         }
         for (expression, at) in &single.expressions {
             self.expression(expression, at, &View::Upstream(index));
+        }
+        if let Some(lock) = &single.lock {
+            self.value(&lock.key, &View::Upstream(index));
         }
         let Some(CompensateKey::Action(compensation)) = &single.compensate else { return };
         if let Some(at) = &compensation.input {
@@ -214,6 +224,11 @@ impl Checker<'_, '_, '_> {
             let Some(plan) = self.plan.filter(|_| self.expanded.broken.is_empty()) else { continue };
             let (of, itself) = match view {
                 View::All => continue,
+                View::Start => {
+                    let detail = format!("step `{name}` has not run when the workflow starts");
+                    self.report(at.problem(REFERENCE, detail).hint("set `lock` at a step after it"));
+                    continue;
+                }
                 View::Upstream(of) => (*of, false),
                 View::Compensation(of) => (*of, true),
             };

@@ -81,6 +81,7 @@ pub(crate) fn expand<'d, 'a>(
             output: document.output.as_ref().map(|at| template(reader, at)),
             timeout: document.timeout,
             rollback: document.defaults.rollback,
+            locks: document.locks.iter().map(|lock| lock.spec(reader)).collect(),
             steps: Vec::new(),
         },
         parsed: Vec::new(),
@@ -320,6 +321,7 @@ fn step(
         retry: single.retry.clone(),
         timeout: single.timeout.clone(),
         failure: single.failure.clone(),
+        lock: single.lock.as_ref().map(|lock| lock.spec(reader)),
     }
 }
 

@@ -15,12 +15,16 @@
 mod cel;
 mod check;
 mod child;
+mod compare;
 mod digest;
 pub mod duration;
 mod expand;
 mod fields;
+mod format;
 mod input;
 mod json_text;
+mod lock;
+mod lock_order;
 mod node;
 mod problem;
 mod schedule;
@@ -37,7 +41,9 @@ use goconductor_saga::{Definition, EncodingError, Json, decode_text, end_positio
 
 pub use cel::Cel;
 pub use child::ChildReference;
+pub use compare::{Difference, compare};
 pub use digest::of as digest;
+pub use format::{format, key_rank};
 pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
 pub use schema::{label_rule, schema};

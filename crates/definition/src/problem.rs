@@ -70,6 +70,9 @@ pub(crate) const SCHEDULE: &str = "GC1027";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
+/// A lock may be requested out of order, so that workflows could deadlock.
+pub(crate) const LOCK_ORDER: &str = "GC1026";
+
 /// All error codes of this crate, with their titles.
 pub const ERROR_CODES: &[(&str, &str)] = &[
     (SYNTAX, "Malformed definition text"),
@@ -95,6 +98,7 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (CALL, "Invalid call"),
     (CALL_SETTING, "Setting that a call cannot have"),
     (SCHEDULE, "Invalid schedule of a definition"),
+    (LOCK_ORDER, "Lock out of order"),
 ];
 
 impl Problem {

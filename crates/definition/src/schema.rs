@@ -1,5 +1,7 @@
 //! The JSON Schema of the language.
 
+mod descriptions;
+
 use crate::step::MAX_NAME_CHARS;
 use goconductor_saga::{Json, MAX_LABEL_CHARS, MAX_LABELS, NameKind};
 use serde_json::json;
@@ -20,6 +22,7 @@ pub fn schema() -> Json {
             part.extend(limits);
         }
     }
+    descriptions::describe(&mut schema);
     schema
 }
 

@@ -7,6 +7,7 @@ mod signal;
 pub(crate) mod sleep;
 
 use crate::fields::{At, FieldReader, Fields};
+use crate::lock::ParsedLock;
 use crate::problem::{ACTION, COMPENSATION, EXPRESSION, NO_DEFAULT_BRANCH, PIVOT, VALUE};
 use crate::settings::{CompensateKey, Defaults, unsupported};
 use crate::template::condition;
@@ -83,6 +84,7 @@ pub(crate) struct ActionStep<'a> {
     pub(crate) failure: FailurePolicy,
     /// The expressions of the action, which refer to steps upstream.
     pub(crate) expressions: Vec<(String, At<'a>)>,
+    pub(crate) lock: Option<ParsedLock<'a>>,
 }
 
 /// A branch of a block.
@@ -195,7 +197,7 @@ impl FieldReader {
     }
 
     fn refuse_unsupported_keys(&mut self, fields: &Fields<'_>) {
-        for key in ["for_each", "lock"] {
+        for key in ["for_each"] {
             if let Some(at) = fields.get(key) {
                 self.push(unsupported(&at, &format!("`{key}`")));
             }
@@ -214,6 +216,7 @@ impl FieldReader {
             "on_error",
             "on_unknown",
             "probe",
+            "lock",
         ] {
             if let Some(at) = fields.get(key) {
                 let problem = at
@@ -265,6 +268,7 @@ impl FieldReader {
             retry: retry.unwrap_or(retry_base),
             timeout: timeout.unwrap_or(timeout_base),
             expressions: Vec::new(),
+            lock: fields.get("lock").and_then(|at| self.lock(&at)),
         })))
     }
 

@@ -3,6 +3,7 @@
 use crate::Limits;
 use crate::fields::{At, FieldReader, Fields};
 use crate::input::SchemaRefusal;
+use crate::lock::ParsedLock;
 use crate::node::Node;
 use crate::problem::{DUPLICATE, LIMIT, VALUE};
 use crate::settings::{Defaults, unsupported};
@@ -42,6 +43,7 @@ pub(crate) struct Document<'a> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) defaults: Defaults,
     pub(crate) schedule: Option<goconductor_schedule::Spec>,
+    pub(crate) locks: Vec<ParsedLock<'a>>,
     pub(crate) steps: Vec<ParsedStep<'a>>,
 }
 
@@ -79,6 +81,7 @@ pub(crate) fn document<'a>(
         output: fields.get("output"),
         timeout: fields.get("timeout").and_then(|at| reader.duration(&at)),
         defaults,
+        locks: reader.locks(&fields),
         steps,
         at,
     })
@@ -96,9 +99,6 @@ fn name(reader: &mut FieldReader, at: &At<'_>) -> Option<String> {
 }
 
 fn refuse(reader: &mut FieldReader, fields: &Fields<'_>) {
-    if let Some(at) = fields.get("lock") {
-        reader.push(unsupported(&at, "`lock`"));
-    }
     if let Some(at) = fields.get("namespace") {
         let problem = at.problem(VALUE, "a definition does not name its namespace");
         reader.push(

@@ -7,7 +7,7 @@
 //! `stated:OUTCOME:STATUS` (with the outcome in a header) and `redirect`. Without a script the response is `ok`. A key
 //! that took effect before is a duplicate. A probe without a script answers whether its key took effect.
 
-use crate::check::{Effect, EffectKind};
+use crate::check::{Effect, EffectKind, Fence};
 use crate::effect_log::wall_clock;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -46,6 +46,8 @@ pub struct Call {
     pub deadline: String,
     /// `traceparent`.
     pub traceparent: String,
+    /// `GoConductor-Lock-Token`: the percent-encoded key and the fencing token of each lock.
+    pub lock_tokens: Vec<(String, u64)>,
     /// The body.
     pub body: Value,
     /// The effect: `applied`, `duplicate`, `refused`, `null`, or an empty text.
@@ -200,7 +202,7 @@ impl Call {
                 "null" => Some(EffectKind::Null),
                 _ => None,
             },
-            fence: None,
+            fence: self.lock_tokens.into_iter().next().map(|(lock, token)| Fence { lock, token }),
             answered: self.answered,
         }
     }
@@ -237,6 +239,7 @@ async fn answer(
         attempt: header("goconductor-attempt").parse().unwrap_or(0),
         deadline: header("goconductor-deadline"),
         traceparent: header("traceparent"),
+        lock_tokens: headers.get_all("goconductor-lock-token").iter().filter_map(lock_token).collect(),
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         effect: "",
         answered: None,
@@ -257,6 +260,11 @@ async fn answer(
         response
     });
     playing.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+fn lock_token(value: &axum::http::HeaderValue) -> Option<(String, u64)> {
+    let (key, token) = value.to_str().ok()?.split_once('=')?;
+    Some((key.to_owned(), token.parse().ok()?))
 }
 
 async fn play(script: &str, output: Value) -> Response {

@@ -76,6 +76,8 @@ const METHODS: &[(&str, &str, PeerRoles)] = &[
     (STATE_STORE, "AcquireLock", GATEWAY),
     (STATE_STORE, "RenewLock", GATEWAY),
     (STATE_STORE, "ReleaseLock", GATEWAY),
+    (STATE_STORE, "AcquireWorkflowLocks", EXECUTOR),
+    (STATE_STORE, "GetLockHolder", GATEWAY),
     (STATE_STORE, "ListLocks", GATEWAY),
     // Both consume the streams of Kinesis.
     (STATE_STORE, "ListLeases", ENGINES),

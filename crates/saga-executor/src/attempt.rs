@@ -17,6 +17,7 @@ use goconductor_telemetry::trace;
 use goconductor_transition::trace::stored;
 use goconductor_transition::{Command, Engine, Error, clock};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -279,6 +280,11 @@ impl Runner {
             attempt: command.attempt,
             idempotency_key: plan.idempotency_key(command.id, command.step, command.side),
             input,
+            lock_tokens: if plan.has_locks() {
+                state.lock_tokens(command.step, command.side)
+            } else {
+                BTreeMap::new()
+            },
             deadline,
             timeout,
             heartbeat: heartbeat.map(Heartbeat::new),

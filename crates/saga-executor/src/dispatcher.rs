@@ -6,9 +6,10 @@ use crate::cluster_view::ClusterView;
 use crate::metrics;
 use crate::registry::ServedLanes;
 use crate::settings::Settings;
+use futures::future::join_all;
 use goconductor_election::{Election, Leadership};
 use goconductor_queue::Topic;
-use goconductor_saga::{Input, OwedKey, Side, StepIndex, TimerKind, Timestamp};
+use goconductor_saga::{Input, OwedKey, Side, StepIndex, TimerKind, Timestamp, WorkflowId};
 use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, WorkflowShard};
 use goconductor_transition::{COMMAND_FORMAT, Command, Engine, Error, clock, topic_of};
 use parking_lot::Mutex;
@@ -219,10 +220,13 @@ impl Dispatcher {
     async fn dispatch(&self, rows: Vec<LedgerRow>, now: Timestamp) {
         let mut commands = Vec::new();
         let mut inputs = Vec::new();
-        let mut children = Vec::new();
+        let (mut children, mut waits) = (Vec::new(), Vec::new());
         for row in rows {
             match row.key.key {
                 OwedKey::Timer(TimerKind::StepChild(step)) => children.push((row.key, step)),
+                OwedKey::Timer(timer @ (TimerKind::WorkflowLock | TimerKind::StepLock(_))) => {
+                    waits.push((row.key.id, timer));
+                }
                 OwedKey::Timer(timer) => inputs.push((row.key.id, Input::FireTimer { timer })),
                 OwedKey::Command(step, side) => match (row.kind, row.deliveries, &row.service) {
                     (RowKind::Withdraw, 0, _) => {
@@ -266,7 +270,18 @@ impl Dispatcher {
             }
         });
         let children = children.into_iter().map(|(key, step)| self.drive_child(key, step));
-        futures::future::join(futures::future::join_all(submits), futures::future::join_all(children)).await;
+        let waits = waits.into_iter().map(|(id, timer)| self.acquire_locks(id, timer));
+        let all = (join_all(submits), join_all(children), join_all(waits));
+        futures::future::join3(all.0, all.1, all.2).await;
+    }
+
+    async fn acquire_locks(&self, id: WorkflowId, timer: TimerKind) {
+        match self.engine.acquire_locks(id, timer).await {
+            Ok(()) | Err(Error::Refused(_)) => {}
+            Err(error) => {
+                tracing::warn!(workflow = %id, %error, "executor failed to acquire locks; the ledger keeps the request");
+            }
+        }
     }
 
     /// Acts on the child of a step, and postpones its row until the child must be checked again.

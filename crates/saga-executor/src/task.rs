@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use goconductor_saga::{Call, Failure, Json, Outcome, RulesVersion, Side, Timestamp, WorkflowId, json_bytes};
 use goconductor_telemetry::trace::SpanContext;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -65,6 +66,8 @@ pub struct Task {
     pub idempotency_key: String,
     /// The input of the action.
     pub input: Arc<Json>,
+    /// The fencing tokens of the locks that the workflow holds, by key.
+    pub lock_tokens: BTreeMap<String, u64>,
     /// The deadline by the wall clock. It informs the participant; the caller enforces `timeout`.
     pub deadline: Timestamp,
     /// The time limit of the attempt, from the start of the call.

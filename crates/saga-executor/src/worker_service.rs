@@ -426,7 +426,7 @@ fn task_to_wire(task_id: u64, task: &Task) -> wire::Task {
         timeout: Some(to_proto(task.timeout)),
         traceparent: task.traceparent(),
         tracestate: task.tracestate().unwrap_or_default().to_owned(),
-        lock_tokens: HashMap::new(),
+        lock_tokens: task.lock_tokens.clone().into_iter().collect(),
         heartbeat_timeout: task.heartbeat.as_ref().map(|heartbeat| to_proto(heartbeat.timeout())),
     }
 }

@@ -310,6 +310,7 @@ mod tests {
             attempt: 1,
             idempotency_key: "k".to_owned(),
             input: Json::Null.into(),
+            lock_tokens: std::collections::BTreeMap::new(),
             deadline: Timestamp(0),
             timeout,
             heartbeat: None,

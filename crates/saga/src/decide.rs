@@ -3,6 +3,7 @@
 mod advance;
 mod attempt;
 mod child;
+mod lock;
 mod operator;
 mod probe;
 mod start;
@@ -163,6 +164,15 @@ pub enum Input {
         /// The person who sends the signal.
         actor: Option<String>,
     },
+    /// Reports that all locks of a request are held.
+    AcquireLocks {
+        /// The timer of the request.
+        timer: TimerKind,
+        /// The request that the answer belongs to: [`LockState::request`](crate::LockState::request).
+        request: u64,
+        /// The fencing tokens, in the order of the locks.
+        tokens: Vec<u64>,
+    },
     /// Requests a rollback.
     Cancel {
         /// The person who requests the change.
@@ -319,6 +329,7 @@ impl Decision<'_> {
                 self.actor.clone_from(actor);
                 self.signal(name, payload, key.as_ref())
             }
+            Input::AcquireLocks { timer, request, tokens } => self.locks_acquired(*timer, *request, tokens),
             Input::Cancel { actor, reason } => {
                 self.actor.clone_from(actor);
                 self.request_rollback(RollbackCause::Cancelled, reason.clone())
@@ -442,6 +453,7 @@ impl Decision<'_> {
             TimerKind::StepTotal(step) => {
                 self.limit_expired(step, "TOTAL_TIMEOUT", "did not succeed within its total timeout")
             }
+            TimerKind::WorkflowLock | TimerKind::StepLock(_) => self.lock_wait_expired(timer),
         }
     }
 

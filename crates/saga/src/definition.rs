@@ -1,8 +1,8 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
 use crate::{
-    CALL_OPERATION, CALLS_SERVICE, Call, Child, FailurePolicy, Json, OnTimeout, Retry, RollbackPolicy,
-    StepIndex, Template, WaitTime,
+    CALL_OPERATION, CALLS_SERVICE, Call, Child, FailurePolicy, Json, LockSpec, OnTimeout, Retry,
+    RollbackPolicy, StepIndex, Template, WaitTime,
 };
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -43,6 +43,9 @@ pub struct Definition {
     /// How a rollback proceeds.
     #[serde(default, skip_serializing_if = "RollbackPolicy::is_default")]
     pub rollback: RollbackPolicy,
+    /// The locks that the workflow acquires before its first step and holds until it ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockSpec>,
     /// The steps in the order of the text. The branches of a block follow one another.
     pub steps: Vec<Step>,
 }
@@ -92,6 +95,9 @@ pub struct Step {
     /// What follows when the step fails or its outcome is unknown.
     #[serde(default, skip_serializing_if = "FailurePolicy::is_default")]
     pub failure: FailurePolicy,
+    /// The lock that the step acquires before its first attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockSpec>,
 }
 
 /// The compensate side of a step.

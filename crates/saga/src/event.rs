@@ -1,9 +1,13 @@
 //! Events: the entries of a workflow's history.
 
-use crate::{Failure, Json, Parent, RulesVersion, Side, StepIndex, Timestamp, TraceContext, WorkflowId};
+use crate::{
+    Failure, Json, KeyLock, LockScope, Parent, RulesVersion, Side, StepIndex, Timestamp, TraceContext,
+    WorkflowId,
+};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// An entry of a history. It never changes once it is written.
@@ -339,6 +343,35 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Locks were requested: those of the definition, or that of a step that is ready.
+    LocksRequested {
+        /// The step, or `None` for the locks of the definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepIndex>,
+        /// The locks, by ascending key.
+        locks: Vec<KeyLock>,
+        /// What the locks are held for.
+        hold: LockScope,
+        /// When the wait ends without the locks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// Whether the step keeps the last payload of each signal, as in `StepQueued`.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        keeps_signals: bool,
+    },
+    /// All locks of a request were acquired. The command of the step is issued.
+    LocksAcquired {
+        /// The step, or `None` for the locks of the definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepIndex>,
+        /// The fencing tokens, in the order of the locks.
+        tokens: Vec<u64>,
+    },
+    /// The locks of the definition were not acquired, so no step begins.
+    LocksFailed {
+        /// The failure.
+        failure: Failure,
+    },
     /// An operator paused the workflow, so no new command is issued.
     WorkflowPaused {
         /// The reason of the operator.
@@ -412,11 +445,14 @@ impl EventKind {
             | Self::CompensationFailed { step, .. }
             | Self::CompensationSkipped { step, .. }
             | Self::StepRetried { step, .. } => Some(*step),
-            Self::RollbackStarted { step, .. } => *step,
+            Self::RollbackStarted { step, .. }
+            | Self::LocksRequested { step, .. }
+            | Self::LocksAcquired { step, .. } => *step,
             Self::WorkflowStarted { .. }
             | Self::SignalReceived { .. }
             | Self::RollbackRequested { .. }
             | Self::RollbackRefused { .. }
+            | Self::LocksFailed { .. }
             | Self::WorkflowPaused { .. }
             | Self::WorkflowResumed { .. }
             | Self::WorkflowCompleted { .. }

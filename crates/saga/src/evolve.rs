@@ -1,7 +1,8 @@
 //! The state after an event. Only this module builds states.
 
 use crate::state::{Phase, Progress, Running, STATE_FORMAT, State, StepState, StepStatus};
-use crate::{Child, Event, EventKind, Failure, Side, Timestamp};
+use crate::{Child, Event, EventKind, Failure, LockScope, LockState, Side, StepIndex, Timestamp};
+use alloc::boxed::Box;
 use alloc::vec;
 use core::time::Duration;
 
@@ -64,6 +65,7 @@ fn started(event: &Event) -> Option<State> {
         deadline: *deadline,
         trace: trace.clone(),
         parent: *parent,
+        lock: None,
         steps: vec![StepState::default(); usize::try_from(*steps).unwrap_or(0)],
         sealed: None,
     })
@@ -87,11 +89,7 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         | EventKind::StepWaiting { .. }
         | EventKind::ChildStarted { .. }
         | EventKind::StepCompleted { .. } => mark_in_progress(state),
-        EventKind::StepQueued { step, keeps_signals } => {
-            if *keeps_signals && let Some(step) = state.steps.get_mut(step.at()) {
-                step.signals = Some(state.signals.last.clone());
-            }
-        }
+        EventKind::StepQueued { step, keeps_signals: true } => keep_signals(state, *step),
         EventKind::FailureTolerated { .. } => {
             // The failure of a compensation remains, because its effect does. Failures are not compared, because an
             // encrypted one has no content.
@@ -109,6 +107,9 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
             record_error(state, failure);
         }
         EventKind::CompensationFailed { failure, .. } => record_error(state, failure),
+        EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. } => apply_locks_to_workflow(state, event),
         EventKind::RollbackRequested { cause, .. } => {
             state.cause = Some(*cause);
             state.rollback_pending = true;
@@ -139,6 +140,7 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         EventKind::WorkflowRolledBack {} => end(state, Phase::RolledBack, event.time),
         EventKind::WorkflowTerminated { .. } => end(state, Phase::Terminated, event.time),
         EventKind::WorkflowStarted { .. }
+        | EventKind::StepQueued { keeps_signals: false, .. }
         | EventKind::StepSkipped { .. }
         | EventKind::StepWithdrawn { .. }
         | EventKind::CompensationQueued { .. }
@@ -146,6 +148,59 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationSkipped { .. }
         | EventKind::StepRetried { .. } => {}
+    }
+}
+
+/// Keeps the last payload of each signal for the input of a step.
+fn keep_signals(state: &mut State, step: StepIndex) {
+    if let Some(step) = state.steps.get_mut(step.at()) {
+        step.signals = Some(state.signals.last.clone());
+    }
+}
+
+/// Applies an event about locks to the workflow. Those of a step do not concern it, except for its signals.
+fn apply_locks_to_workflow(state: &mut State, event: &Event) {
+    if let EventKind::LocksRequested { step: Some(step), keeps_signals: true, .. } = &event.kind {
+        keep_signals(state, *step);
+    }
+    if let EventKind::LocksFailed { failure } = &event.kind {
+        state.lock = None;
+        record_error(state, failure);
+    } else if event.kind.step().is_none() {
+        apply_locks(&mut state.lock, event);
+    }
+}
+
+/// Applies a request or an acquisition to a step. The command of the step is issued with the lock.
+fn apply_locks_to_step(step: &mut StepState, event: &Event) {
+    apply_locks(&mut step.lock, event);
+    step.execution = StepStatus::Queued;
+    step.execute.due_at = None;
+    if matches!(event.kind, EventKind::LocksAcquired { .. }) {
+        // The wait for the lock does not count against the limits of the step.
+        step.execute.queued_at = Some(event.time);
+        step.execute.counted_from = None;
+        issue(&mut step.execute, event.time, event.time);
+    }
+}
+
+/// Applies an event about locks to those of the definition or of a step.
+fn apply_locks(lock: &mut Option<Box<LockState>>, event: &Event) {
+    match (&event.kind, lock) {
+        (EventKind::LocksRequested { locks, hold, until, .. }, lock) => {
+            *lock = Some(Box::new(LockState {
+                locks: locks.clone(),
+                hold: *hold,
+                request: event.seq,
+                requested_at: event.time,
+                until: *until,
+            }));
+        }
+        (EventKind::LocksAcquired { tokens, .. }, Some(lock)) => {
+            lock.set_tokens(tokens);
+            lock.until = None;
+        }
+        (_, _) => {}
     }
 }
 
@@ -165,6 +220,11 @@ fn record_error(state: &mut State, failure: &Failure) {
 /// Ends a pause, if there is one, and moves the deadlines by its length.
 fn end_pause(state: &mut State, at: Timestamp) {
     state.paused = false;
+    let (seq, paused_at) = (state.seq, state.paused_at.unwrap_or(at));
+    let of_steps = state.steps.iter_mut().filter_map(|step| step.lock.as_deref_mut());
+    for lock in state.lock.as_deref_mut().into_iter().chain(of_steps).filter(|lock| !lock.is_held()) {
+        lock.request_again(seq, paused_at, at);
+    }
     let Some(since) = state.paused_at.take() else { return };
     state.deadline = state.deadline.map(|deadline| deadline.after(at.since(since)));
     for step in state.steps.iter_mut().filter(|step| step.execution.is_open()) {
@@ -187,6 +247,9 @@ fn end(state: &mut State, phase: Phase, at: Timestamp) {
     state.paused = false;
     state.paused_at = None;
     state.rollback_pending = false;
+    // A rollback that begins after the completion must not use the tokens of locks that were released.
+    state.lock = None;
+    state.steps.iter_mut().for_each(|step| step.lock = None);
     state.ended_at = Some(at);
 }
 
@@ -223,6 +286,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         EventKind::StepWithdrawn { .. } => {
             step.execution = StepStatus::Pending;
             step.execute = Progress::default();
+            release_lock(step);
         }
         EventKind::CompensationQueued { .. }
         | EventKind::CompensationUnneeded { .. }
@@ -230,12 +294,16 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         | EventKind::CompensationFailed { .. }
         | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
         EventKind::StepRetried { side, .. } => retried(step, *side, at),
+        EventKind::LocksRequested { .. } | EventKind::LocksAcquired { .. } => {
+            apply_locks_to_step(step, event)
+        }
         EventKind::WorkflowStarted { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
@@ -289,6 +357,9 @@ fn apply_to_wait(step: &mut StepState, event: &Event) {
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
@@ -346,11 +417,21 @@ fn apply_end(step: &mut StepState, event: &Event) {
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => {}
+    }
+}
+
+/// Ends the wait for the lock of a step that has settled, and releases a lock that was held for the step only.
+fn release_lock(step: &mut StepState) {
+    if step.lock.as_deref().is_some_and(|lock| lock.hold == LockScope::Step || !lock.is_held()) {
+        step.lock = None;
     }
 }
 
@@ -415,6 +496,9 @@ fn apply_to_compensation(step: &mut StepState, event: &Event) {
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
@@ -488,6 +572,7 @@ fn settle(
         Side::Execute => {
             step.execution = status;
             step.probes = None;
+            release_lock(step);
         }
         Side::Compensate => step.compensation = Some(status),
     }

@@ -34,6 +34,7 @@ pub struct Plan {
     required_rules: RulesVersion,
     /// The steps whose input may refer to signals.
     reads_signals: Vec<StepIndex>,
+    has_locks: bool,
 }
 
 impl Plan {
@@ -57,6 +58,8 @@ impl Plan {
         let names_signals = |step: &Step| step.input.as_ref().is_some_and(Template::may_name_signals);
         let reads_signals =
             indexed(&definition).filter(|(_, step)| names_signals(step)).map(|(index, _)| index).collect();
+        let has_locks =
+            !definition.locks.is_empty() || definition.steps.iter().any(|step| step.lock.is_some());
         Ok(Self {
             definition,
             version,
@@ -65,8 +68,9 @@ impl Plan {
             downstream,
             pivot,
             has_waits,
-            required_rules,
             reads_signals,
+            has_locks,
+            required_rules,
         })
     }
 
@@ -150,6 +154,12 @@ impl Plan {
         if is_probe { step.failure.probe.as_ref() } else { step.action(side) }
     }
 
+    /// Returns whether the definition or one of its steps has a lock.
+    #[must_use]
+    pub fn has_locks(&self) -> bool {
+        self.has_locks
+    }
+
     /// Returns the idempotency key of one side of a step. It is the same for every attempt and every redelivery.
     #[must_use]
     pub fn idempotency_key(
@@ -169,13 +179,17 @@ fn required_rules(definition: &Definition) -> RulesVersion {
         step.action.is_wait()
             || step.action.child().is_some()
             || step.action.call().is_some()
+            || step.lock.is_some()
             || !step.failure.is_default()
             || step
                 .compensate
                 .as_ref()
                 .is_some_and(|undo| undo.when.is_some() || undo.action.call().is_some())
     };
-    if !definition.rollback.is_default() || definition.steps.iter().any(is_new) {
+    if !definition.locks.is_empty()
+        || !definition.rollback.is_default()
+        || definition.steps.iter().any(is_new)
+    {
         return RulesVersion::WITH_WAITS;
     }
     RulesVersion::FIRST

@@ -71,6 +71,10 @@ pub enum TimerKind {
     StepWake(StepIndex),
     /// Starts, observes, cancels or rolls back the child workflow of a step.
     StepChild(StepIndex),
+    /// Waits for the locks of the definition.
+    WorkflowLock,
+    /// Waits for the lock of a step.
+    StepLock(StepIndex),
 }
 
 /// The key of a row in the dispatch ledger, unique within its workflow.
@@ -94,6 +98,8 @@ impl fmt::Display for OwedKey {
             Self::Timer(TimerKind::StepTotal(step)) => write!(f, "{}/timer/total", step.0),
             Self::Timer(TimerKind::StepWake(step)) => write!(f, "{}/timer/wake", step.0),
             Self::Timer(TimerKind::StepChild(step)) => write!(f, "{}/timer/child", step.0),
+            Self::Timer(TimerKind::WorkflowLock) => f.write_str("timer/lock"),
+            Self::Timer(TimerKind::StepLock(step)) => write!(f, "{}/timer/lock", step.0),
         }
     }
 }
@@ -101,7 +107,7 @@ impl fmt::Display for OwedKey {
 /// An error: the text is not the key of a ledger row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid ledger key: expected `<step>/execute`, `<step>/compensate`, `<step>/timer/queue`, `<step>/timer/total`, `<step>/timer/wake`, `<step>/timer/child` or `timer/workflow`"
+    "invalid ledger key: expected `<step>/execute`, `<step>/compensate`, `<step>/timer/queue`, `<step>/timer/total`, `<step>/timer/wake`, `<step>/timer/child`, `<step>/timer/lock`, `timer/lock` or `timer/workflow`"
 )]
 pub struct ParseOwedKeyError;
 
@@ -111,12 +117,16 @@ impl FromStr for OwedKey {
         if text == "timer/workflow" {
             return Ok(Self::Timer(TimerKind::Workflow));
         }
+        if text == "timer/lock" {
+            return Ok(Self::Timer(TimerKind::WorkflowLock));
+        }
         let (step, rest) = text.split_once('/').ok_or(ParseOwedKeyError)?;
         let step = StepIndex(step.parse().map_err(|_| ParseOwedKeyError)?);
         match rest {
             "execute" => Ok(Self::Command(step, Side::Execute)),
             "compensate" => Ok(Self::Command(step, Side::Compensate)),
             "timer/queue" => Ok(Self::Timer(TimerKind::StepQueue(step))),
+            "timer/lock" => Ok(Self::Timer(TimerKind::StepLock(step))),
             "timer/total" => Ok(Self::Timer(TimerKind::StepTotal(step))),
             "timer/wake" => Ok(Self::Timer(TimerKind::StepWake(step))),
             "timer/child" => Ok(Self::Timer(TimerKind::StepChild(step))),

@@ -36,6 +36,8 @@ mod id;
 mod json;
 mod labels;
 mod limits;
+mod lock;
+mod lock_claims;
 mod name;
 mod number;
 mod owed;
@@ -66,6 +68,8 @@ pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
 pub use json::{JsonError, JsonErrorKind, json_bytes, parse_json};
 pub use labels::{LabelsError, MAX_LABEL_CHARS, MAX_LABELS, check_labels};
+pub use lock::{KeyLock, LockScope, LockSpec, LockState};
+pub use lock_claims::{LockClaim, LockRelease, claims};
 pub use name::{
     LockKey, MAX_LABEL_BYTES, MAX_LOCK_KEY_CHARS, MAX_TEXT_CHARS, NameError, NameKind, Namespace, ServiceName,
 };

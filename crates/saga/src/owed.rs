@@ -1,6 +1,8 @@
 //! The commands and timers that a state still owes. The dispatch ledger always equals them.
 
-use crate::{Action, OwedKey, Plan, Side, State, StepIndex, StepState, StepStatus, TimerKind, Timestamp};
+use crate::{
+    Action, LockState, OwedKey, Plan, Side, State, StepIndex, StepState, StepStatus, TimerKind, Timestamp,
+};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -40,6 +42,9 @@ pub fn owed(plan: &Plan, state: &State) -> Vec<Owed> {
     if let (Some(deadline), true) = (state.deadline, can_still_time_out(plan, state)) {
         all.push(timer(TimerKind::Workflow, deadline));
     }
+    if let Some(lock) = state.lock.as_deref().filter(|lock| !lock.is_held() && state.phase.is_forward()) {
+        all.push(lock_wait(state, TimerKind::WorkflowLock, lock));
+    }
     for index in (0u32..).map(StepIndex).take(state.steps.len()) {
         owed_by_step(plan, state, index, &mut all);
     }
@@ -59,6 +64,12 @@ fn timer(kind: TimerKind, at: Timestamp) -> Owed {
     Owed { key: OwedKey::Timer(kind), attempt: 0, service: None, due: Due::At(at) }
 }
 
+/// Returns the row of a wait for locks. A paused workflow does not wait: it gave up its place in the queue.
+fn lock_wait(state: &State, kind: TimerKind, lock: &LockState) -> Owed {
+    let due = if state.paused { Due::Held } else { Due::At(lock.requested_at) };
+    Owed { due, ..timer(kind, lock.requested_at) }
+}
+
 fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed>) {
     let (Some(definition), Some(step)) = (plan.step(index), state.step(index)) else { return };
     if definition.action.is_wait() {
@@ -74,6 +85,12 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         let Some(status) = step.side_status(side).filter(|status| status.is_open()) else { continue };
         if definition.action(side).is_some_and(|action| action.child().is_some()) {
             all.push(child_row(state, index, step, side));
+            continue;
+        }
+        if side == Side::Execute
+            && let Some(lock) = step.lock.as_deref().filter(|_| step.waits_for_lock())
+        {
+            all.push(lock_wait(state, TimerKind::StepLock(index), lock));
             continue;
         }
         let progress = step.progress(side);

@@ -2,9 +2,10 @@
 
 use crate::present::present;
 use crate::{
-    Failure, Json, Parent, RollbackCause, RulesVersion, Side, Signals, StepIndex, Timestamp, TraceContext,
-    WorkflowId,
+    Failure, Json, LockState, Parent, RollbackCause, RulesVersion, Side, Signals, StepIndex, Timestamp,
+    TraceContext, WorkflowId,
 };
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -75,6 +76,9 @@ pub struct State {
     /// The step that started the workflow as its child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// The locks of the definition, once they were requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Box<LockState>>,
     /// The steps, in the order of the definition.
     pub steps: Vec<StepState>,
     /// The encrypted payload, in a stored state whose inputs, outputs and failures are placeholders. It is `None` in a
@@ -300,6 +304,9 @@ pub struct StepState {
     /// The child workflow of the current attempt, once its start was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<WorkflowId>,
+    /// The lock of the step, from its request to its release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Box<LockState>>,
 }
 
 /// The attempts at one side of a step.

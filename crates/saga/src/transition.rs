@@ -1,6 +1,7 @@
 //! A transition: the change of one workflow by one commit.
 
-use crate::{Event, Owed, OwedKey, Plan, State, WorkflowId, owed};
+use crate::lock_claims::released;
+use crate::{Event, LockRelease, Owed, OwedKey, Plan, State, WorkflowId, owed};
 use alloc::vec::Vec;
 
 /// The atomic change of one workflow from one `seq` to another.
@@ -16,6 +17,8 @@ pub struct Transition {
     pub state: State,
     /// The changes of the dispatch ledger: the difference between `owed(after)` and `owed(before)`.
     pub ledger: Vec<LedgerChange>,
+    /// The locks that the commit releases.
+    pub locks: Vec<LockRelease>,
 }
 
 /// A change of the dispatch ledger.
@@ -48,5 +51,9 @@ pub fn transition(plan: &Plan, before: Option<&State>, events: Vec<Event>, after
         }
     }
     let from_seq = before.map_or(0, |state| state.seq);
-    Transition { id: after.id, from_seq, events, state: after, ledger }
+    let locks = match before.filter(|_| plan.has_locks()) {
+        Some(before) => released(before, &after),
+        None => Vec::new(),
+    };
+    Transition { id: after.id, from_seq, events, state: after, ledger, locks }
 }

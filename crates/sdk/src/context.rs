@@ -49,8 +49,8 @@ pub(crate) enum HeartbeatSink {
     /// The executor in this process.
     #[cfg(feature = "embedded")]
     InProcess(goconductor_saga_executor::Heartbeat),
-    /// The step has no heartbeat timeout.
-    #[cfg(feature = "embedded")]
+    /// The step has no heartbeat timeout, or runs in a test.
+    #[cfg(any(feature = "embedded", feature = "test-kit"))]
     Discard,
 }
 
@@ -122,7 +122,7 @@ impl Context {
             HeartbeatSink::Stream(..) => {}
             #[cfg(feature = "embedded")]
             HeartbeatSink::InProcess(heartbeat) => heartbeat.beat(),
-            #[cfg(feature = "embedded")]
+            #[cfg(any(feature = "embedded", feature = "test-kit"))]
             HeartbeatSink::Discard => {}
         }
     }

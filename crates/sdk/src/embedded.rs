@@ -25,7 +25,6 @@ use goconductor_process::{Process, StoreAccess, load_config};
 use goconductor_saga::{Failure as SagaFailure, Json, Outcome, Side};
 use goconductor_saga_executor::{Heartbeat, InProcess, Participant, Task};
 use goconductor_service_kit::config::{Config, Sources};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -87,7 +86,7 @@ impl Participant for Embedded {
             deadline: Instant::now() + task.timeout,
             traceparent: task.traceparent(),
             tracestate: task.tracestate().map(str::to_owned),
-            lock_tokens: BTreeMap::new(),
+            lock_tokens: task.lock_tokens.clone(),
             cancelled: task.cancelled.clone(),
             heartbeats: HeartbeatSender {
                 timeout: task.heartbeat.as_ref().map(Heartbeat::timeout),

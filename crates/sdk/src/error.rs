@@ -80,6 +80,10 @@ pub enum Error {
     /// A value could not be converted to or from JSON.
     #[error("failed to convert between JSON and the requested type")]
     Output(#[from] serde_json::Error),
+    /// A simulated saga could not be run.
+    #[cfg(feature = "test-kit")]
+    #[error(transparent)]
+    Simulation(#[from] goconductor_simulator::Error),
     /// The executor inside the microservice failed.
     #[error("the embedded executor failed")]
     Embedded(#[source] anyhow::Error),

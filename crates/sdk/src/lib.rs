@@ -58,6 +58,8 @@
 //! Delivery is at least once: an action may be called again with the same [`Context::key`]. [`inbox`] records what was
 //! done in the microservice's own database transaction, so that a repeat has no effect.
 //!
+//! [`testing`] runs a saga with its real actions in memory, with a virtual clock and injected faults.
+//!
 //! The crate deliberately decides nothing about a workflow. The decisions are made where its state is committed.
 
 mod conductor;
@@ -70,6 +72,8 @@ mod handlers;
 mod lock;
 mod service;
 mod start;
+#[cfg(feature = "test-kit")]
+pub mod testing;
 mod worker;
 mod workflow;
 

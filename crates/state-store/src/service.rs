@@ -187,6 +187,8 @@ serve! {
         acquire_lock: AcquireLockRequest => AcquireLockResponse;
         renew_lock: RenewLockRequest => RenewLockResponse;
         release_lock: ReleaseLockRequest => ReleaseLockResponse;
+        acquire_workflow_locks: AcquireWorkflowLocksRequest => AcquireWorkflowLocksResponse;
+        get_lock_holder: GetLockHolderRequest => GetLockHolderResponse;
         list_locks: ListLocksRequest => ListLocksResponse;
     }
     leases {

@@ -33,6 +33,7 @@ mod starts;
 mod statistics;
 mod values;
 mod workflow_batches;
+mod workflow_locks;
 
 use std::fmt;
 use std::pin::Pin;
@@ -222,6 +223,16 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "contended_lock_has_one_holder_at_a_time", run: |f| Box::pin(locks::contended(f)) },
     Case { name: "lock_pages_are_sorted_by_key", run: |f| Box::pin(locks::listed(f)) },
+    Case {
+        name: "workflow_locks_are_granted_in_the_order_of_arrival",
+        run: |f| Box::pin(workflow_locks::in_order(f)),
+    },
+    Case {
+        name: "shared_lock_does_not_overtake_an_exclusive_one",
+        run: |f| Box::pin(workflow_locks::shared(f)),
+    },
+    Case { name: "withdrawn_request_releases_its_locks", run: |f| Box::pin(workflow_locks::withdrawn(f)) },
+    Case { name: "broken_lock_belongs_to_its_next_holder", run: |f| Box::pin(workflow_locks::broken(f)) },
     Case { name: "secret_versions_are_not_used_again", run: |f| Box::pin(secrets::versions(f)) },
     Case {
         name: "concurrent_writes_of_one_secret_version_succeed_once",

@@ -86,7 +86,10 @@ pub use ledger::{
     Claim, ClaimRequest, Fence, LaneClaim, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, RowKind,
     WorkflowShard,
 };
-pub use lock::{Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore};
+pub use lock::{
+    Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, SHARED_OWNER, WantedLock,
+    WorkflowLockOutcome, WorkflowLockRequest,
+};
 pub use maintenance::{
     DEFAULT_RETENTION, MaintenanceLayer, MaintenanceReport, MaintenanceRequest, MaintenanceStore,
     maintenance_loop,

@@ -7,7 +7,7 @@
 use crate::Error;
 use crate::layer::layer;
 use async_trait::async_trait;
-use goconductor_saga::Timestamp;
+use goconductor_saga::{OwedKey, Timestamp, WorkflowId};
 use std::time::Duration;
 
 /// Locks with leases and fencing tokens.
@@ -33,6 +33,27 @@ pub trait LockStore: std::fmt::Debug + Send + Sync {
     /// Returns `Error::Unavailable` if the lock was not released and `Error::OutcomeUnknown` if the response was lost.
     async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error>;
 
+    /// Acquires the locks of a request of a workflow, one by one in the order of their keys.
+    ///
+    /// The request takes its place in the queue of the first key that is not free, and keeps the locks before it. Each
+    /// queue is served in the order of arrival. A repeated call continues where the last one ended, and returns the
+    /// same tokens once all locks are held. While a request waits, its ledger row is due at `poll_at`, and at once when
+    /// the lock that it waits for was released. The commit of a transition releases the locks, see
+    /// [`EncodedTransition::locks`](crate::EncodedTransition::locks).
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written and `Error::OutcomeUnknown` if the response was lost.
+    async fn acquire_workflow_locks(
+        &self,
+        request: &WorkflowLockRequest,
+    ) -> Result<WorkflowLockOutcome, Error>;
+
+    /// Returns the holder of a lock.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached.
+    async fn lock_holder(&self, namespace: &str, key: &str) -> Result<Option<Lock>, Error>;
+
     /// Returns a page of at most `limit` held locks of a namespace, by key, starting behind the key `after`.
     ///
     /// # Errors
@@ -44,6 +65,8 @@ layer!(LockStore, LockLayer {
     fn acquire_lock(request: &LockRequest) -> LockOutcome;
     fn renew_lock(hold: &LockHold, ttl: Duration) -> LockOutcome;
     fn release_lock(hold: &LockHold) -> LockOutcome;
+    fn acquire_workflow_locks(request: &WorkflowLockRequest) -> WorkflowLockOutcome;
+    fn lock_holder(namespace: &str, key: &str) -> Option<Lock>;
     fn locks(namespace: &str, after: Option<&str>, limit: u32) -> Vec<Lock>;
 });
 
@@ -51,6 +74,13 @@ layer!(LockStore, LockLayer {
 /// writing it. Otherwise a row with a higher token could be inserted and removed in between, and the lower token would be
 /// written after it.
 pub(crate) const KEEP_FREE: Duration = Duration::from_secs(3600);
+
+/// The duration of the lease of a workflow's lock: long enough that it never expires. The end of the step or of the
+/// workflow releases the lock.
+pub(crate) const WORKFLOW_LEASE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The owner of a lock that workflows share.
+pub const SHARED_OWNER: &str = "workflow/shared";
 
 /// A held lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,4 +134,41 @@ pub enum LockOutcome {
     Held(Lock),
     /// The operation failed because the lock is free.
     Free,
+}
+
+/// A request of a workflow to acquire locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowLockRequest {
+    /// The workflow.
+    pub id: WorkflowId,
+    /// The ledger row of the wait. Without it, the request was settled and nothing is acquired.
+    pub row: OwedKey,
+    /// The namespace.
+    pub namespace: String,
+    /// The owner of the exclusive locks, as operators see it.
+    pub owner: String,
+    /// The locks, by ascending key, each at most once.
+    pub locks: Vec<WantedLock>,
+    /// Time when the request is made again if no release wakes it before.
+    pub poll_at: Timestamp,
+}
+
+/// A lock that a workflow wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedLock {
+    /// The key.
+    pub key: String,
+    /// Whether several workflows may share the lock.
+    pub shared: bool,
+}
+
+/// The result of a request of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkflowLockOutcome {
+    /// All locks are held. Contains their fencing tokens, in the order of the request.
+    Granted(Vec<u64>),
+    /// The request waits for a lock.
+    Waiting,
+    /// The workflow no longer waits: the ledger has no row of the request, or its workflow is paused.
+    Gone,
 }

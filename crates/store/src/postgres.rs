@@ -25,6 +25,7 @@ mod secrets;
 mod sqlstate;
 mod statistics;
 mod workflow_batches;
+mod workflow_locks;
 mod workflows;
 mod writers;
 

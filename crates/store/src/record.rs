@@ -7,7 +7,7 @@ use crate::Error;
 use crate::json::{json, parsed};
 use bytestring::ByteString;
 use goconductor_saga::{
-    Event, LedgerChange, RollbackCause, State, Status, Timestamp, Transition, WorkflowId,
+    Event, LedgerChange, LockRelease, RollbackCause, State, Status, Timestamp, Transition, WorkflowId,
 };
 use std::collections::BTreeMap;
 
@@ -49,6 +49,8 @@ pub struct EncodedTransition {
     pub events: Vec<(u64, ByteString)>,
     /// The changes of the dispatch ledger.
     pub ledger: Vec<LedgerChange>,
+    /// The locks that the commit releases.
+    pub locks: Vec<LockRelease>,
 }
 
 impl EncodedTransition {
@@ -57,7 +59,7 @@ impl EncodedTransition {
     /// # Errors
     /// Returns `Error::Corrupt` if a value has no JSON form.
     pub fn of(transition: &Transition) -> Result<Self, Error> {
-        let Transition { id, from_seq, events, state, ledger } = transition;
+        let Transition { id, from_seq, events, state, ledger, locks } = transition;
         let ends = state.phase.is_final() && events.iter().any(|event| event.kind.ends());
         let reopens = *from_seq > 0 && reopens(events);
         let events = events.iter().map(|event| Ok((event.seq, json("an event", event)?.into())));
@@ -79,6 +81,7 @@ impl EncodedTransition {
             state: json("a state", state)?.into(),
             events: events.collect::<Result<_, Error>>()?,
             ledger: ledger.clone(),
+            locks: locks.clone(),
         })
     }
 
@@ -93,6 +96,7 @@ impl EncodedTransition {
             events: self.decode_events()?,
             state: parsed("a state", &self.state)?,
             ledger: self.ledger.clone(),
+            locks: self.locks.clone(),
         })
     }
 

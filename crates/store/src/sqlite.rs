@@ -26,6 +26,7 @@ mod schedules;
 mod secrets;
 mod statistics;
 mod workflow_batches;
+mod workflow_locks;
 mod workflows;
 mod writer;
 

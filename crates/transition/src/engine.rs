@@ -4,6 +4,7 @@ mod apply;
 mod children;
 mod commit;
 mod local_dispatch;
+mod locks;
 mod plans;
 mod rules;
 mod write;

@@ -236,6 +236,9 @@ fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
         | EventKind::StepRetried { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => None,
     }
@@ -248,6 +251,7 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::StepUnknown { failure, .. }
         | EventKind::StepProbing { failure, .. }
         | EventKind::CompensationFailed { failure, .. } => Some(failure),
+        EventKind::CompensationFailed { failure, .. } | EventKind::LocksFailed { failure } => Some(failure),
         EventKind::WorkflowCompleted { failure, .. } => failure.as_mut(),
         EventKind::WorkflowStarted { .. }
         | EventKind::StepQueued { .. }
@@ -270,6 +274,8 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::StepRetried { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => None,
     }

@@ -7,7 +7,7 @@ use crate::tree::Package;
 const LAYERS: &[&[&str]] = &[
     &["saga", "schedule", "secrets", "telemetry", "supervisor"],
     &["definition", "store", "queue", "election", "inbox", "oidc", "tls"],
-    &["wire"],
+    &["wire", "simulator"],
     &["service-kit", "client", "remote", "transition"],
     &["access", "queue-migration"],
     &["process"],

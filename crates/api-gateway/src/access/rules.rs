@@ -77,6 +77,7 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("PUT", "/api/v1/definitions/{name}", change(P::DefinitionsWrite)),
     ("DELETE", "/api/v1/definitions/{name}", change(P::DefinitionsWrite)),
     ("GET", "/api/v1/definitions/{name}/graph", read(P::DefinitionsRead)),
+    ("POST", "/api/v1/definitions/{name}/simulate", read(P::DefinitionsRead)),
     ("GET", "/api/v1/definitions/{name}/versions", read(P::DefinitionsRead)),
     ("GET", "/api/v1/definitions/{name}/versions/{version}", read(P::DefinitionsRead)),
     ("GET", "/api/v1/definitions/{name}/versions/{version}/graph", read(P::DefinitionsRead)),

@@ -272,7 +272,7 @@ impl Api {
         Ok(graph(&self.definition_record(context, name, version).await?))
     }
 
-    async fn definition_record(
+    pub(super) async fn definition_record(
         &self,
         context: &CallContext,
         name: &str,
@@ -318,7 +318,7 @@ fn not_found(name: &str, version: Option<&str>) -> Problem {
     Problem::new(NO_DEFINITION, format!("{subject} not found in this namespace"))
 }
 
-fn invalid_definition(problems: &[goconductor_definition::Problem]) -> Problem {
+pub(super) fn invalid_definition(problems: &[goconductor_definition::Problem]) -> Problem {
     let detail = match problems {
         [only] => format!("line {}: {}", only.line, location(only).detail),
         several => format!("{} problems", several.len()),

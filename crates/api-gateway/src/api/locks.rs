@@ -2,7 +2,7 @@
 
 use super::{Api, CallContext, PageRequest, cut_to_page};
 use crate::audit_notes;
-use crate::error::{ApiResult, LOCK_HELD, LOCK_LOST, Problem, WRONG_SHAPE};
+use crate::error::{ApiResult, LOCK_HELD, LOCK_LOST, LOCK_OWNER, Problem, WRONG_SHAPE};
 use crate::time::{Time, rfc3339};
 use goconductor_saga::{LockKey, NameError, NameKind};
 use goconductor_service_kit::duration;
@@ -94,6 +94,7 @@ impl Api {
     ) -> ApiResult<LockView> {
         let AcquireLock { key, owner, ttl } = acquire;
         let (key, owner, ttl) = (check_key(key)?, check_owner(owner)?, check_ttl(ttl)?);
+        refuse_workflow(&owner)?;
         note_lock(&key, &owner);
         let request = LockRequest { namespace: context.namespace.to_string(), key, owner, ttl };
         match self.store().acquire_lock(&request).await? {
@@ -107,6 +108,7 @@ impl Api {
     pub(crate) async fn renew_lock(&self, context: &CallContext, renew: RenewLock) -> ApiResult<LockView> {
         let RenewLock { key, owner, fencing_token, ttl } = renew;
         let ttl = check_ttl(ttl)?;
+        refuse_workflow(&owner)?;
         let hold = hold(context, key, owner, fencing_token)?;
         match self.store().renew_lock(&hold, ttl).await? {
             LockOutcome::Granted(lock) => Ok(view(lock)),
@@ -115,7 +117,7 @@ impl Api {
         }
     }
 
-    /// Releases a lock.
+    /// Releases a lock. An operator can release the lock of a workflow, by the owner that the list shows.
     pub(crate) async fn release_lock(
         &self,
         context: &CallContext,
@@ -124,7 +126,11 @@ impl Api {
         let ReleaseLock { key, owner, fencing_token } = release;
         let hold = hold(context, key, owner, fencing_token)?;
         match self.store().release_lock(&hold).await? {
-            LockOutcome::Granted(_) => Ok(Released { released: true }),
+            LockOutcome::Granted(_) => {
+                // The release has made the workflows due that wait for the lock.
+                self.engine.timer_notifier().notify();
+                Ok(Released { released: true })
+            }
             LockOutcome::Free => Ok(Released { released: false }),
             LockOutcome::Held(lock) => Err(taken_over(&lock, "released")),
         }
@@ -193,6 +199,16 @@ fn check_owner(owner: String) -> ApiResult<String> {
         |error: NameError| Problem::new(WRONG_SHAPE, error.to_string()).at("/owner", error.to_string());
     NameKind::LockOwner.check(&owner).map_err(invalid)?;
     Ok(owner)
+}
+
+/// Refuses the name of a workflow as the owner of a lease. A workflow holds its locks without a lease.
+fn refuse_workflow(owner: &str) -> ApiResult<()> {
+    if owner.starts_with("workflow/") {
+        let detail =
+            format!("owner {owner} is reserved for workflows; use a name that does not begin with workflow/");
+        return Err(Problem::new(LOCK_OWNER, detail.clone()).at("/owner", detail));
+    }
+    Ok(())
 }
 
 fn check_ttl(ttl: Duration) -> ApiResult<Duration> {

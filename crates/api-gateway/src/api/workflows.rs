@@ -9,7 +9,7 @@ use crate::error::{
 use crate::filter;
 use crate::request;
 use crate::schemas::Validation;
-use crate::view::{self, SummaryView, Waiting, WorkflowView};
+use crate::view::{self, LockHolders, SummaryView, Waiting, WorkflowView};
 use goconductor_definition::InputProblem;
 use goconductor_saga::{Json, Plan, State, WorkflowId, check_labels, json_bytes};
 use goconductor_service_kit::fair::Permit;
@@ -254,7 +254,8 @@ impl Api {
 
     async fn waiting_on(&self, plan: &Plan, state: &State) -> Vec<Waiting> {
         let queue = self.engine.queue();
-        let mut waiting = view::waiting_on(&**queue, plan, state, clock::now()).await;
+        let holders = self.lock_holders(plan, state).await;
+        let mut waiting = view::waiting_on(&**queue, plan, state, &holders, clock::now()).await;
         // Read only if it matters, because most workflows wait for nothing else than their attempts.
         let is_capacity = |waiting: &Waiting| waiting.kind == view::WaitingKind::Capacity;
         if queue.is_durable() && waiting.iter().any(is_capacity) {
@@ -264,6 +265,22 @@ impl Api {
             }
         }
         waiting
+    }
+
+    /// Returns the holders of the locks that a workflow waits for, as far as the store responds.
+    async fn lock_holders(&self, plan: &Plan, state: &State) -> LockHolders {
+        let mut holders = LockHolders::new();
+        if !plan.has_locks() {
+            return holders;
+        }
+        for claim in goconductor_saga::claims(state) {
+            for lock in claim.locks.iter().filter(|lock| lock.token.is_none()) {
+                if let Ok(Some(held)) = self.store().lock_holder(&state.namespace, &lock.key).await {
+                    holders.insert(held.key, held.owner);
+                }
+            }
+        }
+        holders
     }
 
     /// Returns the plan for a start. A repeat of a start returns its workflow even if the definition has been deleted

@@ -1,17 +1,20 @@
 //! Definitions: apply, read, and read as a graph.
 
-use super::extract::{Caller, Path, QueryParams, RawBody, media_type};
+use super::extract::{Caller, OptionalJsonBody, Path, QueryParams, RawBody, media_type};
+use super::integer::Integer;
 use crate::api::Api;
 use crate::api::definitions::{
     AppliedDefinition, ApplyDefinition, DefinitionList, DefinitionView, Graph, VersionList, parse_version,
 };
+use crate::api::simulate::{SimulateDefinition, SimulationView};
 use crate::error::{ApiResult, MEDIA_TYPE, Problem, ProblemBody};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use goconductor_definition::Format;
 use serde::Deserialize;
-use utoipa::IntoParams;
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -23,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(version))
         .routes(routes!(graph))
         .routes(routes!(version_graph))
+        .routes(routes!(simulate))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -31,6 +35,24 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 struct ApplyQuery {
     /// Check the definition without storing it (default: false)
     dry_run: Option<bool>,
+}
+
+/// A request to simulate a definition.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SimulateBody {
+    /// Version of the definition (default: the newest)
+    #[schema(value_type = Option<u32>)]
+    version: Option<Integer<u32>>,
+    /// Definition to simulate instead of an applied version, as an object or as a text in YAML
+    definition: Option<serde_json::Value>,
+    /// Input of the workflow (default: generated from the input schema)
+    input: Option<serde_json::Value>,
+    /// Outputs by the names of the steps (default: generated from the expressions of the definition)
+    outputs: Option<BTreeMap<String, serde_json::Value>>,
+    /// Step whose fault is simulated in detail, such as `charge` or `charge=unknown`. The faults are `refused` (the
+    /// default), `unknown`, `timeout` and `compensation`. Without it, every step is simulated with every fault.
+    fail: Option<String>,
 }
 
 /// Apply a definition
@@ -135,6 +157,33 @@ async fn version_graph(
 ) -> ApiResult<Json<Graph>> {
     let version = parse_version(&name, &version)?;
     api.definition_graph(&context, &name, Some(version)).await.map(Json)
+}
+
+/// Simulate a definition
+///
+/// Runs a workflow in memory for each step and each fault: a refusal, an unknown outcome, a timeout, and a compensation
+/// that fails. Returns the order of the steps and compensations, and the effects that remain. No participant is called,
+/// and nothing is stored.
+#[utoipa::path(post, path = "/definitions/{name}/simulate", tag = "definitions", params(("name" = String, Path)),
+    request_body = SimulateBody,
+    responses((status = 200, body = SimulationView), (status = 404, body = ProblemBody),
+        (status = 422, body = ProblemBody, description = "The definition or the input is invalid, or the simulation is not possible or too large"),
+        (status = 429, body = ProblemBody, description = "Too many definitions and inputs are being checked: retry after Retry-After")))]
+async fn simulate(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(name): Path<String>,
+    OptionalJsonBody(body): OptionalJsonBody<SimulateBody>,
+) -> ApiResult<Json<SimulationView>> {
+    let simulate = SimulateDefinition {
+        name,
+        version: body.version.map(|Integer(version)| version),
+        definition: body.definition,
+        input: body.input,
+        outputs: body.outputs.unwrap_or_default(),
+        fail: body.fail,
+    };
+    api.simulate_definition(&context, simulate).await.map(Json)
 }
 
 fn format_of(headers: &HeaderMap) -> ApiResult<Format> {

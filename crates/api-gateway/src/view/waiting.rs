@@ -4,12 +4,13 @@ use super::{action_name, open_side, since};
 use crate::time::Time;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Action, CALLS_SERVICE, Failure, Plan, Progress, Side, State, Status, Step, StepState, StepStatus,
-    Timestamp,
+    Action, CALLS_SERVICE, Failure, LockState, Plan, Progress, Side, State, Status, Step, StepState,
+    StepStatus, TimerKind, Timestamp,
 };
 use goconductor_store::Member;
 use goconductor_transition::topic_of;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Delay after which a due command that was neither started nor settled is reported to wait for capacity.
@@ -18,7 +19,7 @@ const CAPACITY_AFTER_MICROS: i64 = 500_000;
 /// A reason why a workflow makes no progress.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Waiting {
-    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `SIGNAL`, `TIMER`, `CHILD`, `CAPACITY`, `OPERATOR`
+    /// `NO_WORKER`, `IN_FLIGHT`, `BACKOFF`, `SIGNAL`, `TIMER`, `CHILD`, `LOCK`, `CAPACITY`, `OPERATOR`
     #[schema(value_type = String)]
     pub(crate) kind: WaitingKind,
     pub(crate) step: Option<String>,
@@ -45,17 +46,23 @@ pub(crate) enum WaitingKind {
     Timer,
     /// The step waits for its child workflow.
     Child,
+    /// Another owner holds a lock, or waits for it since earlier.
+    Lock,
     /// The service is busy.
     Capacity,
     /// An operator must act.
     Operator,
 }
 
-/// Returns everything that a workflow waits for.
+/// The holders of locks, by key.
+pub(crate) type LockHolders = BTreeMap<String, String>;
+
+/// Returns everything that a workflow waits for. `holders` has the locks that it waits for.
 pub(crate) async fn waiting_on(
     queue: &dyn Queue,
     plan: &Plan,
     state: &State,
+    holders: &LockHolders,
     now: Timestamp,
 ) -> Vec<Waiting> {
     let mut waiting = Vec::new();
@@ -67,8 +74,14 @@ pub(crate) async fn waiting_on(
         let detail = "an operator paused the workflow; resume it to continue".to_owned();
         waiting.push(Waiting { kind: WaitingKind::Operator, step: None, since: None, until: None, detail });
     }
+    if let Some(lock) = state.lock_wait(TimerKind::WorkflowLock) {
+        waiting.push(for_lock(None, lock, holders));
+    }
     for (definition, step) in plan.definition().steps.iter().zip(&state.steps) {
-        if status == Status::Error && step.needs_operator(state.phase) {
+        if step.waits_for_lock() {
+            let lock = step.lock.as_deref().filter(|_| !state.paused);
+            waiting.extend(lock.map(|lock| for_lock(Some(&definition.name), lock, holders)));
+        } else if status == Status::Error && step.needs_operator(state.phase) {
             waiting.push(operator(definition, step));
         } else if let Some(waits) = waiting_for_child(definition, step) {
             waiting.push(waits);
@@ -155,6 +168,24 @@ fn waiting_of_wait(definition: &Step, step: &StepState, paused: bool) -> Option<
         until: step.execute.due_at.filter(|_| !paused).map(Time),
         detail,
     })
+}
+
+fn for_lock(step: Option<&String>, lock: &LockState, holders: &LockHolders) -> Waiting {
+    let locks: Vec<String> = lock
+        .locks
+        .iter()
+        .map(|lock| match holders.get(&lock.key) {
+            Some(holder) => format!("lock {} is held by {holder}", lock.key),
+            None => format!("lock {} is free or about to be acquired", lock.key),
+        })
+        .collect();
+    Waiting {
+        kind: WaitingKind::Lock,
+        step: step.cloned(),
+        since: Some(Time(lock.requested_at)),
+        until: lock.until.map(Time),
+        detail: locks.join("; "),
+    }
 }
 
 /// Corrects the waits for capacity of services that no executor serves. A broker does not know who consumes, but executors

@@ -3,6 +3,7 @@
 use crate::complete;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
+use goconductor_simulator::StepFault;
 use std::path::PathBuf;
 
 /// Commands for definitions.
@@ -24,11 +25,8 @@ pub(crate) enum DefinitionCommand {
     /// Print the source of a definition
     #[command(visible_alias = "describe")]
     Get(NamedArgs),
-    /// Compare a file with the newest version on the server
-    Diff {
-        /// File to compare
-        file: PathBuf,
-    },
+    /// Compare two definitions by meaning; exit with 9 if they differ
+    Diff(DiffArgs),
     /// List the versions of a definition
     Versions {
         /// Name of the definition
@@ -48,6 +46,27 @@ pub(crate) enum DefinitionCommand {
         /// Format of the drawing
         #[arg(long, value_enum, default_value_t)]
         format: GraphFormat,
+    },
+    /// Run every step with every fault in memory; exit with 1 if an effect remains
+    ///
+    /// Each step is refused, ends in doubt, times out, and its compensation fails. No participant is called.
+    Simulate(SimulateArgs),
+    /// Format files: keys in the canonical order, comments kept
+    Fmt {
+        #[command(flatten)]
+        files: FilesArgs,
+        /// Change nothing; exit with 9 if a file is not formatted
+        #[arg(long)]
+        check: bool,
+    },
+    /// Print a commented definition to begin with
+    Init {
+        /// DefinitionTemplate to print (default: order)
+        #[arg(value_enum, default_value_t)]
+        template: DefinitionTemplate,
+        /// Write to a file, which must not exist, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
     },
 }
 
@@ -94,4 +113,81 @@ pub(crate) enum GraphFormat {
     Mermaid,
     /// Graphviz DOT
     Dot,
+    /// SVG image
+    Svg,
+}
+
+/// The definitions to compare.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// File, or NAME or NAME@VERSION of a definition on the server
+    #[arg(value_name = "OLD")]
+    pub(crate) old: String,
+    /// The same for the new definition (default: OLD, compared with the newest version on the server)
+    #[arg(value_name = "NEW")]
+    pub(crate) new: Option<String>,
+    /// Compare the texts line by line
+    #[arg(long)]
+    pub(crate) text: bool,
+}
+
+/// Arguments of `definition simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// File, or NAME or NAME@VERSION of a definition on the server
+    #[arg(value_name = "FILE|NAME", add = ArgValueCandidates::new(complete::definitions))]
+    pub(crate) what: String,
+    /// Version of the definition (default: the newest)
+    #[arg(long, value_name = "N")]
+    pub(crate) version: Option<u32>,
+    /// Show one course in detail: refused (the default), unknown, timeout or compensation
+    #[arg(long, value_name = "STEP[=FAULT]", value_parser = fault)]
+    pub(crate) fail: Option<(String, StepFault)>,
+    /// Input as JSON, @FILE or - (default: generated from the input schema)
+    #[arg(long, value_name = "JSON")]
+    pub(crate) input: Option<String>,
+    /// Output of a step as JSON or @FILE; can be repeated (default: generated from the expressions)
+    #[arg(long, value_name = "STEP=JSON", value_parser = step_output)]
+    pub(crate) step_output: Vec<(String, String)>,
+}
+
+/// Parses `STEP` or `STEP=FAULT`.
+fn fault(text: &str) -> Result<(String, StepFault), String> {
+    let (step, fault) = text.split_once('=').unwrap_or((text, "refused"));
+    let fault = fault.parse::<StepFault>().map_err(|error| error.to_string())?;
+    Ok((step.to_owned(), fault))
+}
+
+/// Parses `STEP=JSON`.
+fn step_output(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((step, value)) if !step.is_empty() => Ok((step.to_owned(), value.to_owned())),
+        _ => Err("expected STEP=JSON, such as charge='{\"payment_id\": \"p1\"}'".to_owned()),
+    }
+}
+
+/// A template of a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum DefinitionTemplate {
+    /// An order: a payment, a reservation and a shipment
+    #[default]
+    Order,
+    /// A trip: parallel bookings, a condition and a pivot
+    Travel,
+    /// A transfer between two accounts: a pivot and a retriable step
+    MoneyTransfer,
+    /// The billing of a subscription: conditions and long retries
+    Subscription,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_is_a_refusal_unless_it_is_named() {
+        assert_eq!(fault("charge"), Ok(("charge".to_owned(), StepFault::Refused)));
+        assert_eq!(fault("charge=timeout"), Ok(("charge".to_owned(), StepFault::Timeout)));
+        assert!(fault("charge=late").unwrap_err().contains("refused, unknown, timeout or compensation"));
+    }
 }

@@ -2,8 +2,13 @@
 
 mod apply;
 mod delete;
+mod diff;
+mod fmt;
 mod graph;
+mod init;
 mod show;
+mod simulate;
+mod source;
 mod validate;
 
 use crate::args::DefinitionCommand;
@@ -11,12 +16,12 @@ use crate::error::Result;
 use crate::output::Output;
 use crate::session::ServerSession;
 
-pub(super) use show::unified;
+pub(super) use diff::unified;
 
 /// Runs a command for definitions. Only commands that need a server open a session.
 pub(super) async fn run(
     command: DefinitionCommand,
-    session: impl FnOnce() -> Result<ServerSession>,
+    session: impl Fn() -> Result<ServerSession>,
     out: &Output,
 ) -> Result {
     match command {
@@ -24,9 +29,12 @@ pub(super) async fn run(
         DefinitionCommand::Validate(files) => validate::run(&files.files, out),
         DefinitionCommand::List => show::list(&session()?).await,
         DefinitionCommand::Get(what) => show::get(&what.name, what.version, &session()?).await,
-        DefinitionCommand::Diff { file } => show::diff(&file, &session()?).await,
+        DefinitionCommand::Diff(args) => diff::run(&args, session, out).await,
         DefinitionCommand::Versions { name } => show::versions(&name, &session()?).await,
         DefinitionCommand::Delete { name } => delete::run(&name, &session()?).await,
+        DefinitionCommand::Simulate(args) => simulate::run(args, session, out).await,
+        DefinitionCommand::Fmt { files, check } => fmt::run(&files.files, check, out),
+        DefinitionCommand::Init { template, file } => init::run(template, file.as_deref(), out),
         DefinitionCommand::Graph { what, format } => graph::run(what, format, session, out).await,
     }
 }

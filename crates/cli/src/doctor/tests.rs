@@ -37,6 +37,7 @@ fn definition() -> Definition {
         skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
+        lock: None,
         action: Action::Run { service: "payments".to_owned(), action: "charge".to_owned() },
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),
@@ -55,6 +56,7 @@ fn definition() -> Definition {
         output: None,
         timeout: None,
         rollback: goconductor_saga::RollbackPolicy::default(),
+        locks: Vec::new(),
         steps: vec![step],
     }
 }

@@ -153,9 +153,9 @@ fn definition_diff_and_apply_report_differences_and_problems() {
         path.display().to_string()
     };
     let same = file("same.yaml", "workflow: shop\nsteps: []\n");
-    assert_eq!(run_args(&server, &["definition", "diff", &same]).code, 0);
+    assert_eq!(run_args(&server, &["definition", "diff", "--text", &same]).code, 0);
     let other = file("other.yaml", "workflow: shop\nsteps: [x]\n");
-    let output = run_args(&server, &["definition", "diff", &other]);
+    let output = run_args(&server, &["definition", "diff", "--text", &other]);
     assert_eq!(output.code, 9);
     assert!(output.stdout.contains("-steps: []\n+steps: [x]\n"), "{}", output.stdout);
 
@@ -171,4 +171,54 @@ fn definition_diff_and_apply_report_differences_and_problems() {
 
     let output = run_with_input(&server, &["definition", "apply", "-"], "workflow: fed\nsteps: []\n");
     assert_eq!(output.stdout, "fed version 1 applied\n");
+}
+
+#[test]
+fn definitions_are_compared_formatted_and_simulated_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let step = "  - { name: a, run: s/a, compensate: s/undo_a }\n";
+    let old = file("old.yaml", &format!("workflow: w\nsteps:\n{step}"));
+    let same = file("same.yaml", &format!("# A comment.\nsteps:\n{step}workflow: w\n"));
+    let new = file(
+        "new.yaml",
+        "workflow: w\nsteps:\n  - { name: a, run: s/a, compensate: { run: s/undo_a, retry: 2 } }\n",
+    );
+    let offline = |args: &[&str]| run_args(UNREACHABLE, args);
+    assert_eq!(offline(&["definition", "diff", &old, &same]).code, 0);
+    let output = offline(&["definition", "diff", &old, &new]);
+    assert_eq!((output.code, output.stdout.contains("~ step a: compensate")), (9, true), "{}", output.stdout);
+
+    assert_eq!(offline(&["definition", "fmt", "--check", &old]).code, 0);
+    assert_eq!(offline(&["definition", "fmt", "--check", &same]).code, 9);
+    assert_eq!(offline(&["definition", "fmt", &same]).code, 0);
+    let formatted = std::fs::read_to_string(&same).unwrap();
+    assert_eq!(formatted, format!("workflow: w\n# A comment.\nsteps:\n{step}"));
+
+    let output = offline(&["definition", "simulate", &old]);
+    assert_eq!(output.code, 0, "{}{}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("a compensation"), "{}", output.stdout);
+    let output = offline(&["definition", "simulate", &new]);
+    assert_eq!(output.code, 1, "{}{}", output.stdout, output.stderr);
+    assert!(output.stderr.contains("the effect of a remains"), "{}", output.stderr);
+    let output = offline(&["definition", "simulate", &old, "--fail", "a=unknown", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(report["courses"][0]["end"], "ROLLED_BACK", "{report}");
+    assert_eq!(offline(&["definition", "simulate", &old, "--fail", "b"]).code, 3);
+
+    for template in ["order", "travel", "money-transfer", "subscription"] {
+        let path = folder.path().join(format!("{template}.yaml")).display().to_string();
+        assert_eq!(offline(&["definition", "init", template, "--file", &path]).code, 0);
+        assert_eq!(offline(&["definition", "validate", &path]).code, 0);
+        assert_eq!(offline(&["definition", "fmt", "--check", &path]).code, 0);
+        let output = offline(&["definition", "simulate", &path]);
+        assert_eq!(output.code, 0, "{template}: {}{}", output.stdout, output.stderr);
+        assert_ne!(offline(&["definition", "init", template, "--file", &path]).code, 0);
+        let output = offline(&["definition", "graph", "--file", &path, "--format", "svg"]);
+        assert!(output.stdout.starts_with("<svg "), "{}", output.stdout);
+    }
 }

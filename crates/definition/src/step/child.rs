@@ -10,11 +10,12 @@ use goconductor_saga::{
 };
 
 /// Settings of a step that the definition of the child states.
-const SETTINGS_OF_CHILD: [(&str, &str); 2] = [
+const SETTINGS_OF_CHILD: [(&str, &str); 3] = [
     (
         "compensate",
         "its steps declare how they are compensated; use `on_parent_close` to leave the child as it is",
     ),
+    ("lock", "set `lock` in the definition of the child"),
     ("timeout", "set `timeout` in the definition of the child"),
 ];
 
@@ -73,6 +74,7 @@ impl FieldReader {
             retry: retry.unwrap_or(base),
             timeout: Timeouts::default(),
             expressions: Vec::new(),
+            lock: None,
             failure: FailurePolicy { on_error, ..FailurePolicy::default() },
         })))
     }

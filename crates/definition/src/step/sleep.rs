@@ -8,7 +8,7 @@ use crate::template::condition;
 use goconductor_saga::{Action, FailurePolicy, Join, Kind, Retry, Timeouts, Timestamp, WaitTime};
 
 /// Settings of a step that has a participant. A wait has none.
-const SETTINGS_OF_COMMANDS: &[&str] = &["kind", "input", "compensate", "retry"];
+const SETTINGS_OF_COMMANDS: &[&str] = &["kind", "input", "compensate", "retry", "lock"];
 
 impl FieldReader {
     pub(super) fn sleep<'a>(&mut self, fields: &Fields<'a>, at: &At<'a>) -> Option<Body<'a>> {
@@ -45,6 +45,7 @@ impl FieldReader {
             timeout: Timeouts::default(),
             failure: FailurePolicy { on_error: self.on_error(fields), ..FailurePolicy::default() },
             expressions,
+            lock: None,
         }))
     }
 

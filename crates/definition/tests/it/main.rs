@@ -10,7 +10,9 @@
 mod accepted;
 mod expressions;
 mod hostile;
+mod locks;
 mod refused;
+mod tools;
 
 use goconductor_definition::{Checked, Format, Limits, Problem, parse};
 

@@ -64,8 +64,16 @@ const CASES: &[Case] = &[
         &[("GC1005", "/schedule", 2, "cron")],
     ),
     (
-        "workflow: a\nlock: k\nsteps: [{name: s, run: a/b, compensate: none}]",
-        &[("GC1020", "/lock", 2, "not supported yet")],
+        "workflow: a\nlock: []\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/lock", 2, "empty")],
+    ),
+    (
+        "workflow: a\nlock: {key: k, hold: step}\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1006", "/lock", 2, "until the workflow ends")],
+    ),
+    (
+        "workflow: a\nlock: '${ steps.s.output }'\nsteps: [{name: s, run: a/b, compensate: none}]",
+        &[("GC1014", "/lock", 2, "has not run")],
     ),
     (
         "workflow: a\ntimeout: 0s\nsteps: [{name: s, run: a/b, compensate: none}]",
@@ -268,8 +276,33 @@ const CASES: &[Case] = &[
         &[("GC1025", "/steps/0/compensate/run", 5, "has no `run`")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: k}",
-        &[("GC1020", "/steps/0/lock", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: {mode: shared}}",
+        &[("GC1005", "/steps/0/lock", 3, "key")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: {key: k, mode: both, hold: ever, wait: 1x}}",
+        &[
+            ("GC1006", "/steps/0/lock/mode", 3, ""),
+            ("GC1006", "/steps/0/lock/hold", 3, ""),
+            ("GC1006", "/steps/0/lock/wait", 3, ""),
+        ],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: ''}",
+        &[("GC1006", "/steps/0/lock", 3, "lock key")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: 7}",
+        &[("GC1003", "/steps/0/lock", 3, "")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, lock: '${ inpt.x }'}",
+        &[("GC1014", "/steps/0/lock", 3, "unknown name")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: p, lock: k, parallel: {x: [{name: s, run: a/b, compensate: none}], \
+         y: [{name: t, run: a/b, compensate: none}]}}",
+        &[("GC1006", "/steps/0/lock", 3, "block")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, probe: other/p}",

@@ -214,6 +214,9 @@ impl Coverage {
                 | EventKind::WorkflowPaused { .. }
                 | EventKind::WorkflowResumed { .. }
                 | EventKind::WorkflowCompleted { .. }
+                | EventKind::LocksRequested { .. }
+                | EventKind::LocksAcquired { .. }
+                | EventKind::LocksFailed { .. }
                 | EventKind::WorkflowRolledBack {}
                 | EventKind::WorkflowTerminated { .. } => {}
             }

@@ -212,6 +212,7 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
         let commanded = match &event.kind {
             EventKind::StepQueued { .. } => Some((Side::Execute, 1)),
             EventKind::CompensationQueued { .. } => Some((Side::Compensate, 1)),
+            EventKind::LocksAcquired { .. } => Some((Side::Execute, ended(Side::Execute).saturating_add(1))),
             EventKind::StepRetried { side, .. } => Some((*side, ended(*side).saturating_add(1))),
             EventKind::AttemptFailed { side, attempt, .. } => Some((*side, attempt.saturating_add(1))),
             EventKind::StepProbing { attempt, .. } => Some((Side::Execute, attempt.saturating_add(1))),
@@ -240,6 +241,8 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. }
             | EventKind::WorkflowCompleted { .. }
+            | EventKind::LocksRequested { .. }
+            | EventKind::LocksFailed { .. }
             | EventKind::WorkflowRolledBack {}
             | EventKind::WorkflowTerminated { .. } => None,
         };

@@ -24,13 +24,16 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
     let index = event.kind.step()?.at();
     let (name, step) = (case.shape.name(index), before.step(index)?);
     match &event.kind {
-        EventKind::StepQueued { .. } if before.rolling || before.pending => {
+        EventKind::StepQueued { .. } | EventKind::LocksRequested { .. }
+            if before.rolling || before.pending =>
+        {
             Some(format!("{name} is issued after a rollback was requested"))
         }
+        // An operator's retry requests the lock of an open step again.
         EventKind::StepQueued { .. } if step.execution != Execution::Pending => {
             Some(format!("{name} is issued again while it is {:?}", step.execution))
         }
-        EventKind::StepQueued { .. } => waits_for(case, before, index)
+        EventKind::StepQueued { .. } | EventKind::LocksRequested { .. } => waits_for(case, before, index)
             .map(|on| format!("{name} is issued before {} has settled", case.shape.name(on))),
         EventKind::StepRetried { side: Side::Execute, .. }
         | EventKind::AttemptFailed { side: Side::Execute, .. }
@@ -71,6 +74,8 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => None,
     }

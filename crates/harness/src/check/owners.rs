@@ -82,6 +82,9 @@ fn is_of_an_attempt(kind: &EventKind) -> bool {
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => false,
     }

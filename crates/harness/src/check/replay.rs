@@ -139,6 +139,9 @@ impl Replay {
             | EventKind::StepProbing { .. }
             | EventKind::FailureTolerated { .. }
             | EventKind::CompensationUnneeded { .. }
+            | EventKind::LocksRequested { .. }
+            | EventKind::LocksAcquired { .. }
+            | EventKind::LocksFailed { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. } => {}
         }
@@ -147,7 +150,7 @@ impl Replay {
 
 fn apply_to_step(step: &mut Step, kind: &EventKind) {
     match kind {
-        EventKind::StepQueued { .. } => step.execution = Execution::Open,
+        EventKind::StepQueued { .. } | EventKind::LocksRequested { .. } => step.execution = Execution::Open,
         EventKind::StepWaiting { .. } => {
             step.execution = Execution::Open;
             step.is_wait = true;
@@ -216,6 +219,8 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => {}
     }
@@ -251,6 +256,9 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
+        | EventKind::LocksRequested { .. }
+        | EventKind::LocksAcquired { .. }
+        | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => None,
     }

@@ -507,6 +507,7 @@ async fn operational_endpoints_are_served() {
         ("/api/v1/definitions/{name}", "put"),
         ("/api/v1/definitions", "get"),
         ("/api/v1/definitions/{name}/graph", "get"),
+        ("/api/v1/definitions/{name}/simulate", "post"),
         ("/api/v1/services/{name}", "put"),
         ("/api/v1/workflows", "post"),
         ("/api/v1/workflows/{id}", "get"),

@@ -10,6 +10,7 @@ use goconductor_transition::clock;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::sync::Arc;
 use tracing::Span;
 
@@ -19,8 +20,12 @@ const STEP: HeaderName = HeaderName::from_static("goconductor-step");
 const OPERATION: HeaderName = HeaderName::from_static("goconductor-operation");
 const ATTEMPT: HeaderName = HeaderName::from_static("goconductor-attempt");
 const DEADLINE: HeaderName = HeaderName::from_static("goconductor-deadline");
+const LOCK_TOKEN: HeaderName = HeaderName::from_static("goconductor-lock-token");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The characters of a lock's key that are percent-encoded in a header. The others are shown as they are.
+const LOCK_KEY: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'=').add(b',').add(b';').add(b'"');
 
 /// The target of a request, for messages and spans.
 #[derive(Debug, Clone)]
@@ -53,6 +58,11 @@ pub(crate) fn command_request(
         .map_err(|error| error.to_string())?;
     if let Some(state) = task.tracestate().and_then(|state| HeaderValue::from_str(state).ok()) {
         request.headers_mut().insert("tracestate", state);
+    }
+    for (key, token) in &task.lock_tokens {
+        let value = format!("{}={token}", utf8_percent_encode(key, LOCK_KEY));
+        let value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
+        request.headers_mut().append(LOCK_TOKEN, value);
     }
     Ok(request)
 }

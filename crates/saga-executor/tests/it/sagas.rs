@@ -44,6 +44,7 @@ fn step(index: u32, name: &str) -> Step {
         skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
+        lock: None,
         action: run(name),
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),
@@ -94,6 +95,7 @@ async fn start_executor_with(
         output: None,
         timeout: None,
         rollback: goconductor_saga::RollbackPolicy::default(),
+        locks: Vec::new(),
         steps,
     };
     let new = NewDefinition {

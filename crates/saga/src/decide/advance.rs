@@ -1,9 +1,11 @@
 //! Progress that follows from the state alone: steps that became ready, compensations that became possible, the end.
 
 use super::Decision;
+use super::lock::StepLock;
 use crate::wait::WaitEnd;
 use crate::{
-    Condition, EventKind, Failure, Join, Json, Phase, RollbackOrder, Scope, Side, StepIndex, StepStatus,
+    Condition, EventKind, Failure, Join, Json, KeyLock, Phase, RollbackOrder, Scope, Side, StepIndex,
+    StepStatus,
 };
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
@@ -17,23 +19,33 @@ enum StepReadiness {
     Queue,
     /// The step waits without a command, until the end if there is one.
     Hold(Option<WaitEnd>),
+    Lock(KeyLock),
     Fail(Failure),
 }
 
 impl Decision<'_> {
     /// Emits every event that is possible without a further input.
     pub(super) fn advance(&mut self) {
+        if self.plan.has_locks() {
+            self.withdraw_lock_waits();
+        }
         if self.state.phase.is_forward() {
             self.advance_forward();
         }
         // Not an `else`: a step whose expression cannot be evaluated begins the rollback here.
         if self.state.phase == Phase::RollingBack {
+            if self.plan.has_locks() {
+                self.withdraw_lock_waits();
+            }
             self.advance_rollback();
         }
     }
 
     fn advance_forward(&mut self) {
         if self.state.paused || self.state.rollback_pending {
+            return;
+        }
+        if !self.holds_workflow_locks() {
             return;
         }
         // One pass is enough, because topological order visits the dependencies of a step before the step.
@@ -61,6 +73,10 @@ impl Decision<'_> {
                     self.emit(EventKind::StepQueued { step: index, keeps_signals });
                 }
                 StepReadiness::Hold(end) => self.begin_wait(index, end),
+                StepReadiness::Lock(lock) => {
+                    let keeps_signals = self.plan.reads_signals(index);
+                    self.request_lock(index, lock, keeps_signals);
+                }
                 StepReadiness::Fail(failure) => {
                     self.end_in_failure(index, 0, None, failure);
                     self.step_failed(index);
@@ -131,7 +147,11 @@ impl Decision<'_> {
             return self.hold(index);
         }
         match self.plan.command_input(&self.state, index, Side::Execute, self.expressions) {
-            Ok(_) => StepReadiness::Queue,
+            Ok(_) => match self.wanted_lock(index) {
+                Ok(StepLock::NotNeeded) => StepReadiness::Queue,
+                Ok(StepLock::Wanted(lock)) => StepReadiness::Lock(lock),
+                Err(failure) => StepReadiness::Fail(failure),
+            },
             Err(error) => StepReadiness::Fail(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())),
         }
     }

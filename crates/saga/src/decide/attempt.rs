@@ -238,6 +238,9 @@ impl Decision<'_> {
     ) -> Result<StepStatus, Refusal> {
         let state = self.state.step(step).ok_or(Refusal::UnknownStep)?;
         let status = state.side_status(side).filter(|status| status.is_open()).ok_or(Refusal::Stale)?;
+        if side == Side::Execute && state.waits_for_lock() {
+            return Err(Refusal::Stale);
+        }
         if state.progress(side).attempt() == attempt { Ok(status) } else { Err(Refusal::Stale) }
     }
 

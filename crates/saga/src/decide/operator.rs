@@ -11,6 +11,9 @@ impl Decision<'_> {
     pub(super) fn retry_step(&mut self, step: StepIndex, reason: Option<String>) -> Result<(), Refusal> {
         let (side, _) = self.open_to_operator(step, "retried")?;
         self.emit(EventKind::StepRetried { step, side, reason });
+        if side == Side::Execute {
+            self.request_lock_again(step);
+        }
         Ok(())
     }
 

@@ -5,8 +5,8 @@
 //! `GOCONDUCTOR_TEST_GOLDEN=write` creates missing files.
 
 use goconductor_saga::{
-    Event, EventKind, Failure, Parent, RollbackCause, RulesVersion, Side, State, StepIndex, Timestamp,
-    TraceContext, WorkflowId, evolve,
+    Event, EventKind, Failure, KeyLock, LockScope, Parent, RollbackCause, RulesVersion, Side, State,
+    StepIndex, Timestamp, TraceContext, WorkflowId, evolve,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -155,6 +155,9 @@ fn index_of(kind: &EventKind) -> usize {
         EventKind::CompensationUnneeded { .. } => 27,
         // Its form is in a file of its own, because the first files never change.
         EventKind::ChildStarted { .. } => 28,
+        EventKind::LocksRequested { .. } => 41,
+        EventKind::LocksAcquired { .. } => 42,
+        EventKind::LocksFailed { .. } => 43,
     }
 }
 
@@ -249,6 +252,42 @@ fn stored_form_of_events_does_not_change() {
     golden("events-1.jsonl", &(lines.join("\n") + "\n"));
     let read: Vec<Event> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(read, events);
+}
+
+#[test]
+fn stored_form_of_locks_does_not_change() {
+    let (step, time) = (Some(StepIndex(1)), Timestamp(1_700_000_000_000_000));
+    let lock = |key: &str, shared| KeyLock { key: key.to_owned(), shared, token: None };
+    let kinds = [
+        kinds()[0].clone(),
+        EventKind::LocksRequested {
+            step: None,
+            locks: vec![lock("account/7", true), lock("account/8", false)],
+            hold: LockScope::Workflow,
+            until: None,
+            keeps_signals: false,
+        },
+        EventKind::LocksAcquired { step: None, tokens: vec![5, 6] },
+        EventKind::LocksRequested {
+            step,
+            locks: vec![lock("desk", false)],
+            hold: LockScope::Step,
+            until: Some(time),
+            keeps_signals: false,
+        },
+        EventKind::LocksFailed { failure: Failure::of("LOCK_TIMEOUT", "lock a was not free within 1s") },
+    ];
+    assert_eq!(kinds.iter().map(index_of).collect::<Vec<_>>(), [0, 41, 42, 41, 43]);
+    let event = |(seq, kind)| Event { seq, time, actor: None, sealed: None, kind };
+    let events: Vec<Event> = (1..).zip(kinds).map(event).collect();
+    // The last event ends the wait, and the state before it shows more.
+    let state = events[..4].iter().fold(None, evolve).unwrap();
+    let mut lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    lines.push(serde_json::to_string(&state).unwrap());
+    golden("locks-1.jsonl", &(lines.join("\n") + "\n"));
+    let read: Vec<Event> = lines[..5].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read, events);
+    assert_eq!(serde_json::from_str::<State>(&lines[5]).unwrap(), state);
 }
 
 #[test]

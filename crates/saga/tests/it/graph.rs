@@ -3,8 +3,8 @@
 use crate::noise::Noise;
 use goconductor_saga::{
     Action, Child, Compensation, Condition, DEFINITION_FORMAT, Definition, ExpressionError, Expressions,
-    FailurePolicy, Join, Json, Kind, OnError, OnParentClose, OnTimeout, OnUnknown, Plan, Retry,
-    RollbackOrder, Scope, Step, StepIndex, Timeouts, WaitTime,
+    FailurePolicy, Join, Json, Kind, LockScope, LockSpec, OnError, OnParentClose, OnTimeout, OnUnknown, Plan,
+    Retry, RollbackOrder, Scope, Step, StepIndex, Template, Timeouts, WaitTime,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,6 +41,7 @@ pub(crate) fn step(name: &str, on: &[u32]) -> Step {
         skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
+        lock: None,
         action: action(name, "do"),
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),
@@ -91,6 +92,7 @@ pub(crate) fn definition(steps: Vec<Step>) -> Definition {
         output: None,
         timeout: None,
         rollback: goconductor_saga::RollbackPolicy::default(),
+        locks: Vec::new(),
         steps,
     }
 }
@@ -140,6 +142,9 @@ pub(crate) fn random(noise: &mut Noise) -> Plan {
         definition.rollback.order = RollbackOrder::Parallel;
     }
     definition.rollback.continue_on_error = noise.once_in(8);
+    if noise.once_in(8) {
+        definition.locks = vec![LockSpec { hold: LockScope::Workflow, ..random_lock(noise, "a") }];
+    }
     definition.timeout = noise.once_in(8).then(|| Duration::from_millis(500 + number_of(noise.below(5000))));
     Plan::new(definition, 1).unwrap()
 }
@@ -177,7 +182,15 @@ fn random_step(noise: &mut Noise, name: &str, on: &[u32], kind: Kind) -> Step {
         return step;
     }
     step.timeout.total = noise.once_in(10).then(|| Duration::from_millis(800));
+    step.lock = noise.once_in(10).then(|| random_lock(noise, name));
     step
+}
+
+/// Returns a lock. A lock that is held to the end can be out of order, which fails the step that requests it.
+fn random_lock(noise: &mut Noise, name: &str) -> LockSpec {
+    let hold = *noise.pick(&[LockScope::Step, LockScope::Step, LockScope::Workflow]);
+    let wait = noise.once_in(4).then(|| Duration::from_millis(number_of(noise.below(3))));
+    LockSpec { key: Template::Value(Json::from(name)), shared: noise.once_in(3), wait, hold }
 }
 
 /// Returns the step with a wait in place of its command.

@@ -16,6 +16,7 @@ mod golden;
 mod graph;
 mod json;
 mod labels;
+mod locks;
 mod name;
 mod noise;
 mod property;

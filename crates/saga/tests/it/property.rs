@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The number of worlds, unless `GOCONDUCTOR_TEST_WORLDS` overrides it.
 const WORLDS: u64 = 50_000;
 /// The number of worlds within which each mutant must be detected.
-const MUTANT_WORLDS: u64 = 40_000;
+const MUTANT_WORLDS: u64 = 100_000;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -345,7 +345,14 @@ impl World {
                 }
                 (OwedKey::Timer(timer), _) => {
                     row.due_at = self.now + REDELIVERY;
-                    inputs.push(Input::FireTimer { timer });
+                    inputs.push(match self.state.lock_wait(timer) {
+                        // Nobody else wants the locks of a world, so they are free unless the wait is over.
+                        Some(lock) if lock.until.is_none_or(|until| until.0 > self.now) => {
+                            let tokens = (1..).take(lock.locks.len()).collect();
+                            Input::AcquireLocks { timer, request: lock.request, tokens }
+                        }
+                        Some(_) | None => Input::FireTimer { timer },
+                    });
                 }
                 (OwedKey::Command(step, _), Due::Withdraw) if row.deliveries == 0 => {
                     inputs.push(Input::WithdrawCommand { step, attempt: row.owed.attempt });

@@ -10,5 +10,6 @@
 mod access;
 mod locks;
 mod server;
+mod testing;
 mod worker;
 mod workflows;

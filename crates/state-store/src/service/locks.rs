@@ -36,6 +36,22 @@ pub(super) async fn release_lock(
     Ok(wire::ReleaseLockResponse { answer: Some((&outcome).into()) })
 }
 
+pub(super) async fn acquire_workflow_locks(
+    store: &dyn LockStore,
+    request: wire::AcquireWorkflowLocksRequest,
+) -> Result<wire::AcquireWorkflowLocksResponse, Status> {
+    let outcome = into_status(store.acquire_workflow_locks(&request.try_into()?).await)?;
+    Ok((&outcome).into())
+}
+
+pub(super) async fn get_lock_holder(
+    store: &dyn LockStore,
+    request: wire::GetLockHolderRequest,
+) -> Result<wire::GetLockHolderResponse, Status> {
+    let lock = into_status(store.lock_holder(&request.namespace, &request.key).await)?;
+    Ok(wire::GetLockHolderResponse { lock: lock.as_ref().map(Into::into) })
+}
+
 pub(super) async fn list_locks(
     store: &dyn LockStore,
     request: wire::ListLocksRequest,

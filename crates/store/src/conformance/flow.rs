@@ -61,6 +61,7 @@ pub fn step(name: &str, service: &str, depends_on: &[u32]) -> Step {
         skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
+        lock: None,
         action: run("do"),
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),
@@ -90,6 +91,7 @@ pub fn definition(name: &str, steps: Vec<Step>) -> Definition {
         output: None,
         timeout: None,
         rollback: goconductor_saga::RollbackPolicy::default(),
+        locks: Vec::new(),
         steps,
     }
 }

@@ -1,13 +1,13 @@
 //! Writes a batch of starts and transitions with one statement, whatever its size.
 //!
 //! One statement is one transaction and one round trip. A batch needs a transaction of several statements only if it
-//! contains a workflow more than once, changes a ledger row in place, or rolls back a completed workflow.
+//! contains a workflow more than once, changes a ledger row in place, releases locks, or rolls back a completed workflow.
 
 use super::ledger::{self, Rows};
 use super::row_encoding::{StartRow, StepRow, number};
 use super::rows::{escape_nul, load};
 use super::sqlstate::is_duplicate;
-use super::{commit, unavailable, uncertain};
+use super::{commit, unavailable, uncertain, workflow_locks};
 use crate::{EncodedTransition, Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
 use goconductor_saga::WorkflowId;
 use sqlx::postgres::PgArguments;
@@ -22,9 +22,11 @@ pub(super) async fn write(
     batch: &[Write],
 ) -> Result<Vec<WriteOutcome>, Error> {
     let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; batch.len()];
-    let passes = passes(batch);
+    let (passes, released) = (passes(batch), workflow_locks::released(batch));
     match passes.as_slice() {
-        [only] if !only.entries.iter().any(|entry| needs_transaction(entry.write())) => {
+        [only]
+            if released.is_empty() && !only.entries.iter().any(|entry| needs_transaction(entry.write())) =>
+        {
             match only.write(connection, &NEW, uncertain, &mut outcomes).await {
                 // Nothing was written.
                 Err(error) if is_duplicate(&error) => {
@@ -35,10 +37,14 @@ pub(super) async fn write(
         }
         several => {
             let mut transaction = connection.begin().await.map_err(unavailable)?;
+            if !released.is_empty() {
+                workflow_locks::serialize(&mut transaction, &released).await?;
+            }
             for pass in several {
                 let applied = pass.write(&mut transaction, &ANY, unavailable, &mut outcomes).await?;
                 ledger::change(&mut transaction, &applied).await?;
                 reopen(&mut transaction, &applied).await?;
+                workflow_locks::release(&mut transaction, &applied).await?;
             }
             commit(transaction).await?;
         }

@@ -1,9 +1,11 @@
 //! Locks.
 
 use super::rows::{escape_nul, number, unescape_nul};
-use super::{NOW, PostgresStore, unavailable, uncertain};
+use super::{NOW, PostgresStore, retry_conflicts, unavailable, uncertain};
 use crate::lock::KEEP_FREE;
-use crate::{Error, Lock, LockHold, LockOutcome, LockRequest, LockStore};
+use crate::{
+    Error, Lock, LockHold, LockOutcome, LockRequest, LockStore, WorkflowLockOutcome, WorkflowLockRequest,
+};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::postgres::PgRow;
@@ -28,7 +30,27 @@ impl LockStore for PostgresStore {
     }
 
     async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error> {
-        set_expiry(&mut *self.connection().await?, hold, Duration::ZERO).await
+        let mut connection = self.connection().await?;
+        let outcome = set_expiry(&mut connection, hold, Duration::ZERO).await?;
+        if let LockOutcome::Granted(lock) = &outcome {
+            let (namespace, key) = (escape_nul(&hold.namespace), escape_nul(&hold.key));
+            // The release is durable. Without the wake-up, workflows that wait find the lock at their next poll.
+            if let Err(error) = wake(&mut connection, &namespace, &key, lock.expires_at).await {
+                tracing::debug!(%error, "workflows that wait for a lock were not woken up");
+            }
+        }
+        Ok(outcome)
+    }
+
+    async fn acquire_workflow_locks(
+        &self,
+        request: &WorkflowLockRequest,
+    ) -> Result<WorkflowLockOutcome, Error> {
+        retry_conflicts!(self.acquire_all_once(request).await)
+    }
+
+    async fn lock_holder(&self, namespace: &str, key: &str) -> Result<Option<Lock>, Error> {
+        current_hold(&mut *self.connection().await?, namespace, key).await
     }
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
@@ -70,7 +92,10 @@ async fn current_hold(
 
 /// Acquires a lock with one statement. The token of an existing row is drawn while the row is locked, so it is higher than
 /// all earlier tokens of the row.
-async fn acquire(connection: &mut PgConnection, request: &LockRequest) -> Result<LockOutcome, Error> {
+pub(super) async fn acquire(
+    connection: &mut PgConnection,
+    request: &LockRequest,
+) -> Result<LockOutcome, Error> {
     let sql = format!(
         "INSERT INTO locks AS known (namespace, key, owner, token, acquired_at, expires_at)
          VALUES ($1, $2, $3, nextval('lock_tokens'), {NOW}, {NOW} + $4)
@@ -161,5 +186,36 @@ pub(super) async fn remove_free(connection: &mut PgConnection, now: Timestamp) -
         .execute(connection)
         .await
         .map_err(uncertain)?;
+    Ok(())
+}
+
+/// Makes the first requests due that wait for a lock: those up to the first that does not share it. The names are as
+/// stored. A row that another transaction changes is left to its poll.
+pub(super) async fn wake(
+    connection: &mut PgConnection,
+    namespace: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "WITH first AS (
+             SELECT workflow_id, row_key FROM lock_claims
+             WHERE namespace = $1 AND key = $2 AND token IS NULL AND arrival <= coalesce(
+                 (SELECT min(arrival) FROM lock_claims
+                  WHERE namespace = $1 AND key = $2 AND token IS NULL AND NOT shared), arrival)
+         ), waiting AS (
+             SELECT dispatch.workflow_id, dispatch.key FROM dispatch
+             JOIN first ON dispatch.workflow_id = first.workflow_id AND dispatch.key = first.row_key
+             WHERE dispatch.kind = 'run' FOR UPDATE OF dispatch SKIP LOCKED
+         )
+         UPDATE dispatch SET due_at = $3, deliveries = 0 FROM waiting
+         WHERE dispatch.workflow_id = waiting.workflow_id AND dispatch.key = waiting.key",
+    )
+    .bind(namespace)
+    .bind(key)
+    .bind(now.0)
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
     Ok(())
 }

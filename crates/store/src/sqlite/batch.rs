@@ -2,6 +2,7 @@
 
 use super::maintenance::{count_ended, uncount_completed};
 use super::rows::{id_bytes, load_one, text_of};
+use super::{clock, workflow_locks};
 use crate::json::json;
 use crate::ledger::queue_of;
 use crate::{EncodedTransition, Error, NewWorkflow, TransitionWrite, Write, WriteOutcome};
@@ -108,6 +109,9 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
     }
     events(connection, record)?;
     ledger(connection, write)?;
+    if !record.locks.is_empty() {
+        workflow_locks::release(connection, write, clock())?;
+    }
     Ok(WriteOutcome::Written)
 }
 

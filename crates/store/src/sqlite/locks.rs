@@ -3,7 +3,9 @@
 use super::rows::number;
 use super::{SqliteStore, clock};
 use crate::lock::KEEP_FREE;
-use crate::{Error, Lock, LockHold, LockOutcome, LockRequest, LockStore};
+use crate::{
+    Error, Lock, LockHold, LockOutcome, LockRequest, LockStore, WorkflowLockOutcome, WorkflowLockRequest,
+};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -26,7 +28,28 @@ impl LockStore for SqliteStore {
     }
 
     async fn release_lock(&self, hold: &LockHold) -> Result<LockOutcome, Error> {
-        self.renew_lock(hold, Duration::ZERO).await
+        let hold = hold.clone();
+        let release = move |connection: &Connection| {
+            let now = clock();
+            let outcome = set_expiry(connection, &hold, now, now)?;
+            if matches!(outcome, LockOutcome::Granted(_)) {
+                wake(connection, &hold.namespace, &hold.key, now)?;
+            }
+            Ok(outcome)
+        };
+        self.write_job(release).await
+    }
+
+    async fn acquire_workflow_locks(
+        &self,
+        request: &WorkflowLockRequest,
+    ) -> Result<WorkflowLockOutcome, Error> {
+        self.acquire_all(request.clone()).await
+    }
+
+    async fn lock_holder(&self, namespace: &str, key: &str) -> Result<Option<Lock>, Error> {
+        let (namespace, key) = (namespace.to_owned(), key.to_owned());
+        self.read(move |connection| current_hold(connection, &namespace, &key, clock())).await
     }
 
     async fn locks(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<Lock>, Error> {
@@ -64,7 +87,11 @@ fn next_token(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-fn acquire(connection: &Connection, request: &LockRequest, now: Timestamp) -> Result<LockOutcome, Error> {
+pub(super) fn acquire(
+    connection: &Connection,
+    request: &LockRequest,
+    now: Timestamp,
+) -> Result<LockOutcome, Error> {
     let LockRequest { namespace, key, owner, ttl } = request;
     let expires_at = now.after(*ttl);
     let (token, acquired_at) = match current_hold(connection, namespace, key, now)? {
@@ -132,5 +159,20 @@ pub(super) fn has_free(connection: &Connection, now: Timestamp) -> Result<bool, 
 /// Removes the rows of locks that have been free for longer than [`KEEP_FREE`].
 pub(super) fn remove_free(connection: &Connection, now: Timestamp) -> Result<(), Error> {
     connection.prepare_cached("DELETE FROM locks WHERE expires_at < ?1")?.execute([free_before(now)])?;
+    Ok(())
+}
+
+/// Makes the first requests due that wait for a lock: those up to the first that does not share it.
+pub(super) fn wake(connection: &Connection, namespace: &str, key: &str, now: Timestamp) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            "UPDATE dispatch SET due_at = ?3, deliveries = 0
+             WHERE kind = 'run' AND (workflow_id, key) IN (
+                 SELECT workflow_id, row_key FROM lock_claims
+                 WHERE namespace = ?1 AND key = ?2 AND token IS NULL AND arrival <= coalesce(
+                     (SELECT min(arrival) FROM lock_claims
+                      WHERE namespace = ?1 AND key = ?2 AND token IS NULL AND NOT shared), arrival))",
+        )?
+        .execute(params![namespace, key, now.0])?;
     Ok(())
 }

@@ -48,6 +48,7 @@ enum Fault {
     ExtendsAnyAttempt,
     FailsOnConflict,
     GrantsHeldLocks,
+    GrantsWaitingLocks,
     IgnoresAuditFilters,
     IgnoresBatchNamespace,
     IgnoresDigests,
@@ -290,6 +291,10 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     ),
     (Fault::RepeatsLockTokens, "contended_lock_has_one_holder_at_a_time", "token 7 was issued after 7"),
     (Fault::ListsFreeLocks, "lock_pages_are_sorted_by_key", "the first page of locks: "),
+    (Fault::GrantsWaitingLocks, "workflow_locks_are_granted_in_the_order_of_arrival", "the second request: "),
+    (Fault::GrantsWaitingLocks, "shared_lock_does_not_overtake_an_exclusive_one", "an exclusive request: "),
+    (Fault::GrantsWaitingLocks, "withdrawn_request_releases_its_locks", "a request for two locks: "),
+    (Fault::GrantsWaitingLocks, "broken_lock_belongs_to_its_next_holder", "the second request: "),
     (Fault::ResetsLeasesOnSync, "synced_shard_keeps_its_lease", "the progress of a kept shard: "),
     (
         Fault::AlwaysStealsLeases,

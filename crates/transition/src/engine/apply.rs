@@ -133,6 +133,7 @@ fn output_bytes(input: &Input) -> Option<usize> {
         | Input::WithdrawCommand { .. }
         | Input::FireTimer { .. }
         | Input::Signal { .. }
+        | Input::AcquireLocks { .. }
         | Input::Cancel { .. }
         | Input::RollBack { .. }
         | Input::ChildStarted { .. }

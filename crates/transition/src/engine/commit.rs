@@ -109,6 +109,10 @@ impl Engine {
                 Some(_) | None => {}
             }
         }
+        if !record.locks.is_empty() {
+            // The commit makes the requests due that wait for the locks.
+            dispatch.next_due = Some(dispatch.next_due.map_or(now, |next| next.min(now)));
+        }
         let redeliver_at = now.after(self.settings.redelivery);
         let write = TransitionWrite { record, publishes, now, redeliver_at, trace: None };
         Ok(Prepared { write, state, dispatch })

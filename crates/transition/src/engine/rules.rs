@@ -117,6 +117,7 @@ mod tests {
                 output: None,
                 timeout: None,
                 rollback: goconductor_saga::RollbackPolicy::default(),
+                locks: Vec::new(),
                 steps: Vec::new(),
             },
             1,

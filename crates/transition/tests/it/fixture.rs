@@ -52,6 +52,7 @@ impl Fixture {
             output: None,
             timeout: None,
             rollback: goconductor_saga::RollbackPolicy::default(),
+            locks: Vec::new(),
             steps: ["reserve", "charge", "ship"].map(step).to_vec(),
         };
         let new = NewDefinition {
@@ -171,6 +172,7 @@ fn step(name: &str) -> Step {
         skipped_with: None,
         when: Vec::new(),
         blocks: Vec::new(),
+        lock: None,
         action: Action::Run { service: "shop".to_owned(), action: name.to_owned() },
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),

@@ -1,10 +1,11 @@
 //! Locks.
 
-use super::{Malformed, required};
+use super::{Malformed, id, id_bytes, owed_key, required};
 use crate::internal as wire;
+use crate::internal::acquire_workflow_locks_response::Answer as WorkflowAnswer;
 use crate::internal::lock_answer::Answer;
 use goconductor_saga::Timestamp;
-use goconductor_store::{Lock, LockHold, LockOutcome};
+use goconductor_store::{Lock, LockHold, LockOutcome, WantedLock, WorkflowLockOutcome, WorkflowLockRequest};
 use std::time::Duration;
 
 /// Converts the length of a lease to microseconds.
@@ -75,6 +76,61 @@ impl TryFrom<wire::LockAnswer> for LockOutcome {
             Answer::Granted(lock) => Self::Granted(lock.into()),
             Answer::Held(lock) => Self::Held(lock.into()),
             Answer::Free(_) => Self::Free,
+        })
+    }
+}
+
+impl From<&WorkflowLockRequest> for wire::AcquireWorkflowLocksRequest {
+    fn from(request: &WorkflowLockRequest) -> Self {
+        let wanted = |lock: &WantedLock| wire::WantedLock { key: lock.key.clone(), shared: lock.shared };
+        Self {
+            workflow_id: id_bytes(request.id),
+            row: request.row.to_string(),
+            namespace: request.namespace.clone(),
+            owner: request.owner.clone(),
+            locks: request.locks.iter().map(wanted).collect(),
+            poll_at: request.poll_at.0,
+        }
+    }
+}
+
+impl TryFrom<wire::AcquireWorkflowLocksRequest> for WorkflowLockRequest {
+    type Error = Malformed;
+
+    fn try_from(wire: wire::AcquireWorkflowLocksRequest) -> Result<Self, Malformed> {
+        let wanted = |lock: wire::WantedLock| WantedLock { key: lock.key, shared: lock.shared };
+        Ok(Self {
+            id: id(&wire.workflow_id)?,
+            row: owed_key(&wire.row)?,
+            namespace: wire.namespace,
+            owner: wire.owner,
+            locks: wire.locks.into_iter().map(wanted).collect(),
+            poll_at: Timestamp(wire.poll_at),
+        })
+    }
+}
+
+impl From<&WorkflowLockOutcome> for wire::AcquireWorkflowLocksResponse {
+    fn from(outcome: &WorkflowLockOutcome) -> Self {
+        let answer = match outcome {
+            WorkflowLockOutcome::Granted(tokens) => {
+                WorkflowAnswer::Granted(wire::LockTokens { tokens: tokens.clone() })
+            }
+            WorkflowLockOutcome::Waiting => WorkflowAnswer::Waiting(wire::LockWait {}),
+            WorkflowLockOutcome::Gone => WorkflowAnswer::Gone(wire::LockGone {}),
+        };
+        Self { answer: Some(answer) }
+    }
+}
+
+impl TryFrom<wire::AcquireWorkflowLocksResponse> for WorkflowLockOutcome {
+    type Error = Malformed;
+
+    fn try_from(wire: wire::AcquireWorkflowLocksResponse) -> Result<Self, Malformed> {
+        Ok(match required(wire.answer, "response to a request for locks")? {
+            WorkflowAnswer::Granted(granted) => Self::Granted(granted.tokens),
+            WorkflowAnswer::Waiting(_) => Self::Waiting,
+            WorkflowAnswer::Gone(_) => Self::Gone,
         })
     }
 }

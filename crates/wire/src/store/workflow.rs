@@ -4,7 +4,9 @@ use super::{Malformed, id, id_bytes, owed_key, parsed, required, value};
 use crate::internal as wire;
 use bytes::Bytes;
 use bytestring::ByteString;
-use goconductor_saga::{Due, LedgerChange, Owed, RollbackCause, Status, Timestamp, TraceContext};
+use goconductor_saga::{
+    Due, LedgerChange, LockRelease, Owed, OwedKey, RollbackCause, Status, Timestamp, TraceContext,
+};
 use goconductor_store::{
     EncodedTransition, EncodedWorkflow, Loaded, NewWorkflow, Summary, TransitionWrite, WorkflowHead, Write,
     WriteOutcome, WriteTrace,
@@ -84,6 +86,7 @@ impl TryFrom<&TransitionWrite> for wire::Transition {
             event_jsons: record.events.iter().map(|(_, event)| bytes(event)).collect(),
             event_seqs: record.events.iter().map(|(seq, _)| *seq).collect(),
             ledger: record.ledger.iter().map(change).collect(),
+            lock_releases: record.locks.iter().map(release).collect(),
             publishes: write.publishes.iter().map(ToString::to_string).collect(),
             now: write.now.0,
             redeliver_at: write.redeliver_at.0,
@@ -123,6 +126,7 @@ impl TryFrom<wire::Transition> for TransitionWrite {
             state: text("state", wire.state_json)?,
             events: events.collect::<Result<_, Malformed>>()?,
             ledger: wire.ledger.into_iter().map(change_of).collect::<Result<_, _>>()?,
+            locks: wire.lock_releases.into_iter().map(release_of).collect::<Result<_, _>>()?,
         };
         Ok(Self {
             record: Arc::new(record),
@@ -161,6 +165,17 @@ fn change_of(change: wire::LedgerChange) -> Result<LedgerChange, Malformed> {
         wire::ledger_change::Change::Amend(row) => LedgerChange::Change(owed_of(row)?),
         wire::ledger_change::Change::Settle(key) => LedgerChange::Settle(owed_key(&key)?),
     })
+}
+
+fn release(release: &LockRelease) -> wire::LockRelease {
+    wire::LockRelease { row: OwedKey::Timer(release.timer).to_string(), keys: release.keys.clone() }
+}
+
+fn release_of(release: wire::LockRelease) -> Result<LockRelease, Malformed> {
+    match owed_key(&release.row)? {
+        OwedKey::Timer(timer) => Ok(LockRelease { timer, keys: release.keys }),
+        OwedKey::Command(..) => Err(Malformed(format!("{} is not the wait for a lock", release.row))),
+    }
 }
 
 fn owed(row: &Owed) -> wire::OwedRow {

@@ -54,6 +54,13 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("StartBody", "input", keywords(json!({"$ref": "#/components/schemas/Json"}))),
         ("StartBody", "idempotency_key", idempotency_key()),
         ("StartBody", "labels", labels()),
+        ("SimulateBody", "version", keywords(json!({"minimum": 1}))),
+        ("SimulateBody", "input", keywords(json!({"$ref": "#/components/schemas/Json"}))),
+        (
+            "SimulateBody",
+            "fail",
+            keywords(json!({"pattern": patterns::STEP_FAULT, "examples": ["charge=unknown"]})),
+        ),
         ("ServiceBody", "max_in_flight", limit()),
         ("ServiceBody", "actions", actions()),
         ("ActionBody", "max_in_flight", limit()),

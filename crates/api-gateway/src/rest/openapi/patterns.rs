@@ -34,6 +34,8 @@ pub(super) const ACCESS_KEY_ID: &str = "^[0-9a-f]{16}$";
 pub(super) const ACCESS_KEY_TOKEN: &str = "^(?:[0-9a-f]{16})?$";
 /// A role that every installation has.
 pub(super) const ROLE: &str = "^(?:admin|developer|operator|viewer|worker)$";
+/// A step, and the fault that is simulated at it.
+pub(super) const STEP_FAULT: &str = "^[a-z][a-z0-9_]*(?:=(?:refused|unknown|timeout|compensation))?$";
 /// All namespaces. The server also accepts the name of a namespace.
 pub(super) const ALL_NAMESPACES: &str = r"^\*$";
 /// The token of a page of versions: a number, or nothing.

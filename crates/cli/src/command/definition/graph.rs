@@ -30,6 +30,7 @@ pub(super) async fn run(
         GraphFormat::Text => diagram::text(&definition, out.terminal),
         GraphFormat::Mermaid => diagram::mermaid(&definition),
         GraphFormat::Dot => diagram::dot(&definition),
+        GraphFormat::Svg => diagram::svg(&definition),
     };
     out.data(text.trim_end())?;
     Ok(Exit::Success)

@@ -81,6 +81,7 @@ fn step(noise: &mut Noise, name: &str, on: &[usize], kind: Kind) -> Step {
         skipped_with: None,
         when: when.into_iter().collect(),
         blocks: Vec::new(),
+        lock: None,
         action: action(name, "do"),
         kind,
         failure: goconductor_saga::FailurePolicy::default(),

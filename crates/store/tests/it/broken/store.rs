@@ -18,8 +18,8 @@ use goconductor_store::{
     MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
     ScheduleLayer, ScheduleStore, SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion,
     ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, StoredSchedule,
-    WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore, WorkflowLayer, WorkflowStore, WrappedDataKey,
-    Write, WriteOutcome,
+    WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore, WorkflowLayer, WorkflowLockOutcome,
+    WorkflowLockRequest, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -441,6 +441,19 @@ impl LockLayer for FaultyStore {
                 LockOutcome::Granted(Lock { token: 7, ..lock })
             }
             (_, outcome) => outcome,
+        })
+    }
+
+    async fn acquire_workflow_locks(
+        &self,
+        request: &WorkflowLockRequest,
+    ) -> Result<WorkflowLockOutcome, Error> {
+        let outcome = self.inner.acquire_workflow_locks(request).await?;
+        Ok(match outcome {
+            WorkflowLockOutcome::Waiting if self.fault == Fault::GrantsWaitingLocks => {
+                WorkflowLockOutcome::Granted(vec![7; request.locks.len()])
+            }
+            outcome => outcome,
         })
     }
 
