@@ -1,8 +1,10 @@
 //! The state after an event. Only this module builds states.
 
+mod lock;
+mod pause;
+
 use crate::state::{Phase, Progress, Running, STATE_FORMAT, State, StepState, StepStatus};
-use crate::{Child, Event, EventKind, Failure, LockScope, LockState, Side, StepIndex, Timestamp};
-use alloc::boxed::Box;
+use crate::{Child, Event, EventKind, Failure, Side, Timestamp};
 use alloc::vec;
 use core::time::Duration;
 
@@ -89,7 +91,7 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         | EventKind::StepWaiting { .. }
         | EventKind::ChildStarted { .. }
         | EventKind::StepCompleted { .. } => mark_in_progress(state),
-        EventKind::StepQueued { step, keeps_signals: true } => keep_signals(state, *step),
+        EventKind::StepQueued { step, keeps_signals: true } => lock::keep_signals(state, *step),
         EventKind::FailureTolerated { .. } => {
             // The failure of a compensation remains, because its effect does. Failures are not compared, because an
             // encrypted one has no content.
@@ -107,13 +109,17 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
             record_error(state, failure);
         }
         EventKind::CompensationFailed { failure, .. } => record_error(state, failure),
-        EventKind::LocksRequested { .. }
-        | EventKind::LocksAcquired { .. }
-        | EventKind::LocksFailed { .. } => apply_locks_to_workflow(state, event),
+        EventKind::LocksFailed { failure } => {
+            state.lock = None;
+            record_error(state, failure);
+        }
+        EventKind::LocksRequested { .. } | EventKind::LocksAcquired { .. } => {
+            lock::apply_to_workflow(state, event)
+        }
         EventKind::RollbackRequested { cause, .. } => {
             state.cause = Some(*cause);
             state.rollback_pending = true;
-            end_pause(state, event.time);
+            pause::end(state, event.time);
         }
         EventKind::RollbackRefused { .. } => {
             state.cause = None;
@@ -131,7 +137,7 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
             state.paused = true;
             state.paused_at = state.rules.pause_stops_clocks().then_some(event.time);
         }
-        EventKind::WorkflowResumed { .. } => end_pause(state, event.time),
+        EventKind::WorkflowResumed { .. } => pause::end(state, event.time),
         EventKind::WorkflowCompleted { output, failure } => {
             state.output = Some(output.clone());
             state.error.clone_from(failure);
@@ -151,59 +157,6 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
     }
 }
 
-/// Keeps the last payload of each signal for the input of a step.
-fn keep_signals(state: &mut State, step: StepIndex) {
-    if let Some(step) = state.steps.get_mut(step.at()) {
-        step.signals = Some(state.signals.last.clone());
-    }
-}
-
-/// Applies an event about locks to the workflow. Those of a step do not concern it, except for its signals.
-fn apply_locks_to_workflow(state: &mut State, event: &Event) {
-    if let EventKind::LocksRequested { step: Some(step), keeps_signals: true, .. } = &event.kind {
-        keep_signals(state, *step);
-    }
-    if let EventKind::LocksFailed { failure } = &event.kind {
-        state.lock = None;
-        record_error(state, failure);
-    } else if event.kind.step().is_none() {
-        apply_locks(&mut state.lock, event);
-    }
-}
-
-/// Applies a request or an acquisition to a step. The command of the step is issued with the lock.
-fn apply_locks_to_step(step: &mut StepState, event: &Event) {
-    apply_locks(&mut step.lock, event);
-    step.execution = StepStatus::Queued;
-    step.execute.due_at = None;
-    if matches!(event.kind, EventKind::LocksAcquired { .. }) {
-        // The wait for the lock does not count against the limits of the step.
-        step.execute.queued_at = Some(event.time);
-        step.execute.counted_from = None;
-        issue(&mut step.execute, event.time, event.time);
-    }
-}
-
-/// Applies an event about locks to those of the definition or of a step.
-fn apply_locks(lock: &mut Option<Box<LockState>>, event: &Event) {
-    match (&event.kind, lock) {
-        (EventKind::LocksRequested { locks, hold, until, .. }, lock) => {
-            *lock = Some(Box::new(LockState {
-                locks: locks.clone(),
-                hold: *hold,
-                request: event.seq,
-                requested_at: event.time,
-                until: *until,
-            }));
-        }
-        (EventKind::LocksAcquired { tokens, .. }, Some(lock)) => {
-            lock.set_tokens(tokens);
-            lock.until = None;
-        }
-        (_, _) => {}
-    }
-}
-
 fn mark_in_progress(state: &mut State) {
     if state.phase == Phase::Queued {
         state.phase = Phase::InProgress;
@@ -214,31 +167,6 @@ fn record_error(state: &mut State, failure: &Failure) {
     // The first failure is the cause. Later failures are its consequences.
     if state.error.is_none() {
         state.error = Some(failure.clone());
-    }
-}
-
-/// Ends a pause, if there is one, and moves the deadlines by its length.
-fn end_pause(state: &mut State, at: Timestamp) {
-    state.paused = false;
-    let (seq, paused_at) = (state.seq, state.paused_at.unwrap_or(at));
-    let of_steps = state.steps.iter_mut().filter_map(|step| step.lock.as_deref_mut());
-    for lock in state.lock.as_deref_mut().into_iter().chain(of_steps).filter(|lock| !lock.is_held()) {
-        lock.request_again(seq, paused_at, at);
-    }
-    let Some(since) = state.paused_at.take() else { return };
-    state.deadline = state.deadline.map(|deadline| deadline.after(at.since(since)));
-    for step in state.steps.iter_mut().filter(|step| step.execution.is_open()) {
-        let is_waiting = step.is_waiting();
-        let progress = &mut step.execute;
-        if is_waiting {
-            // Only a wait for a duration has a clock.
-            if progress.counted_from.is_some() {
-                progress.due_at = progress.due_at.map(|due| due.after(at.since(since)));
-            }
-            continue;
-        }
-        // An operator's retry during the pause restarted the limits.
-        progress.counted_from = progress.limits_from().map(|from| from.after(at.since(since.max(from))));
     }
 }
 
@@ -286,7 +214,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         EventKind::StepWithdrawn { .. } => {
             step.execution = StepStatus::Pending;
             step.execute = Progress::default();
-            release_lock(step);
+            lock::release(step);
         }
         EventKind::CompensationQueued { .. }
         | EventKind::CompensationUnneeded { .. }
@@ -295,7 +223,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
         EventKind::StepRetried { side, .. } => retried(step, *side, at),
         EventKind::LocksRequested { .. } | EventKind::LocksAcquired { .. } => {
-            apply_locks_to_step(step, event)
+            lock::apply_to_step(step, event)
         }
         EventKind::WorkflowStarted { .. }
         | EventKind::SignalReceived { .. }
@@ -425,13 +353,6 @@ fn apply_end(step: &mut StepState, event: &Event) {
         | EventKind::WorkflowCompleted { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => {}
-    }
-}
-
-/// Ends the wait for the lock of a step that has settled, and releases a lock that was held for the step only.
-fn release_lock(step: &mut StepState) {
-    if step.lock.as_deref().is_some_and(|lock| lock.hold == LockScope::Step || !lock.is_held()) {
-        step.lock = None;
     }
 }
 
@@ -572,7 +493,7 @@ fn settle(
         Side::Execute => {
             step.execution = status;
             step.probes = None;
-            release_lock(step);
+            lock::release(step);
         }
         Side::Compensate => step.compensation = Some(status),
     }
