@@ -3,7 +3,7 @@
 use crate::{Failure, Json, Phase, State, StepIndex, StepStatus, WorkflowId};
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
