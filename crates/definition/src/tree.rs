@@ -6,7 +6,7 @@ use crate::input::SchemaRefusal;
 use crate::lock::ParsedLock;
 use crate::node::Node;
 use crate::problem::{DUPLICATE, LIMIT, VALUE};
-use crate::settings::{Defaults, unsupported};
+use crate::settings::Defaults;
 use crate::step::{Body, ParsedStep};
 use goconductor_saga::{Json, NameKind};
 use std::collections::BTreeMap;

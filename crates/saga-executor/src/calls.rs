@@ -228,6 +228,8 @@ mod tests {
             rules: RulesVersion::CURRENT,
             step: "charge".to_owned(),
             side: Side::Execute,
+            is_probe: false,
+            lock_tokens: Vec::new(),
             action: "call".to_owned(),
             call: Some(TaskCall { namespace: "default".to_owned(), call: Call::Http(call.clone()) }),
             attempt: 1,

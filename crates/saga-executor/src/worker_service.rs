@@ -18,7 +18,6 @@ use goconductor_wire::v1::connect_response::Message as ToWorker;
 use goconductor_wire::v1::task_result::Outcome as WireOutcome;
 use goconductor_wire::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use goconductor_wire::v1::{self as wire, ConnectRequest, ConnectResponse};
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -53,21 +53,16 @@ impl Conditions {
         for input in inputs(&self.plan, silent) {
             simulation.submit(&input)?;
         }
-        loop {
-            match simulation.advance()? {
-                NextActivity::Call(call) => {
-                    let order = match call.side {
-                        Side::Execute => &mut forward,
-                        Side::Compensate => &mut undo,
-                    };
-                    if !order.contains(&call.step) {
-                        order.push(call.step);
-                    }
-                    let response = self.response(&call, script);
-                    simulation.respond(&call, response, LATENCY);
-                }
-                NextActivity::Idle | NextActivity::Ended => break,
+        while let NextActivity::Call(call) = simulation.advance()? {
+            let order = match call.side {
+                Side::Execute => &mut forward,
+                Side::Compensate => &mut undo,
+            };
+            if !order.contains(&call.step) {
+                order.push(call.step);
             }
+            let response = self.response(&call, script);
+            simulation.respond(&call, response, LATENCY);
         }
         simulation.verify()?;
         Ok(Course { simulation, forward, undo })

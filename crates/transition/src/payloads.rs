@@ -250,8 +250,8 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::StepFailed { failure, .. }
         | EventKind::StepUnknown { failure, .. }
         | EventKind::StepProbing { failure, .. }
-        | EventKind::CompensationFailed { failure, .. } => Some(failure),
-        EventKind::CompensationFailed { failure, .. } | EventKind::LocksFailed { failure } => Some(failure),
+        | EventKind::CompensationFailed { failure, .. }
+        | EventKind::LocksFailed { failure } => Some(failure),
         EventKind::WorkflowCompleted { failure, .. } => failure.as_mut(),
         EventKind::WorkflowStarted { .. }
         | EventKind::StepQueued { .. }

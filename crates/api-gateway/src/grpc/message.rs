@@ -137,6 +137,7 @@ fn waiting(waiting: Waiting) -> wire::Waiting {
         WaitingKind::Backoff => wire::WaitingKind::Backoff,
         WaitingKind::Signal => wire::WaitingKind::Signal,
         WaitingKind::Timer => wire::WaitingKind::Timer,
+        WaitingKind::Lock => wire::WaitingKind::Lock,
         WaitingKind::Capacity => wire::WaitingKind::Capacity,
         WaitingKind::Child => wire::WaitingKind::Child,
         WaitingKind::Operator => wire::WaitingKind::Operator,

@@ -161,7 +161,8 @@ mod tests {
         let value = HeaderValue::from_maybe_shared(head.slice(22..27)).unwrap();
         request.headers_mut().insert("authorization", value);
         *request.uri_mut() = Uri::from_maybe_shared(head.slice(4..21)).unwrap();
-        request.extensions_mut().insert(OriginalUri(request.uri().clone()));
+        let uri = request.uri().clone();
+        request.extensions_mut().insert(OriginalUri(uri));
         drop((head, read));
         let shared = overwrite(vec![frame]);
         assert_eq!(shared.len(), 1, "the request refers to the buffer");

@@ -190,24 +190,11 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         EventKind::FailureTolerated { .. } => step.tolerated = true,
         EventKind::CompensationUnneeded { .. } => step.compensation_unneeded = true,
         EventKind::StepRetried { side: Side::Execute, .. } => step.execution = Execution::Open,
-        EventKind::StepRetried { side: Side::Compensate, .. } | EventKind::CompensationQueued { .. } => {
-            step.tolerated = false;
-            step.compensation = CompensationProgress::Open;
-        }
-        EventKind::StepCompensated { attempt, reason, .. } => {
-            step.compensation = CompensationProgress::Done;
-            step.by_hand |= reason.is_some();
-            step.ended(Side::Compensate, *attempt);
-        }
-        EventKind::CompensationFailed { attempt, .. } => {
-            step.tolerated = false;
-            step.compensation = CompensationProgress::Failed;
-            step.ended(Side::Compensate, *attempt);
-        }
-        EventKind::CompensationSkipped { .. } => {
-            step.compensation = CompensationProgress::Skipped;
-            step.by_hand = true;
-        }
+        EventKind::StepRetried { side: Side::Compensate, .. }
+        | EventKind::CompensationQueued { .. }
+        | EventKind::StepCompensated { .. }
+        | EventKind::CompensationFailed { .. }
+        | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, kind),
         EventKind::AttemptStarted { .. }
         | EventKind::WorkflowStarted { .. }
         | EventKind::ChildStarted { .. }
@@ -223,6 +210,26 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         | EventKind::LocksFailed { .. }
         | EventKind::WorkflowRolledBack {}
         | EventKind::WorkflowTerminated { .. } => {}
+    }
+}
+
+/// Applies the events of the compensate side, and ignores the others.
+fn apply_to_compensation(step: &mut Step, kind: &EventKind) {
+    if let EventKind::StepRetried { side: Side::Compensate, .. } | EventKind::CompensationQueued { .. } = kind
+    {
+        step.tolerated = false;
+        step.compensation = CompensationProgress::Open;
+    } else if let EventKind::StepCompensated { attempt, reason, .. } = kind {
+        step.compensation = CompensationProgress::Done;
+        step.by_hand |= reason.is_some();
+        step.ended(Side::Compensate, *attempt);
+    } else if let EventKind::CompensationFailed { attempt, .. } = kind {
+        step.tolerated = false;
+        step.compensation = CompensationProgress::Failed;
+        step.ended(Side::Compensate, *attempt);
+    } else if let EventKind::CompensationSkipped { .. } = kind {
+        step.compensation = CompensationProgress::Skipped;
+        step.by_hand = true;
     }
 }
 

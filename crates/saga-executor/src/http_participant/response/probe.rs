@@ -11,12 +11,14 @@ impl ResponseHead {
         if self.is_stated && self.verdict == Verdict::Refused {
             return Outcome::Done { output: json!({"outcome": "not_done"}) };
         }
-        match self.outcome(body) {
-            Outcome::Done { output } if self.is_stated && output.get("outcome").is_none() => {
-                Outcome::Done { output: json!({"outcome": "done", "output": output}) }
-            }
-            outcome => outcome,
+        let outcome = self.outcome(body);
+        if let Outcome::Done { output } = &outcome
+            && self.is_stated
+            && output.get("outcome").is_none()
+        {
+            return Outcome::Done { output: json!({"outcome": "done", "output": output}) };
         }
+        outcome
     }
 }
 
