@@ -229,7 +229,7 @@ mod tests {
             step: "charge".to_owned(),
             side: Side::Execute,
             is_probe: false,
-            lock_tokens: Vec::new(),
+            lock_tokens: BTreeMap::new(),
             action: "call".to_owned(),
             call: Some(TaskCall { namespace: "default".to_owned(), call: Call::Http(call.clone()) }),
             attempt: 1,

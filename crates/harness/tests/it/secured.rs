@@ -208,7 +208,7 @@ async fn refusals_are_recorded(closed: &Closed, codes: &[&str]) {
         ["GC2061", "GC2062", "GC2063"].map(count)
     };
     // Equal refusals are counted, and recorded after a minute. The first of each kind is recorded at once.
-    let expected = ["GC2061", "GC2062", "GC2063"].map(|code| codes.iter().any(|found| *found == code));
+    let expected = ["GC2061", "GC2062", "GC2063"].map(|code| codes.contains(&code));
     for _ in 0..500 {
         if counted().await.map(|count| count > 0) == expected {
             return;

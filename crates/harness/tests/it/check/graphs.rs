@@ -50,6 +50,7 @@ pub(crate) fn random(noise: &mut Noise, name: &str) -> Plan {
         output: None,
         timeout,
         rollback: goconductor_saga::RollbackPolicy::default(),
+        locks: Vec::new(),
         steps,
     };
     Plan::new(definition, 1).unwrap()
