@@ -275,7 +275,12 @@ mod tests {
     fn every_field_of_a_request_is_limited() {
         let document = complete(crate::rest::document());
         // Values of any size and form, which only the limit of the body bounds.
-        let free = [("StartBody", "input"), ("Completion", "output"), ("ServiceBody", "http")];
+        let free = [
+            ("StartBody", "input"),
+            ("ScheduleBody", "input"),
+            ("Completion", "output"),
+            ("ServiceBody", "http"),
+        ];
         let bodies = schemas(&document).filter(|(name, _)| name.ends_with("Body") && *name != "ProblemBody");
         for (component, schema) in bodies.chain(schemas(&document).filter(|(name, _)| *name == "Completion"))
         {

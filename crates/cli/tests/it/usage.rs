@@ -67,7 +67,7 @@ fn invalid_command_line_exits_with_2() {
 
 #[test]
 fn commands_of_later_releases_do_not_exist() {
-    for command in ["schedule", "top"] {
+    for command in ["top"] {
         let output = run(UNREACHABLE, command);
         assert_eq!(output.code, 2, "{command}");
         assert!(output.stderr.contains("unrecognized subcommand"), "{command}: {}", output.stderr);

@@ -11,6 +11,7 @@ use goconductor_saga::{
     Outcome, Phase, Retry, Scope, Side, State, Step, StepIndex, StepStatus, Timeouts, WorkflowId,
 };
 use goconductor_saga_executor::{Executor, Participant, Settings, Task};
+use goconductor_service_kit::outbound::OutboundPolicy;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{NewDefinition, ServiceRecord, ServiceSettings, Store};
 use goconductor_transition::{Engine, StartRequest, clock};
@@ -111,8 +112,9 @@ async fn start_executor_with(
     let engine =
         Engine::new(store, queue, Arc::new(NoExpressions), goconductor_transition::Settings::default());
     let stop = CancellationToken::new();
-    let mut executor =
-        Executor::new(Arc::clone(&engine), Arc::new(LocalElection::new(1)), Settings::default());
+    let outbound = OutboundPolicy::default().with_loopback();
+    let settings = Settings { outbound, ..Settings::default() };
+    let mut executor = Executor::new(Arc::clone(&engine), Arc::new(LocalElection::new(1)), settings);
     if let Some(participant) = participant {
         executor = executor.with_participant("default", "shop", participant, 10);
     }

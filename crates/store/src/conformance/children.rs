@@ -131,7 +131,8 @@ pub(super) async fn rollback_makes_child_due(factory: Arc<dyn Factory>) -> CaseR
     expect_eq("the claimed keys", &rows.iter().map(|row| row.key.key).collect::<Vec<_>>(), &vec![CHILD])?;
     let keys: Vec<_> = rows.iter().map(|row| row.key).collect();
     fixture.store.extend(&keys, at(1000)).await.map_err(unexpected("extend"))?;
-    ensure(fixture.claim(&claim(500)).await?.is_empty(), || "a postponed row was claimed".to_owned())?;
+    let rows = fixture.claim(&claim(500)).await?;
+    ensure(rows.is_empty(), || format!("a postponed row was claimed: {rows:?}"))?;
     fixture.apply(&mut flow, &cancel(), at(501)).await?;
     let rows = fixture.claim(&claim(501)).await?;
     expect_eq("the claimed rows", &rows.len(), &1)?;

@@ -149,6 +149,15 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::NeverWithdraws, "ledger_matches_state_after_cancellation", "the ledger: "),
     (Fault::NeverHolds, "ledger_matches_state_while_paused", "the ledger: "),
     (Fault::DropsTimers, "ledger_matches_state_with_timers", "the ledger: "),
+    (Fault::DropsTimers, "ledger_matches_state_with_a_child", "the ledger: "),
+    (Fault::NeverExtends, "rollback_makes_the_row_of_a_running_child_due", "a postponed row was claimed: "),
+    (Fault::ListsOldestFirst, "rollback_of_a_completed_workflow_corrects_lists_and_counts", "?"),
+    (
+        Fault::IgnoresListNamespace,
+        "rollback_without_compensations_ends_in_the_transition_that_begins_it",
+        "?",
+    ),
+    (Fault::IgnoresListNamespace, "retention_spares_a_completed_workflow_that_rolls_back", "?"),
     (Fault::WritesBatchNonAtomically, "failed_batch_writes_nothing", "the row of a rejected write: "),
     (Fault::DropsEvents, "history_pages_have_no_gaps", "the seqs of the history: "),
     (
