@@ -19,6 +19,8 @@ CREATE TABLE batches (
     lease_token BIGINT NOT NULL
 ) WITH (fillfactor = 70);
 CREATE INDEX batches_newest ON batches (namespace, id DESC);
+-- Each gateway asks for running batches once a second.
+CREATE INDEX batches_running ON batches (id) WHERE status = 'RUNNING';
 
 CREATE TABLE batch_items (
     batch_id    UUID   NOT NULL,

@@ -34,7 +34,8 @@ const METHODS: &[(&str, &str, PeerRoles)] = &[
     (STATE_STORE, "History", ENGINES),
     (STATE_STORE, "Seen", ENGINES),
     (STATE_STORE, "Changes", ENGINES),
-    (STATE_STORE, "List", GATEWAY),
+    // An executor finds the child of a step by its key, if the definition of the child was deleted.
+    (STATE_STORE, "List", ENGINES),
     (STATE_STORE, "Counts", GATEWAY),
     (STATE_STORE, "PutDefinition", GATEWAY),
     (STATE_STORE, "ArchiveDefinition", GATEWAY),
@@ -228,6 +229,16 @@ mod tests {
                 let status = check_roles(none, *allowed, &path).unwrap_err();
                 assert!(status.message().contains("GC3031"), "{status}");
             }
+        }
+    }
+
+    #[test]
+    fn executor_may_call_what_children_and_locks_need() {
+        let needed =
+            ["Write", "Load", "List", "NewestVersions", "GetDefinition", "Extend", "AcquireWorkflowLocks"];
+        for method in needed {
+            let row = METHODS.iter().find(|(_, name, _)| *name == method).unwrap();
+            assert!(row.2.contains(PeerRole::SagaExecutor), "{method}");
         }
     }
 

@@ -281,7 +281,14 @@ impl Scheduler {
 
 impl From<transition::Error> for ScheduledStartError {
     fn from(error: transition::Error) -> Self {
-        if error.is_retryable() { Self::Retry(error) } else { Self::Refused(error.to_string()) }
+        // A start is refused while an earlier release is in use, and until the rules of new workflows were read. A process
+        // that shuts down has internal errors. Neither may settle a due time.
+        let is_temporary = matches!(error, transition::Error::Refused(_) | transition::Error::Internal(_));
+        if is_temporary || error.is_retryable() {
+            Self::Retry(error)
+        } else {
+            Self::Refused(error.to_string())
+        }
     }
 }
 
@@ -313,6 +320,25 @@ fn record_progress(before: &goconductor_schedule::ScheduleProgress, schedule: &S
     for (reason, count) in [("missed", missed), ("skipped", skipped)] {
         if count > 0 {
             metrics::SCHEDULE_MISSED.with([reason.into()]).increment(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ScheduledStartError, transition};
+    use goconductor_saga::Refusal;
+
+    #[test]
+    fn due_time_is_not_settled_by_the_state_of_the_process() {
+        for (error, is_repeated) in [
+            (Refusal::Conflict("an earlier release is in use".to_owned()).into(), true),
+            (transition::Error::Internal("the thread stopped"), true),
+            (transition::Error::Contention(100), true),
+            (transition::Error::NoSuchDefinition, false),
+        ] {
+            let is_retry = matches!(ScheduledStartError::from(error), ScheduledStartError::Retry(_));
+            assert_eq!(is_retry, is_repeated);
         }
     }
 }

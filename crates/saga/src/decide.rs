@@ -398,12 +398,17 @@ impl Decision<'_> {
             ));
         }
         self.emit(EventKind::RollbackRequested { cause, reason: reason.clone() });
-        // A pivot whose child was terminated is in doubt, and only an operator knows its outcome.
-        let undecided = |status: StepStatus| status.is_open() || status == StepStatus::Unknown;
-        if !pivot.is_some_and(undecided) {
+        if !self.pivot_is_undecided() {
             self.begin_rollback(cause, None, reason);
         }
         Ok(())
+    }
+
+    /// Returns whether the outcome of the pivot is needed before a rollback may begin.
+    fn pivot_is_undecided(&self) -> bool {
+        let pivot = self.plan.pivot().and_then(|index| self.state.step(index)).map(|step| step.execution);
+        // A pivot whose child was terminated is in doubt, and only an operator knows its outcome.
+        pivot.is_some_and(|status| status.is_open() || status == StepStatus::Unknown)
     }
 
     fn begin_rollback(&mut self, cause: RollbackCause, step: Option<StepIndex>, reason: Option<String>) {

@@ -451,9 +451,7 @@ fn retry(step: &mut StepState, side: Side, attempt: u32, started_at: Option<Time
 }
 
 fn retried(step: &mut StepState, side: Side, at: Timestamp) {
-    if side == Side::Execute {
-        step.probes = None;
-    }
+    let due_at = step.earliest_command(side, at);
     let progress = step.progress_mut(side);
     progress.reset_attempts = progress.ended;
     progress.running = None;
@@ -461,11 +459,12 @@ fn retried(step: &mut StepState, side: Side, at: Timestamp) {
     // Time limits restart. Otherwise an expired limit would end the step again at once.
     progress.queued_at = Some(at);
     progress.counted_from = None;
-    issue(progress, at, at);
+    issue(progress, at, due_at);
     match side {
         Side::Execute => {
             step.execution = StepStatus::Queued;
             step.child = None;
+            step.probes = None;
         }
         Side::Compensate => step.compensation = Some(StepStatus::CompensationQueued),
     }

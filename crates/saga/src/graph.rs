@@ -1,5 +1,6 @@
 //! A definition with the lookups that the rules need often.
 
+use crate::template::may_name_signals;
 use crate::{Action, Definition, Kind, RulesVersion, Side, State, Step, StepIndex, Template};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -189,10 +190,21 @@ fn required_rules(definition: &Definition) -> RulesVersion {
     if !definition.locks.is_empty()
         || !definition.rollback.is_default()
         || definition.steps.iter().any(is_new)
+        || names_signals(definition)
     {
         return RulesVersion::WITH_WAITS;
     }
     RulesVersion::FIRST
+}
+
+/// Returns whether an expression of a definition may refer to signals.
+fn names_signals(definition: &Definition) -> bool {
+    let of_step = |step: &Step| {
+        let undo = step.compensate.as_ref().and_then(|undo| undo.input.as_ref());
+        step.input.iter().chain(undo).any(Template::may_name_signals)
+            || step.when.iter().any(|condition| may_name_signals(&condition.expression))
+    };
+    definition.output.iter().any(Template::may_name_signals) || definition.steps.iter().any(of_step)
 }
 
 fn indexed(definition: &Definition) -> impl Iterator<Item = (StepIndex, &Step)> {

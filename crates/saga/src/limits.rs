@@ -12,6 +12,16 @@ impl StepState {
     pub fn is_in_doubt(&self) -> bool {
         self.doubt_until.is_some()
     }
+
+    /// Returns the earliest time of a command that is issued at `at`.
+    ///
+    /// An execute of unknown outcome must not take effect after its own compensation.
+    pub(crate) fn earliest_command(&self, side: Side, at: Timestamp) -> Timestamp {
+        match side {
+            Side::Execute => at,
+            Side::Compensate => at.max(self.doubt_until.unwrap_or_default()),
+        }
+    }
 }
 
 impl State {

@@ -18,8 +18,8 @@ pub trait LedgerStore: std::fmt::Debug + Send + Sync {
     /// Returns `Error::Fenced` if a newer fencing token has been seen and `Error::Unavailable` if nothing was claimed.
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, Error>;
 
-    /// Postpones the next delivery of rows to `due_at` because their commands are in flight. A row that belongs to
-    /// another attempt by now is not changed.
+    /// Postpones the next delivery of claimed rows to `due_at`, because their commands are in flight or their timers were
+    /// acted upon. A row that belongs to another attempt by now is not changed.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if the database cannot be reached.

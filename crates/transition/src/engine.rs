@@ -16,8 +16,8 @@ use crate::{Error, LongWork, PayloadKeys, TimerNotifier, clock, payloads, trace}
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Event, Expressions, Input, Json, Plan, Refusal, RulesVersion, StartChild, StartWorkflow, State,
-    WorkflowId, start_by, start_child, transition,
+    Event, Expressions, Input, Json, Plan, Refusal, RollbackCause, RulesVersion, StartChild, StartWorkflow,
+    State, WorkflowId, start_by, start_child, transition,
 };
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
@@ -35,6 +35,9 @@ pub use local_dispatch::LocalDispatch;
 /// Why a start is refused while an earlier release is in use.
 const NOT_UPGRADED: &str = "the definition uses a part of the language that the earlier release in use does not know; \
                             upgrade every process, then run `goconductor db migrate --finish`";
+/// Why an input is refused while an earlier release is in use.
+const UNKNOWN_TO_EARLIER: &str = "the earlier release in use does not know this operation; upgrade every process, then run \
+                                  `goconductor db migrate --finish`";
 
 /// Settings of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -310,6 +313,9 @@ impl Engine {
         id: WorkflowId,
         input: Input,
     ) -> Result<Arc<State>, Error> {
+        if is_unknown_to_earlier(&input) && *self.start_rules.lock() < RulesVersion::CURRENT {
+            return Err(Refusal::Conflict(UNKNOWN_TO_EARLIER.to_owned()).into());
+        }
         let (reply, result) = oneshot::channel();
         if self.pending.push(id, PendingInput { input, reply, span }) {
             // A separate task, because the caller may be cancelled while other inputs of the workflow are pending.
@@ -372,4 +378,10 @@ impl Engine {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// Returns whether an earlier release cannot continue a workflow after this input, whichever rules the workflow follows.
+/// The rollback that a parent requests is not among them, because its rules are those of this release.
+fn is_unknown_to_earlier(input: &Input) -> bool {
+    matches!(input, Input::Signal { .. } | Input::RollBack { cause: RollbackCause::Operator, .. })
 }

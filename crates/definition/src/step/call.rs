@@ -98,7 +98,18 @@ impl FieldReader {
             let problem = body.problem(CALL_SETTING, "a request with the method GET has no body");
             self.push(problem.hint("remove `body`, or use another method"));
         }
-        Some(HttpCall { method: method?, url: url?, secret_headers: secret_headers? })
+        let call = HttpCall { method: method?, url: url?, secret_headers: secret_headers? };
+        if let (Some(url), true) =
+            (fields.get("url"), is_expression(&call.url) && !call.secret_headers.is_empty())
+        {
+            let detail =
+                "the URL is an expression and a header is a secret: an input could send the secret elsewhere";
+            self.push(
+                url.problem(CALL, detail).hint("write out the host, or use `secret://name` as the URL"),
+            );
+            return None;
+        }
+        Some(call)
     }
 
     fn method(&mut self, at: &At<'_>) -> Option<String> {
@@ -240,6 +251,11 @@ fn check_url(text: &str) -> Result<(), String> {
             Ok(())
         }
     }
+}
+
+/// Returns whether a URL is a single expression.
+fn is_expression(url: &str) -> bool {
+    matches!(text_template(url), Ok(Template::Expression(_)))
 }
 
 fn host_is_not_literal() -> String {

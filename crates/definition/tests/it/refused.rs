@@ -259,6 +259,11 @@ const CASES: &[Case] = &[
         &[("GC1024", "/steps/0/call/http/headers/a", 3, "whole value")],
     ),
     (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: '${ input.u }', headers: {a: 'secret://b'}}}, \
+         compensate: none}",
+        &[("GC1024", "/steps/0/call/http/url", 3, "elsewhere")],
+    ),
+    (
         "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/', body: '${ steps.t.output }'}}, \
          compensate: none}",
         &[("GC1014", "/steps/0/call/http/body", 3, "unknown step `t`")],

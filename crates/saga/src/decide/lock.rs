@@ -3,7 +3,7 @@
 use super::{Decision, Refusal};
 use crate::{
     EventKind, Failure, Json, KeyLock, LockKey, LockScope, LockSpec, LockState, RollbackCause, Scope,
-    StepIndex, StepStatus, TimerKind, Timestamp,
+    StepIndex, TimerKind, Timestamp,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -179,11 +179,7 @@ impl Decision<'_> {
                 None => self.emit(EventKind::StepWithdrawn { step }),
             }
         }
-        let pivot = self.plan.pivot().and_then(|index| self.state.step(index)).map(|step| step.execution);
-        if self.state.phase.is_forward()
-            && self.state.rollback_pending
-            && !pivot.is_some_and(StepStatus::is_open)
-        {
+        if self.state.phase.is_forward() && self.state.rollback_pending && !self.pivot_is_undecided() {
             self.begin_rollback(RollbackCause::Cancelled, None, None);
         }
     }

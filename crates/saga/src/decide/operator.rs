@@ -9,7 +9,12 @@ use alloc::sync::Arc;
 
 impl Decision<'_> {
     pub(super) fn retry_step(&mut self, step: StepIndex, reason: Option<String>) -> Result<(), Refusal> {
-        let (side, _) = self.open_to_operator(step, "retried")?;
+        let (side, state) = self.open_to_operator(step, "retried")?;
+        if side == Side::Execute && state.is_in_doubt() && self.undoes_a_child(step) {
+            let detail = "the child of the step may have an effect, and a rollback would undo only the child of the \
+                          retry: skip or complete the step, or cancel the workflow";
+            return Err(Refusal::Conflict(detail.to_owned()));
+        }
         self.emit(EventKind::StepRetried { step, side, reason });
         if side == Side::Execute {
             self.request_lock_again(step);
@@ -100,6 +105,12 @@ impl Decision<'_> {
         Err(Refusal::Conflict(format!(
             "a {what} can be {verb} only after it failed or while it waits for its next attempt, but it is {status}"
         )))
+    }
+
+    /// Returns whether the compensation of the step rolls a child back: that of the last attempt.
+    fn undoes_a_child(&self, step: StepIndex) -> bool {
+        let undo = self.plan.step(step).and_then(|step| step.compensate.as_ref());
+        undo.is_some_and(|undo| undo.action.child().is_some())
     }
 
     /// Returns the doubt of a step that waits for its next attempt. The attempt may have begun without a recorded

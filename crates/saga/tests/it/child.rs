@@ -2,10 +2,10 @@
 
 use crate::graph::{Literal, of_kind, plan, step, tries};
 use goconductor_saga::{
-    Action, Child, ChildEnd, Compensation, Due, EventKind, Failure, Input, Json, Kind, OnParentClose,
-    Outcome, OwedKey, Parent, Plan, Refusal, RollbackCause, RulesVersion, Side, StartChild, StartWorkflow,
-    State, Status, Step, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId, child_key, decide, owed,
-    start, start_child,
+    Action, Child, ChildEnd, Compensation, Due, EventKind, Failure, FailurePolicy, Input, Json, Kind,
+    OnError, OnParentClose, Outcome, OwedKey, Parent, Plan, Refusal, RollbackCause, RulesVersion, Side,
+    StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId,
+    child_key, decide, owed, start, start_child,
 };
 use std::collections::BTreeMap;
 
@@ -206,6 +206,21 @@ fn child_that_cannot_be_rolled_back_needs_an_operator() {
         saga.ended(0, id(7), ChildEnd::RolledBack { failure: failure() }).unwrap();
         assert_eq!(saga.state.status(), Status::RolledBack);
     }
+}
+
+#[test]
+fn retry_does_not_lose_a_child_that_a_rollback_must_undo() {
+    let policy = FailurePolicy { on_error: OnError::Pause, ..FailurePolicy::default() };
+    let paused = Step { failure: policy, ..child("a", &[], OnParentClose::Compensate) };
+    let mut saga = Scenario::new(vec![paused]);
+    saga.ended(0, id(7), ChildEnd::OutputRejected { failure: failure() }).unwrap();
+    assert_eq!((saga.step(0), saga.state.status()), (StepStatus::Unknown, Status::Error));
+    let retry = Input::RetryStep { step: StepIndex(0), actor: None, reason: None };
+    assert!(matches!(saga.submit(&retry), Err(Refusal::Conflict(_))));
+    saga.cancel();
+    assert_eq!((saga.step(0), saga.state.steps[0].child), (StepStatus::CompensationQueued, Some(id(7))));
+    saga.ended(0, id(7), ChildEnd::RolledBack { failure: failure() }).unwrap();
+    assert_eq!(saga.state.status(), Status::RolledBack);
 }
 
 #[test]

@@ -278,6 +278,23 @@ fn failed_compensation_with_continue_ends_without_an_operator() {
 }
 
 #[test]
+fn retried_compensation_waits_for_the_end_of_the_doubt() {
+    let mut saga = {
+        let mut steps = vec![tries(step("a", &[]), 1)];
+        steps[0].compensate.as_mut().unwrap().when = Some("error".to_owned());
+        Saga::new(steps)
+    };
+    saga.unknown(0);
+    assert_eq!(saga.statuses(), [StepStatus::CompensationFailed]);
+    for (now, due) in [(SECOND / 2, SECOND), (3 * SECOND, 3 * SECOND)] {
+        let mut retried =
+            Saga { now, plan: saga.plan.clone(), state: saga.state.clone(), events: saga.events.clone() };
+        retried.submit(&Input::RetryStep { step: StepIndex(0), actor: None, reason: None }).unwrap();
+        assert_eq!(retried.due(0, Side::Compensate), Some(Due::At(Timestamp(due))));
+    }
+}
+
+#[test]
 fn compensation_whose_condition_is_false_is_not_sent() {
     let mut saga = {
         let mut steps = vec![step("a", &[]), step("b", &[0]), step("c", &[1])];

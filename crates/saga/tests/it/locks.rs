@@ -2,9 +2,10 @@
 
 use crate::graph::{Literal, definition, of_kind, step};
 use goconductor_saga::{
-    Due, EventKind, Failure, Input, Json, Kind, LockRelease, LockScope, LockSpec, Outcome, OwedKey, Plan,
-    Refusal, RollbackCause, Side, StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template,
-    TimerKind, Timestamp, WorkflowId, claims, decide, evolve, owed, start, transition,
+    Action, Child, ChildEnd, Due, EventKind, Failure, Input, Json, Kind, LockRelease, LockScope, LockSpec,
+    OnParentClose, Outcome, OwedKey, Plan, Refusal, RollbackCause, Side, StartWorkflow, State, Status, Step,
+    StepIndex, StepStatus, Template, TimerKind, Timestamp, WorkflowId, claims, decide, evolve, owed, start,
+    transition,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -379,6 +380,21 @@ fn terminated_workflow_releases_everything() {
     assert!(saga.events.last().unwrap().kind.ends());
     let released = [(WORKFLOW, vec!["k".to_owned()]), (of_step(1), vec!["m".to_owned()])];
     assert_eq!(saga.take_released(), released);
+}
+
+#[test]
+fn pivot_in_doubt_is_not_rolled_back_by_a_definition_with_locks() {
+    let child = Child { workflow: "c".to_owned(), version: None, on_parent_close: OnParentClose::Cancel };
+    let pivot = Step { action: Action::Child(child), ..of_kind(step("b", &[0]), Kind::Pivot) };
+    let mut saga = Scenario::new(vec![locked("a", &[], "k", LockScope::Step), pivot]);
+    saga.acquire(of_step(0), &[7]).unwrap();
+    saga.done(0);
+    let end = ChildEnd::Terminated { failure: Failure::of("TERMINATED", "as asked"), in_doubt: true };
+    let child = Some(WorkflowId(uuid::Uuid::from_u128(2)));
+    saga.submit(&Input::ChildEnded { step: StepIndex(1), attempt: 1, child, end }).unwrap();
+    saga.cancel();
+    assert!(saga.state.rollback_pending, "the cancel waits for the outcome of the pivot");
+    assert_eq!((saga.state.status(), saga.statuses()[1]), (Status::Error, StepStatus::Unknown));
 }
 
 #[test]

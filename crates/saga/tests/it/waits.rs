@@ -244,9 +244,14 @@ fn number_and_size_of_kept_signals_are_limited() {
 fn later_signal_does_not_change_the_input_of_a_further_attempt() {
     let mut reader = step("a", &[]);
     reader.input = Some(Template::Expression("signals".to_owned()));
-    let mut saga = Saga::new(vec![reader]);
+    let mut saga = Saga::new(vec![reader.clone()]);
     saga.send("go", json!(1)).unwrap();
     assert_eq!(saga.state.steps[0].signals, Some(BTreeMap::new()), "those of the time when it was queued");
+    assert!(saga.plan.required_rules() > RulesVersion::FIRST, "an earlier release does not know signals");
+    reader.input = Some(Template::Expression("input.signals".to_owned()));
+    let of_field = Saga::new(vec![reader]);
+    assert_eq!(of_field.state.steps[0].signals, None);
+    assert_eq!(of_field.plan.required_rules(), RulesVersion::FIRST);
 }
 
 #[test]

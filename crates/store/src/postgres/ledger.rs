@@ -345,12 +345,17 @@ fn columns(rows: &[LedgerRowKey]) -> (Vec<Uuid>, Vec<String>, Vec<i64>) {
 }
 
 /// Locks rows in the same order as all other statements, so that concurrent calls cannot deadlock.
-const LOCKED: &str = "WITH row AS (
-         SELECT workflow_id, dispatch.key FROM dispatch
-         JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS named (id, key, attempt)
-             ON workflow_id = ANY (ARRAY[named.id]) AND dispatch.key = named.key AND dispatch.attempt = named.attempt
-         WHERE deliveries > 0 ORDER BY workflow_id, dispatch.key FOR UPDATE OF dispatch
-     )";
+fn locked(which: &'static str) -> String {
+    format!(
+        "WITH row AS (
+             SELECT workflow_id, dispatch.key FROM dispatch
+             JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS named (id, key, attempt)
+                 ON workflow_id = ANY (ARRAY[named.id]) AND dispatch.key = named.key
+                     AND dispatch.attempt = named.attempt
+             WHERE {which} ORDER BY workflow_id, dispatch.key FOR UPDATE OF dispatch
+         )"
+    )
+}
 
 async fn extend(
     connection: &mut PgConnection,
@@ -358,8 +363,10 @@ async fn extend(
     due_at: Timestamp,
 ) -> Result<(), Error> {
     let (ids, keys, attempts) = columns(rows);
+    // The deliveries of timers are not counted.
+    let locked = locked("(deliveries > 0 OR service IS NULL)");
     let sql = format!(
-        "{LOCKED} UPDATE dispatch SET due_at = $4 FROM row
+        "{locked} UPDATE dispatch SET due_at = $4 FROM row
          WHERE dispatch.workflow_id = ANY (ARRAY[row.workflow_id]) AND dispatch.key = row.key AND kind <> 'held'"
     );
     // Safe: the text contains only constants.
@@ -376,8 +383,9 @@ async fn extend(
 
 async fn release(connection: &mut PgConnection, rows: &[LedgerRowKey]) -> Result<(), Error> {
     let (ids, keys, attempts) = columns(rows);
+    let locked = locked("deliveries > 0");
     let sql = format!(
-        "{LOCKED} UPDATE dispatch SET
+        "{locked} UPDATE dispatch SET
              due_at = CASE WHEN kind = 'held' THEN due_at ELSE 0 END,
              queue = CASE WHEN kind = 'withdraw' AND deliveries = 1 THEN '' ELSE queue END,
              deliveries = deliveries - 1

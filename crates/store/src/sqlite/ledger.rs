@@ -211,8 +211,10 @@ fn store_fence(connection: &Connection, fence: &Fence) -> Result<(), Error> {
 
 fn extend(connection: &Connection, rows: &[LedgerRowKey], due_at: Timestamp) -> Result<(), Error> {
     let mut update = connection.prepare_cached(
+        // The deliveries of timers are not counted.
         "UPDATE dispatch SET due_at = ?4
-         WHERE workflow_id = ?1 AND key = ?2 AND attempt = ?3 AND kind <> 'held' AND deliveries > 0",
+         WHERE workflow_id = ?1 AND key = ?2 AND attempt = ?3 AND kind <> 'held'
+             AND (deliveries > 0 OR service IS NULL)",
     )?;
     for row in rows {
         update.execute(params![id_bytes(row.id), text_of(row.key), row.attempt, due_at.0])?;

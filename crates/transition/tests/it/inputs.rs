@@ -1,7 +1,7 @@
 //! Pending inputs: batching, refusals within a batch, drain.
 
 use crate::fixture::{Fixture, assert_pending, completed, completed_with, pause};
-use goconductor_saga::{Input, Json, Phase, StepStatus, WorkflowId};
+use goconductor_saga::{Input, Json, Phase, RulesVersion, StepStatus, WorkflowId};
 use goconductor_transition::{Error, Settings};
 use std::pin::pin;
 use std::sync::Arc;
@@ -53,6 +53,23 @@ async fn refused_input_does_not_affect_the_others_of_its_batch() {
     assert!(matches!(error, Error::Refused(_)), "{error}");
     other.await.unwrap();
     assert_eq!(fixture.completions(id).await, [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn input_that_an_earlier_release_does_not_know_waits_for_the_end_of_the_upgrade() {
+    let fixture = Fixture::new().await;
+    let id = fixture.started().await;
+    let signal = || {
+        let (name, payload) = ("go".to_owned(), Arc::new(Json::Null));
+        Input::Signal { name, payload, key: None, actor: None }
+    };
+    fixture.engine.set_start_rules(RulesVersion::FIRST);
+    let error = fixture.engine.submit(id, signal()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(_)) && error.to_string().contains("--finish"), "{error}");
+    fixture.engine.submit(id, completed(0)).await.unwrap();
+    fixture.engine.set_start_rules(RulesVersion::CURRENT);
+    let state = fixture.engine.submit(id, signal()).await.unwrap();
+    assert_eq!(state.signals.kept.len(), 1);
 }
 
 #[tokio::test]
