@@ -109,14 +109,14 @@ async fn report_health(api: Api, reporter: tonic_health::server::HealthReporter)
 }
 
 /// An admitted call.
-struct Call<M> {
+struct AdmittedCall<M> {
     message: M,
     headers: HeaderMap,
     permit: RequestPermit,
     authorised: Option<Authorised>,
 }
 
-impl<M> Call<M> {
+impl<M> AdmittedCall<M> {
     /// Reads the caller and its namespace from the metadata.
     fn context(&self) -> ApiResult<CallContext> {
         CallContext::new(&self.headers, self.authorised.as_ref(), Some(self.permit.clone()))
@@ -135,7 +135,7 @@ impl GrpcServices {
     where
         M: Message,
         T: Send + 'static,
-        F: FnOnce(Api, Call<M>) -> Served,
+        F: FnOnce(Api, AdmittedCall<M>) -> Served,
         Served: Future<Output = ApiResult<T>> + Send + 'static,
     {
         self.serve_with_status(operation, request, |_| StatusCode::OK, handler).await
@@ -152,7 +152,7 @@ impl GrpcServices {
     where
         M: Message,
         T: Send + 'static,
-        F: FnOnce(Api, Call<M>) -> Served,
+        F: FnOnce(Api, AdmittedCall<M>) -> Served,
         Served: Future<Output = ApiResult<T>> + Send + 'static,
     {
         let (metadata, extensions, message) = request.into_parts();
@@ -171,7 +171,7 @@ impl GrpcServices {
             let (target, caller) =
                 (|| format!("{method} {route}"), || recorded::subject(&headers, &extensions));
             let recording = recorded::begin(&self.api, method, route, target, caller)?;
-            let call = Call { message, headers, permit: permit.clone(), authorised };
+            let call = AdmittedCall { message, headers, permit: permit.clone(), authorised };
             let reply = match recording {
                 None => handler(self.api.clone(), call).await,
                 Some(recording) => recording.rpc(Box::pin(handler(self.api.clone(), call))).await,

@@ -1,6 +1,6 @@
 //! Child workflows: what a step declares about its child, and what the parent learns of it.
 
-use crate::{Failure, Json, Phase, State, StepIndex, StepStatus, WorkflowId};
+use crate::{Failure, Json, Phase, State, StepStatus};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -23,12 +23,12 @@ pub struct Child {
     /// The version of the child's definition, or `None` for the version that is the newest when the child starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// What happens to the child when the parent rolls back.
+    /// The effect of a rollback of the parent on the child.
     #[serde(default)]
     pub on_parent_close: OnParentClose,
 }
 
-/// What happens to a child when its parent rolls back.
+/// The effect of a rollback of the parent on a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnParentClose {
@@ -39,19 +39,6 @@ pub enum OnParentClose {
     Cancel,
     /// The child goes on, and a completed child is left as it is.
     Abandon,
-}
-
-/// The parent of a child workflow. The child's start stores it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parent {
-    /// The id of the parent.
-    pub id: WorkflowId,
-    /// The step of the parent that started the child.
-    pub step: StepIndex,
-    /// The attempt of the step, counted from 1. Each attempt has a child of its own.
-    pub attempt: u32,
-    /// The number of ancestors of the child, at least 1.
-    pub depth: u32,
 }
 
 /// How the child of a step ended, or why it has no child.

@@ -1,14 +1,11 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
 use crate::{
-    CALL_OPERATION, CALLS_SERVICE, Call, Child, FailurePolicy, Json, LockSpec, OnTimeout, Retry,
-    RollbackPolicy, StepIndex, Template, WaitTime,
+    Action, Compensation, FailurePolicy, Json, LockSpec, Retry, RollbackPolicy, StepIndex, Template,
 };
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -92,66 +89,12 @@ pub struct Step {
     pub retry: Retry,
     /// The time limits.
     pub timeout: Timeouts,
-    /// What follows when the step fails or its outcome is unknown.
+    /// The policy for a failed step and for an unknown outcome.
     #[serde(default, skip_serializing_if = "FailurePolicy::is_default")]
     pub failure: FailurePolicy,
     /// The lock that the step acquires before its first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<LockSpec>,
-}
-
-/// The compensate side of a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Compensation {
-    /// The action that undoes the step.
-    pub action: Action,
-    /// A CEL expression. If it is false, there is nothing to undo. `None` means true.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub when: Option<String>,
-    /// The input of the action, or `None` for `{"input": …, "output": …}` of the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<Template>,
-    /// The retry policy.
-    pub retry: Retry,
-    /// The time limit of one attempt.
-    #[serde(with = "crate::millis", rename = "timeout_ms")]
-    pub timeout: Duration,
-}
-
-/// The action of a step or a compensation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Sends a command to a microservice.
-    Run {
-        /// The name of the service, which is also the name of its task queue.
-        service: String,
-        /// The operation that the service performs.
-        action: String,
-    },
-    /// Makes a call that the definition spells out. Its command goes to the queue of [`CALLS_SERVICE`].
-    Call(Box<Call>),
-    /// Waits for a duration or until a time.
-    Sleep {
-        /// When the wait ends.
-        time: WaitTime,
-    },
-    /// Waits for a signal. Its payload is the output of the step.
-    Signal {
-        /// The name of the signal.
-        name: String,
-        /// When the wait ends without a signal, or `None` for no time limit.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        limit: Option<WaitTime>,
-        /// What follows when the time limit expires.
-        #[serde(default, skip_serializing_if = "OnTimeout::is_fail")]
-        on_timeout: OnTimeout,
-        /// The JSON Schema of the payload.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        schema: Option<Json>,
-    },
-    /// Starts a child workflow. As the action of a compensation, it rolls the child of the step back.
-    Child(Child),
 }
 
 /// The kind of a step.
@@ -234,69 +177,6 @@ impl Timeouts {
     #[must_use]
     pub fn start_is_recorded_first(&self) -> bool {
         self.queue.is_some() || self.total.is_some()
-    }
-}
-
-impl Action {
-    /// Returns the service whose queue receives the command, or `None` if no command is sent.
-    #[must_use]
-    pub fn service(&self) -> Option<&str> {
-        match self {
-            Self::Run { service, .. } => Some(service),
-            Self::Call(_) => Some(CALLS_SERVICE),
-            Self::Sleep { .. } | Self::Signal { .. } => None,
-            Self::Child(_) => None,
-        }
-    }
-
-    /// Returns the operation that the service performs, or `None` if no command is sent.
-    #[must_use]
-    pub fn operation(&self) -> Option<&str> {
-        match self {
-            Self::Run { action, .. } => Some(action),
-            Self::Call(_) => Some(CALL_OPERATION),
-            Self::Sleep { .. } | Self::Signal { .. } | Self::Child(_) => None,
-        }
-    }
-
-    /// Returns the child workflow, or `None` if the action starts none.
-    #[must_use]
-    pub fn child(&self) -> Option<&Child> {
-        match self {
-            Self::Child(child) => Some(child),
-            Self::Run { .. } | Self::Sleep { .. } | Self::Signal { .. } | Self::Call(_) => None,
-        }
-    }
-
-    /// Returns the call, if the action is one.
-    #[must_use]
-    pub fn call(&self) -> Option<&Call> {
-        match self {
-            Self::Call(call) => Some(call),
-            Self::Run { .. } | Self::Sleep { .. } | Self::Signal { .. } | Self::Child(_) => None,
-        }
-    }
-
-    /// Returns whether the step waits for a time or a signal, and has no effect.
-    #[must_use]
-    pub fn is_wait(&self) -> bool {
-        match self {
-            Self::Sleep { .. } | Self::Signal { .. } => true,
-            Self::Run { .. } | Self::Call(_) | Self::Child(_) => false,
-        }
-    }
-}
-
-/// Formats the action for people: `service/action`, the method and the URL of a call, or what the step waits for.
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Run { service, action } => write!(f, "{service}/{action}"),
-            Self::Call(call) => call.fmt(f),
-            Self::Sleep { .. } => f.write_str("sleep"),
-            Self::Signal { name, .. } => write!(f, "signal {name}"),
-            Self::Child(child) => write!(f, "child {}", child.workflow),
-        }
     }
 }
 

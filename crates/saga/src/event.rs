@@ -350,7 +350,7 @@ pub enum EventKind {
         step: Option<StepIndex>,
         /// The locks, by ascending key.
         locks: Vec<KeyLock>,
-        /// What the locks are held for.
+        /// When the locks are released.
         hold: LockScope,
         /// When the wait ends without the locks.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 mod lock;
 mod pause;
+mod rollback;
 
 use crate::state::{Phase, Progress, Running, STATE_FORMAT, State, StepState, StepStatus};
 use crate::{Child, Event, EventKind, Failure, Side, Timestamp};
@@ -116,23 +117,9 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         EventKind::LocksRequested { .. } | EventKind::LocksAcquired { .. } => {
             lock::apply_to_workflow(state, event)
         }
-        EventKind::RollbackRequested { cause, .. } => {
-            state.cause = Some(*cause);
-            state.rollback_pending = true;
-            pause::end(state, event.time);
-        }
-        EventKind::RollbackRefused { .. } => {
-            state.cause = None;
-            state.rollback_pending = false;
-        }
-        EventKind::RollbackStarted { cause, .. } => {
-            state.phase = Phase::RollingBack;
-            state.cause = Some(*cause);
-            state.rollback_pending = false;
-            // A completed workflow that rolls back has neither ended nor an output. Otherwise both are already absent.
-            state.ended_at = None;
-            state.output = None;
-        }
+        EventKind::RollbackRequested { cause, .. } => rollback::request(state, *cause, event.time),
+        EventKind::RollbackRefused { .. } => rollback::refuse(state),
+        EventKind::RollbackStarted { cause, .. } => rollback::begin(state, *cause),
         EventKind::WorkflowPaused { .. } => {
             state.paused = true;
             state.paused_at = state.rules.pause_stops_clocks().then_some(event.time);

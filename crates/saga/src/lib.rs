@@ -23,6 +23,7 @@
 
 extern crate alloc;
 
+mod action;
 mod call;
 mod child;
 mod decide;
@@ -41,6 +42,7 @@ mod lock_claims;
 mod name;
 mod number;
 mod owed;
+mod parent;
 mod policy;
 mod present;
 mod retry;
@@ -53,13 +55,13 @@ mod time;
 mod trace_context;
 mod transition;
 mod wait;
+mod wait_end;
 
+pub use action::{Action, Compensation};
 pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, HttpCall};
-pub use child::{Child, ChildEnd, MAX_CHILD_DEPTH, OnParentClose, Parent, child_key};
+pub use child::{Child, ChildEnd, MAX_CHILD_DEPTH, OnParentClose, child_key};
 pub use decide::{Input, Outcome, Refusal, StartChild, StartWorkflow, decide, start, start_by, start_child};
-pub use definition::{
-    Action, Compensation, Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step, Timeouts,
-};
+pub use definition::{Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step, Timeouts};
 pub use event::{Event, EventKind, RollbackCause};
 pub use evolve::evolve;
 pub use expression::{ExpressionError, Expressions, Scope, StepView};
@@ -75,6 +77,7 @@ pub use name::{
 };
 pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};
+pub use parent::Parent;
 pub use policy::{FailurePolicy, OnError, OnUnknown, RollbackOrder, RollbackPolicy};
 pub use retry::{Backoff, Retry};
 pub use rules::RulesVersion;

@@ -27,7 +27,7 @@ pub struct LockSpec {
     pub hold: LockScope,
 }
 
-/// What a lock is held for.
+/// When a lock is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LockScope {
@@ -63,7 +63,7 @@ pub struct KeyLock {
 pub struct LockState {
     /// The locks, by ascending key.
     pub locks: Vec<KeyLock>,
-    /// What the locks are held for.
+    /// When the locks are released.
     #[serde(default, skip_serializing_if = "LockScope::is_step")]
     pub hold: LockScope,
     /// The `seq` of the event that requested the locks. A pause withdraws a request, and its end requests the locks

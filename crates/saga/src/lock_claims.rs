@@ -1,8 +1,8 @@
 //! The locks that a workflow waits for or holds.
 //!
-//! A workflow requests a lock when it needs it, and an answer from outside states the fencing token. What a state
-//! claims follows from the state alone, as the ledger does: [`claims`] returns it, and a transition releases the
-//! difference.
+//! A workflow requests a lock when it needs it, and an answer from outside states the fencing token. The
+//! claims of a state follow from the state alone, as the ledger does: [`claims`] returns them, and a transition
+//! releases the difference.
 
 use crate::{KeyLock, LockScope, LockState, Side, State, StepIndex, StepState, TimerKind};
 use alloc::collections::BTreeMap;

@@ -3,13 +3,13 @@
 use crate::Action;
 use serde::{Deserialize, Serialize};
 
-/// What follows when a step fails or its outcome is unknown.
+/// The policy of a step for a failure and for an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FailurePolicy {
-    /// What follows when the step has failed.
+    /// The reaction to a failure of the step.
     #[serde(default, skip_serializing_if = "OnError::is_default")]
     pub on_error: OnError,
-    /// What follows when no attempt is left and the outcome of one is unknown.
+    /// The reaction when no attempt is left and the outcome of one is unknown.
     #[serde(default, skip_serializing_if = "OnUnknown::is_default")]
     pub on_unknown: OnUnknown,
     /// The action of the same service that tells whether the operation happened.
@@ -23,7 +23,7 @@ impl FailurePolicy {
     }
 }
 
-/// What follows when a step has failed.
+/// The reaction to a failure of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
@@ -43,7 +43,7 @@ impl OnError {
     }
 }
 
-/// What follows when no attempt of a step is left and the outcome of one is unknown.
+/// The reaction when no attempt of a step is left and the outcome of one is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {

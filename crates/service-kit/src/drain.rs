@@ -51,7 +51,7 @@ impl Drain {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let signals = {
             let _entered = runtime.enter();
-            Signals::install()?
+            ProcessSignals::install()?
         };
         let following =
             goconductor_supervisor::supervise("signals", self.clone().follow_signals(signals, limit));
@@ -60,7 +60,7 @@ impl Drain {
     }
 
     #[cfg(unix)]
-    async fn follow_signals(self, mut signals: Signals, limit: Duration) {
+    async fn follow_signals(self, mut signals: ProcessSignals, limit: Duration) {
         let (first, _) = signals.next().await;
         // Before the log, which must not delay it.
         self.signal();
@@ -136,13 +136,13 @@ const EXIT_INCOMPLETE: i32 = 1;
 
 /// The signals that end a process.
 #[cfg(unix)]
-struct Signals {
+struct ProcessSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-impl Signals {
+impl ProcessSignals {
     fn install() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })

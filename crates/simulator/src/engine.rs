@@ -89,7 +89,7 @@ pub enum SimulatedResponse {
     Lost,
 }
 
-/// What happens next in a simulation.
+/// The next activity of a simulation.
 #[derive(Debug, Clone)]
 pub enum NextActivity {
     /// A participant is called. Pass its response to [`Simulation::respond`].

@@ -31,7 +31,7 @@ pub enum Error {
     /// A limit of the simulation was reached.
     #[error("the simulation exceeds its limit of {limit} {what}: use a smaller definition or fewer retries")]
     Limit {
-        /// What is limited.
+        /// The limited quantity, in the plural.
         what: &'static str,
         /// The limit.
         limit: u64,

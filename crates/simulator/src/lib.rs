@@ -1,7 +1,7 @@
 //! Workflows in memory, for trying out definitions and for tests.
 //!
 //! A [`Simulation`] runs one workflow by the rules of `saga` with a virtual clock. It has a dispatch ledger, delivers
-//! commands and timers, and can lose, repeat and delay them. Whoever drives it plays the participants. [`simulate`]
+//! commands and timers, and can lose, repeat and delay them. Its driver plays the participants. [`simulate`]
 //! drives one simulation for each step and each [`StepFault`], and reports which effects remain.
 //!
 //! The crate knows no store, no queue and no service, reads no clock and is deterministic: equal arguments have equal

@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What to simulate.
+/// The input, the outputs, the faults and the limits of a simulation.
 #[derive(Debug, Clone, Default)]
 pub struct SimulationRequest {
     /// The input. `None` means a value that is generated from the schema.

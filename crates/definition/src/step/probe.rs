@@ -1,4 +1,4 @@
-//! What follows when a step fails or its outcome is unknown: `on_error`, `on_unknown` and `probe`.
+//! The policy for a failed step and for an unknown outcome: `on_error`, `on_unknown` and `probe`.
 
 use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{PIVOT, PROBE};

@@ -78,11 +78,11 @@ impl StalledProcess {
 
 /// The target of a leader's writes. It refuses a token lower than the highest one it has seen.
 #[derive(Debug, Default)]
-struct Target {
+struct FencedTarget {
     highest: AtomicU64,
 }
 
-impl Target {
+impl FencedTarget {
     fn takes(&self, token: FencingToken) -> bool {
         self.highest.fetch_max(token.0, Ordering::SeqCst) <= token.0
     }
@@ -91,7 +91,7 @@ impl Target {
 pub(super) async fn refused(factory: Arc<dyn Factory>) -> CaseResult {
     let StalledLeader { token, election, process } = factory.stalled_leader("relay").await?;
     let fixture = Fixture { election, time_limit: factory.time_limit() };
-    let target = Target::default();
+    let target = FencedTarget::default();
     ensure(target.takes(token), || "a leader's first write is refused".to_owned())?;
     let next = fixture.win("relay", "executor-2").await?;
     ensure(target.takes(next.token()), || {

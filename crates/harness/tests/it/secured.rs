@@ -133,7 +133,7 @@ impl Closed {
         body
     }
 
-    /// Starts a workflow of a service that nobody serves, so that it does not end. Returns its path.
+    /// Starts a workflow of a service without workers, so that it does not end. Returns its path.
     async fn workflow(&self) -> String {
         let definition = json!({
             "workflow": "waiting",

@@ -154,10 +154,10 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Looks up the addresses of a name.
-type Lookup = Arc<dyn Fn(Name) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+type AddressLookup = Arc<dyn Fn(Name) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// Returns the resolver of the system.
-fn system_lookup() -> Lookup {
+fn system_lookup() -> AddressLookup {
     Arc::new(|name: Name| {
         let resolving = GaiResolver::new().call(name);
         Box::pin(async move { Ok(resolving.await?.collect()) })
@@ -170,7 +170,7 @@ fn system_lookup() -> Lookup {
 /// become another address between the check and the connection.
 #[derive(Clone)]
 struct Resolver {
-    lookup: Lookup,
+    lookup: AddressLookup,
     outbound: Arc<OutboundPolicy>,
     limit: Duration,
 }
@@ -258,7 +258,7 @@ impl Dial {
         Self::with_lookup(limit, outbound, system_lookup())
     }
 
-    fn with_lookup(limit: Duration, outbound: Arc<OutboundPolicy>, lookup: Lookup) -> Self {
+    fn with_lookup(limit: Duration, outbound: Arc<OutboundPolicy>, lookup: AddressLookup) -> Self {
         let resolver = Resolver { lookup, outbound, limit };
         let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
         tcp.set_nodelay(true);
@@ -366,7 +366,7 @@ impl Service<Uri> for Handshake {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConnectCause, ConnectError, Dial, Lookup, cause_of};
+    use super::{AddressLookup, ConnectCause, ConnectError, Dial, cause_of};
     use goconductor_service_kit::outbound::OutboundPolicy;
     use std::io;
     use std::net::SocketAddr;
@@ -377,10 +377,10 @@ mod tests {
     use tower::Service;
 
     /// Returns a resolver whose answers change, and the number of its calls.
-    fn changing(answers: Vec<Vec<SocketAddr>>) -> (Lookup, Arc<AtomicUsize>) {
+    fn changing(answers: Vec<Vec<SocketAddr>>) -> (AddressLookup, Arc<AtomicUsize>) {
         let calls = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&calls);
-        let lookup: Lookup = Arc::new(move |_| {
+        let lookup: AddressLookup = Arc::new(move |_| {
             let call = counted.fetch_add(1, Ordering::Relaxed);
             let answer = answers.get(call).or(answers.last()).cloned().unwrap_or_default();
             Box::pin(async move { Ok(answer) })

@@ -2,7 +2,7 @@
 
 use super::Decision;
 use super::lock::StepLock;
-use crate::wait::WaitEnd;
+use crate::wait_end::WaitEnd;
 use crate::{
     Condition, EventKind, Failure, Join, Json, KeyLock, Phase, RollbackOrder, Scope, Side, StepIndex,
     StepStatus,

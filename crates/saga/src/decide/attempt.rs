@@ -2,7 +2,7 @@
 
 use super::{Decision, Input, Outcome, Refusal};
 use crate::{
-    EventKind, Failure, FailurePolicy, Kind, OnError, OnUnknown, Retry, RollbackCause, Side, StepIndex,
+    EventKind, Failure, FailurePolicy, Json, Kind, OnError, OnUnknown, Retry, RollbackCause, Side, StepIndex,
     StepStatus, Timestamp,
 };
 use alloc::format;
@@ -117,26 +117,7 @@ impl Decision<'_> {
         // A compensation in doubt is only retried. The participant's inbox prevents a second effect.
         let in_doubt_until = |at| (side == Side::Execute).then_some(at);
         match outcome {
-            Outcome::Done { output } => {
-                let started_at = Some(started_at);
-                match side {
-                    Side::Execute => {
-                        let (output, reason, doubt_until) = (Arc::new(output.clone()), None, None);
-                        self.emit(EventKind::StepCompleted {
-                            step,
-                            attempt,
-                            started_at,
-                            output,
-                            reason,
-                            doubt_until,
-                        });
-                        self.pivot_completed(step);
-                    }
-                    Side::Compensate => {
-                        self.emit(EventKind::StepCompensated { step, attempt, started_at, reason: None });
-                    }
-                }
-            }
+            Outcome::Done { output } => self.attempt_succeeded(step, side, attempt, started_at, output),
             Outcome::Retryable { failure, not_before } => {
                 let failed = FailedOutcome { not_before: *not_before, ..failed(failure) };
                 self.attempt_failed(step, side, failed);
@@ -162,6 +143,35 @@ impl Decision<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Settles one side of a step whose participant reported success.
+    fn attempt_succeeded(
+        &mut self,
+        step: StepIndex,
+        side: Side,
+        attempt: u32,
+        started_at: Timestamp,
+        output: &Json,
+    ) {
+        let started_at = Some(started_at);
+        match side {
+            Side::Execute => {
+                let (output, reason, doubt_until) = (Arc::new(output.clone()), None, None);
+                self.emit(EventKind::StepCompleted {
+                    step,
+                    attempt,
+                    started_at,
+                    output,
+                    reason,
+                    doubt_until,
+                });
+                self.pivot_completed(step);
+            }
+            Side::Compensate => {
+                self.emit(EventKind::StepCompensated { step, attempt, started_at, reason: None });
+            }
+        }
     }
 
     pub(super) fn lose_attempt(

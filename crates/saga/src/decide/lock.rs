@@ -71,7 +71,7 @@ impl Decision<'_> {
             return Err(out_of_order(&wanted, held));
         }
         if spec.hold == LockScope::Workflow {
-            // What others of this workflow still wait for must not be overtaken.
+            // A request of another step of this workflow must not be overtaken.
             let mut steps = (0u32..).map(StepIndex).zip(&self.state.steps).filter(|(each, _)| *each != index);
             let overtaken = steps.find_map(|(_, step)| {
                 let lock = step.lock.as_deref().filter(|lock| !lock.is_held())?;

@@ -1,7 +1,7 @@
 //! Steps that wait without a command: `sleep` and `wait_for_signal`.
 
 use super::{Decision, Refusal};
-use crate::wait::WaitEnd;
+use crate::wait_end::WaitEnd;
 use crate::{Action, EventKind, Failure, Json, OnTimeout, Scope, StepIndex, StepStatus};
 use alloc::borrow::ToOwned;
 use alloc::string::String;

@@ -10,7 +10,7 @@ use goconductor_saga::{
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// What happens to the first attempt of a step.
+/// The course of the first attempt of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Script {
     Done,

@@ -346,7 +346,7 @@ impl World {
                 (OwedKey::Timer(timer), _) => {
                     row.due_at = self.now + REDELIVERY;
                     inputs.push(match self.state.lock_wait(timer) {
-                        // Nobody else wants the locks of a world, so they are free unless the wait is over.
+                        // No other workflow wants the locks of a world, so they are free unless the wait is over.
                         Some(lock) if lock.until.is_none_or(|until| until.0 > self.now) => {
                             let tokens = (1..).take(lock.locks.len()).collect();
                             Input::AcquireLocks { timer, request: lock.request, tokens }
