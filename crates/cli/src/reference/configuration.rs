@@ -70,6 +70,7 @@ mod tests {
         ("access.bindings.NAME.roles", "viewer"),
         ("access.bindings.NAME.namespaces", "shop"),
         ("advertise", "127.0.0.1:8472"),
+        ("process.core_dumps", "false"),
         ("tls.ca_file", "ca.pem"),
         ("tls.certificate_file", "certificate.pem"),
         ("tls.key_file", "key.pem"),

@@ -191,7 +191,12 @@ fn definitions_are_compared_formatted_and_simulated_without_a_server() {
     let offline = |args: &[&str]| run_args(UNREACHABLE, args);
     assert_eq!(offline(&["definition", "diff", &old, &same]).code, 0);
     let output = offline(&["definition", "diff", &old, &new]);
-    assert_eq!((output.code, output.stdout.contains("~ step a: compensate")), (9, true), "{}", output.stdout);
+    assert_eq!(
+        (output.code, output.stdout.contains("+ step a: compensate.retry.max_attempts: 2")),
+        (9, true),
+        "{}",
+        output.stdout
+    );
 
     assert_eq!(offline(&["definition", "fmt", "--check", &old]).code, 0);
     assert_eq!(offline(&["definition", "fmt", "--check", &same]).code, 9);

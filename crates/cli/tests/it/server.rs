@@ -167,6 +167,7 @@ pub(crate) fn serve() -> String {
         .route("/api/v1/batches/{id}", get(get_batch))
         .route("/api/v1/batches/{id}/items", get(batch_items))
         .route("/api/v1/definitions/{name}", get(definition).put(apply))
+        .route("/api/v1/definitions/{name}/versions/2", get(definition))
         .route("/readyz", get(|| async { Json(json!({"status": "ok", "ready": true, "checks": []})) }))
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/unready/readyz", get(unready))
