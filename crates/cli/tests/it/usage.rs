@@ -67,11 +67,9 @@ fn invalid_command_line_exits_with_2() {
 
 #[test]
 fn commands_of_later_releases_do_not_exist() {
-    for command in ["top"] {
-        let output = run(UNREACHABLE, command);
-        assert_eq!(output.code, 2, "{command}");
-        assert!(output.stderr.contains("unrecognized subcommand"), "{command}: {}", output.stderr);
-    }
+    let output = run(UNREACHABLE, "top");
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("unrecognized subcommand"), "{}", output.stderr);
 }
 
 #[test]
