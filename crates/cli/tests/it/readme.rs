@@ -1,4 +1,5 @@
-//! The commands of the README, run against a real server: each ```console block is a script with expected output.
+//! The commands of the README and of the examples, run against a real server: each ```console block is a script with
+//! expected output. The programs that an example starts in the background run before its first block.
 //!
 //! A line that starts with `$ ` is a command. A backslash at the end of a line and a here-document continue it. All other
 //! lines are expected output. In them, `…` matches any text, and any number of lines if it is alone on a line. The output of
@@ -12,6 +13,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const README: &str = include_str!("../../../../README.md");
+const EXAMPLES: [&str; 3] = [
+    include_str!("../../../../examples/money-transfer/README.md"),
+    include_str!("../../../../examples/subscription-billing/README.md"),
+    include_str!("../../../../examples/travel-booking/README.md"),
+];
+
+/// The folder in which the commands of the examples run.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// The address in the README.
 const DEFAULT: &str = "127.0.0.1:8470";
@@ -28,7 +37,48 @@ fn console_blocks_print_the_expected_output() {
     let blocks = blocks(README);
     assert!(blocks.len() >= 3, "the README has fewer than three console blocks");
     for block in &blocks {
-        check(block, &server);
+        check(block, server.folder.path(), &server);
+    }
+}
+
+#[test]
+fn console_blocks_of_the_examples_print_the_expected_output() {
+    for text in EXAMPLES {
+        let server = Server::start();
+        let commands = text.lines().filter_map(|line| line.strip_suffix(" &"));
+        let programs: Vec<Program> = commands.map(|command| Program::start(command, &server)).collect();
+        assert!(!programs.is_empty(), "the example starts no program:\n{text}");
+        let blocks = blocks(text);
+        assert!(blocks.len() >= 3, "the example has fewer than three console blocks:\n{text}");
+        for block in &blocks {
+            check(block, Path::new(ROOT), &server);
+        }
+    }
+}
+
+/// A program of an example. Dropping it kills the process.
+struct Program(Child);
+
+impl Program {
+    fn start(command: &str, server: &Server) -> Self {
+        let name = command.split(' ').next().unwrap();
+        let path = Path::new(env!("CARGO_BIN_EXE_goconductor")).with_file_name(name);
+        assert!(path.is_file(), "{name} was not built; run cargo build --workspace --bins");
+        let child = Command::new("bash")
+            .args(["-c", &format!("exec {command} --gateway http://{}", server.address)])
+            .envs(server.environment())
+            .env("data", server.folder.path())
+            .stdin(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // The process may have exited already.
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 
@@ -75,7 +125,7 @@ fn steps<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Vec<Step> {
     steps
 }
 
-fn check(block: &[Step], server: &Server) {
+fn check(block: &[Step], folder: &Path, server: &Server) {
     let mut script = String::from("set -e -o pipefail\nexec 2>&1\n");
     for (nth, step) in block.iter().enumerate() {
         script.push_str(&format!("echo; echo '{MARKER} {nth}'\n{}\n", server.localized(&step.command)));
@@ -83,7 +133,7 @@ fn check(block: &[Step], server: &Server) {
     let output = Command::new("bash")
         .args(["-c", &script])
         .envs(server.environment())
-        .current_dir(server.folder.path())
+        .current_dir(folder)
         .stdin(Stdio::null())
         .output()
         .unwrap();

@@ -254,6 +254,19 @@ fn examples_of_the_language_reference_are_accepted() {
 }
 
 #[test]
+fn definitions_of_the_examples_are_accepted() {
+    for (text, steps) in [
+        (include_str!("../../../../examples/order-saga/order.yaml"), 3),
+        (include_str!("../../../../examples/travel-booking/travel-booking.yaml"), 6),
+        (include_str!("../../../../examples/subscription-billing/payment.yaml"), 2),
+        (include_str!("../../../../examples/subscription-billing/billing.yaml"), 4),
+        (include_str!("../../../../examples/money-transfer/money-transfer.yaml"), 2),
+    ] {
+        assert_eq!(definition(text).steps.len(), steps, "{text}");
+    }
+}
+
+#[test]
 fn example_of_a_call_becomes_an_action_and_a_template() {
     let text = include_str!("../../../../docs/reference/steps/call.md");
     let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();

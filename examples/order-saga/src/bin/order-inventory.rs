@@ -1,7 +1,7 @@
 //! The microservice `inventory` of the order saga.
 
 use goconductor::{ActionError, CompensationInput, Context, Service};
-use goconductor_example_order_saga::{Database, compensated, executed, rolled_back, run};
+use goconductor_example_participant::{Database, compensated, executed, rolled_back, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,9 +18,9 @@ struct Reserve {
 async fn main() -> anyhow::Result<()> {
     run(TABLES, |database| {
         let compensation = database.clone();
-        Service::new("inventory")
+        [Service::new("inventory")
             .action("reserve", move |context, input| reserve(database.clone(), context, input))
-            .compensation("release", move |context, input| release(compensation.clone(), context, input))
+            .compensation("release", move |context, input| release(compensation.clone(), context, input))]
     })
     .await
 }

@@ -1,7 +1,7 @@
 //! The microservice `payments` of the order saga.
 
 use goconductor::{ActionError, CompensationInput, Context, Service};
-use goconductor_example_order_saga::{Database, compensated, executed, rolled_back, run};
+use goconductor_example_participant::{Database, compensated, executed, rolled_back, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,9 +18,9 @@ struct Charge {
 async fn main() -> anyhow::Result<()> {
     run(TABLES, |database| {
         let compensation = database.clone();
-        Service::new("payments")
+        [Service::new("payments")
             .action("charge", move |context, input| charge(database.clone(), context, input))
-            .compensation("refund", move |context, input| refund(compensation.clone(), context, input))
+            .compensation("refund", move |context, input| refund(compensation.clone(), context, input))]
     })
     .await
 }

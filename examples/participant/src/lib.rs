@@ -1,4 +1,4 @@
-//! Code that the three microservices of the order saga share: their arguments, and a database with an inbox.
+//! Code that the microservices of the examples share: their arguments, and a database with an inbox.
 
 use anyhow::Context;
 use clap::Parser;
@@ -10,9 +10,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A microservice of the order saga.
+/// A microservice of an example.
 #[derive(Debug, Parser)]
-struct Arguments {
+pub struct Arguments {
     /// URL of the gateway
     #[arg(long, default_value = "http://127.0.0.1:8470")]
     gateway: String,
@@ -39,12 +39,28 @@ pub struct Database {
     pub pool: SqlitePool,
 }
 
-/// Runs a microservice until SIGTERM or SIGINT. `tables` is the SQL that creates its tables.
+/// Runs microservices with the arguments of the program until SIGTERM or SIGINT. `tables` is the SQL that creates their
+/// tables.
 ///
 /// # Errors
 /// Returns an error if the database cannot be opened or the URL of the gateway is invalid.
-pub async fn run(tables: &str, service: impl FnOnce(Database) -> Service) -> anyhow::Result<()> {
-    let Arguments { gateway, data, ca, cert, key } = Arguments::parse();
+pub async fn run<S: IntoIterator<Item = Service>>(
+    tables: &str,
+    services: impl FnOnce(Database) -> S,
+) -> anyhow::Result<()> {
+    run_with(Arguments::parse(), tables, services).await
+}
+
+/// Runs microservices like [`run`], with arguments that a program has parsed.
+///
+/// # Errors
+/// Returns an error if the database cannot be opened or the URL of the gateway is invalid.
+pub async fn run_with<S: IntoIterator<Item = Service>>(
+    arguments: Arguments,
+    tables: &str,
+    services: impl FnOnce(Database) -> S,
+) -> anyhow::Result<()> {
+    let Arguments { gateway, data, ca, cert, key } = arguments;
     let options = SqliteConnectOptions::new()
         .filename(&data)
         .create_if_missing(true)
@@ -61,7 +77,15 @@ pub async fn run(tables: &str, service: impl FnOnce(Database) -> Service) -> any
         true => Conductor::connect(&gateway)?,
         false => Conductor::connect_with_tls(&gateway, "default", files)?,
     };
-    conductor.serve(service(Database { inbox, pool })).await?.until_signal().await?;
+    let mut handles = Vec::new();
+    for service in services(Database { inbox, pool }) {
+        handles.push(conductor.serve(service).await?);
+    }
+    let last = handles.pop().context("the program has no service")?;
+    last.until_signal().await?;
+    for handle in handles {
+        handle.shutdown().await;
+    }
     Ok(())
 }
 
