@@ -6,7 +6,7 @@ use super::value;
 /// Settings of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditConfig {
-    /// Whether requests of applications are recorded too: starts of workflows, and locks. Requests of operators and
+    /// Whether requests of applications are recorded too: starts of workflows, signals and locks. Requests of operators and
     /// refused requests always are.
     pub starts: bool,
 }

@@ -274,7 +274,11 @@ pub const SETTINGS: &[SettingRow] = &[
         "integer",
         "Waiting commands of one service, or of a limited action, in one namespace",
     ),
-    ("audit.starts", "boolean", "Record requests of applications in the audit log too: starts and locks"),
+    (
+        "audit.starts",
+        "boolean",
+        "Record requests of applications in the audit log too: starts, signals and locks",
+    ),
     (
         "process.core_dumps",
         "boolean",
