@@ -25,6 +25,7 @@ mod db;
 mod doubt;
 mod elections;
 mod environment;
+mod for_each;
 mod forward;
 mod garbage;
 mod grpc;
