@@ -3,7 +3,7 @@
 mod svg;
 
 use crate::output::{Style, Terminal};
-use goconductor_saga::{Action, Definition, Join, Kind, Step, StepIndex};
+use goconductor_saga::{Definition, Join, Kind, Side, Step, StepIndex};
 use std::collections::BTreeSet;
 use unicode_width::UnicodeWidthStr;
 
@@ -15,7 +15,7 @@ pub(crate) fn text(definition: &Definition, terminal: Terminal) -> String {
     let glyph = |unicode: &'static str, ascii: &'static str| if terminal.unicode { unicode } else { ascii };
     let widest = |width: &dyn Fn(&Step) -> usize| definition.steps.iter().map(width).max().unwrap_or(0);
     let (name_width, action_width) =
-        (widest(&|step| step.name.width()), widest(&|step| action_name(&step.action).width()));
+        (widest(&|step| step.name.width()), widest(&|step| action_name(step, Side::Execute).width()));
     let mut text = terminal.paint(Style::Bold, &definition.name);
     text.push('\n');
     for (nth, level) in levels.iter().enumerate() {
@@ -33,7 +33,7 @@ pub(crate) fn text(definition: &Definition, terminal: Terminal) -> String {
             let line = format!(
                 "  {branch} {:<name_width$}  {:<action_width$}  {}",
                 step.name,
-                action_name(&step.action),
+                action_name(step, Side::Execute),
                 notes(definition, step, nth.checked_sub(1).and_then(|above| levels.get(above)), terminal)
             );
             text.push_str(line.trim_end());
@@ -47,10 +47,10 @@ pub(crate) fn text(definition: &Definition, terminal: Terminal) -> String {
 /// the steps of the level above.
 fn notes(definition: &Definition, step: &Step, above: Option<&Vec<StepIndex>>, terminal: Terminal) -> String {
     let mut notes = Vec::new();
-    if let Some(compensation) = &step.compensate {
+    if step.compensate.is_some() {
         let arrow = if terminal.unicode { "↩" } else { "undo" };
         notes.push(
-            terminal.paint(Style::Compensation, &format!("{arrow} {}", action_name(&compensation.action))),
+            terminal.paint(Style::Compensation, &format!("{arrow} {}", action_name(step, Side::Compensate))),
         );
     }
     match step.kind {
@@ -104,10 +104,10 @@ pub(crate) fn mermaid(definition: &Definition) -> String {
     for step in &definition.steps {
         let (open, close) = if step.kind == Kind::Pivot { ("{{", "}}") } else { ("[", "]") };
         let (name, label) = (&step.name, mermaid_text(title(step)));
-        let action = mermaid_text(&action_name(&step.action));
+        let action = mermaid_text(&action_name(step, Side::Execute));
         text.push_str(&format!("  step_{name}{open}\"{label}<br/>{action}\"{close}\n"));
-        if let Some(compensation) = &step.compensate {
-            let undo = mermaid_text(&action_name(&compensation.action));
+        if step.compensate.is_some() {
+            let undo = mermaid_text(&action_name(step, Side::Compensate));
             text.push_str(&format!("  step_{name} -. undo .-> undo_{name}([\"{undo}\"])\n"));
         }
     }
@@ -146,10 +146,10 @@ pub(crate) fn dot(definition: &Definition) -> String {
         format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box];\n", dot_text(&definition.name));
     for step in &definition.steps {
         let shape = if step.kind == Kind::Pivot { ", shape=hexagon" } else { "" };
-        let (name, action) = (&step.name, dot_text(&action_name(&step.action)));
+        let (name, action) = (&step.name, dot_text(&action_name(step, Side::Execute)));
         text.push_str(&format!("  step_{name} [label=\"{}\\n{action}\"{shape}];\n", dot_text(title(step))));
-        if let Some(compensation) = &step.compensate {
-            let undo = dot_text(&action_name(&compensation.action));
+        if step.compensate.is_some() {
+            let undo = dot_text(&action_name(step, Side::Compensate));
             text.push_str(&format!("  undo_{name} [label=\"{undo}\", shape=oval, style=dashed];\n"));
             text.push_str(&format!(
                 "  step_{name} -> undo_{name} [label=\"undo\", style=dashed, constraint=false];\n"
@@ -223,8 +223,8 @@ fn title(step: &Step) -> &str {
     step.title.as_deref().unwrap_or(&step.name)
 }
 
-fn action_name(action: &Action) -> String {
-    action.to_string()
+fn action_name(step: &Step, side: Side) -> String {
+    step.performed_action(side).map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use goconductor_saga::{ExpressionError, Expressions, Json, Scope, StepView, Time
 use lru::LruCache;
 use names::{CelNames, FieldNames};
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
@@ -83,8 +84,9 @@ impl std::fmt::Debug for Compiled {
     }
 }
 
-/// Compiles an expression, or returns all of its problems.
-pub(crate) fn compile(text: &str) -> Result<Compiled, Vec<Finding>> {
+/// Compiles an expression, or returns all of its problems. `variable` is the variable that has an element, if the
+/// expression is evaluated for one.
+pub(crate) fn compile_for(text: &str, variable: Option<&str>) -> Result<Compiled, Vec<Finding>> {
     source::check(text).map_err(|finding| vec![finding])?;
     let parsed = catch_unwind(|| Program::compile(text));
     let program = match parsed {
@@ -92,7 +94,7 @@ pub(crate) fn compile(text: &str) -> Result<Compiled, Vec<Finding>> {
         Ok(Err(errors)) => return Err(vec![syntax::finding(text, &errors.errors)]),
         Err(_) => return Err(vec![syntax::finding(text, &[])]),
     };
-    let names = names::of(program.expression())?;
+    let names = names::of(program.expression(), variable)?;
     let direct = DirectPath::of(&program.expression().expr);
     Ok(Compiled { program, names, direct })
 }
@@ -114,19 +116,20 @@ impl Cel {
         Self { compiled: Mutex::new(LruCache::new(MAX_CACHED)) }
     }
 
-    fn cached(&self, text: &str) -> Option<Arc<Compiled>> {
-        self.compiled.lock().get(text).map(Arc::clone)
+    fn cached(&self, text: &str, scope: &Scope<'_>) -> Option<Arc<Compiled>> {
+        self.compiled.lock().get(&*cache_key(text, scope)).map(Arc::clone)
     }
 
-    fn compiled(&self, text: &str) -> Result<Arc<Compiled>, String> {
-        if let Some(compiled) = self.cached(text) {
+    fn compiled(&self, text: &str, scope: &Scope<'_>) -> Result<Arc<Compiled>, String> {
+        if let Some(compiled) = self.cached(text, scope) {
             return Ok(compiled);
         }
-        let compiled = compile(text).map_err(|findings| {
+        let variable = scope.element().map(|element| element.variable);
+        let compiled = compile_for(text, variable).map_err(|findings| {
             findings.into_iter().map(|finding| finding.detail).collect::<Vec<_>>().join("; ")
         })?;
         let compiled = Arc::new(compiled);
-        self.compiled.lock().put(text.to_owned(), Arc::clone(&compiled));
+        self.compiled.lock().put(cache_key(text, scope).into_owned(), Arc::clone(&compiled));
         Ok(compiled)
     }
 }
@@ -146,7 +149,7 @@ impl std::fmt::Debug for Cel {
 impl Expressions for Cel {
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
         let error = |reason: String| error(expression, &reason);
-        let compiled = self.compiled(expression).map_err(error)?;
+        let compiled = self.compiled(expression, scope).map_err(error)?;
         if let Some(value) = compiled.read(scope) {
             return Ok(value);
         }
@@ -174,11 +177,11 @@ impl Expressions for Cel {
         allowance: &mut u64,
     ) -> Option<Result<Json, ExpressionError>> {
         let error = |reason: String| error(expression, &reason);
-        let compiled = match self.cached(expression) {
+        let compiled = match self.cached(expression, scope) {
             Some(compiled) => compiled,
             None => {
                 *allowance = allowance.checked_sub(COMPILE_OPERATIONS)?;
-                match self.compiled(expression) {
+                match self.compiled(expression, scope) {
                     Ok(compiled) => compiled,
                     Err(reason) => return Some(Err(error(reason))),
                 }
@@ -194,6 +197,14 @@ impl Expressions for Cel {
             *allowance = allowance.checked_sub(cost.operations())?;
         }
         Some(evaluate(&compiled, scope, cost).map_err(error))
+    }
+}
+
+/// Returns the key of a compiled expression. The names that it may refer to depend on the variable of the scope.
+fn cache_key<'t>(text: &'t str, scope: &Scope<'_>) -> Cow<'t, str> {
+    match scope.element() {
+        Some(element) => Cow::Owned(format!("{}\0{text}", element.variable)),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -216,10 +227,18 @@ fn evaluate(compiled: &Compiled, scope: &Scope<'_>, cost: EvaluationCost) -> Res
 }
 
 /// Returns only the values that the expression refers to, because inputs and outputs may be large.
-fn variables(names: &CelNames, scope: &Scope<'_>) -> Vec<(&'static str, Value)> {
+fn variables<'s>(names: &CelNames, scope: &Scope<'s>) -> Vec<(&'s str, Value)> {
     let mut variables = Vec::new();
     if let Some(fields) = &names.input {
         variables.push(("input", part(scope.input(), fields)));
+    }
+    if let Some(element) = scope.element() {
+        if let Some(fields) = &names.element {
+            variables.push((element.variable, part(element.value, fields)));
+        }
+        if names.index {
+            variables.push(("index", Value::Int(i64::from(element.index))));
+        }
     }
     if !names.steps.is_empty() {
         let mut steps = Vec::new();

@@ -119,6 +119,8 @@ struct Checker<'r, 'd, 'a> {
     plan: Option<&'r Plan>,
     /// The reported problems. The condition of a block applies to each of its steps and is reported once.
     reported: BTreeSet<String>,
+    /// The variable that has an element, in the input of a step with `for_each`.
+    variable: Option<String>,
 }
 
 /// Checks that every expression is valid and refers only to known values.
@@ -128,7 +130,7 @@ pub(crate) fn expressions_of(
     expanded: &Expanded<'_, '_>,
     plan: Option<&Plan>,
 ) {
-    let mut checker = Checker { reader, expanded, plan, reported: BTreeSet::new() };
+    let mut checker = Checker { reader, expanded, plan, reported: BTreeSet::new(), variable: None };
     for (number, parsed) in (0u32..).zip(&expanded.parsed) {
         let index = StepIndex(number);
         let step = expanded.definition.steps.get(index.at());
@@ -150,8 +152,13 @@ pub(crate) fn expressions_of(
 
 impl Checker<'_, '_, '_> {
     fn inputs(&mut self, single: &ActionStep<'_>, index: StepIndex) {
+        if let Some(each) = &single.for_each {
+            self.expression(&each.list.0, &each.list.1, &View::Upstream(index));
+        }
         if let Some(at) = &single.input {
+            self.variable = single.for_each.as_ref().map(|each| each.variable.clone());
             self.value(at, &View::Upstream(index));
+            self.variable = None;
         }
         for (expression, at) in &single.expressions {
             self.expression(expression, at, &View::Upstream(index));
@@ -186,7 +193,7 @@ impl Checker<'_, '_, '_> {
     }
 
     fn expression(&mut self, text: &str, at: &At<'_>, view: &View) {
-        match cel::compile(text) {
+        match cel::compile_for(text, self.variable.as_deref()) {
             Ok(compiled) => {
                 if let Some(number) = cel::inexact_number(text) {
                     let problem = crate::Problem::inexact(&number, (at.node.line, at.node.column));

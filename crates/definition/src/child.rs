@@ -29,7 +29,8 @@ impl ChildReference {
 pub(crate) fn references(expanded: &Expanded<'_, '_>) -> Vec<ChildReference> {
     let steps = expanded.definition.steps.iter().zip(&expanded.parsed);
     let reference = steps.filter_map(|(step, parsed)| {
-        let child = step.action.child()?;
+        // The child of a step with elements has no definition of its own.
+        let child = step.action.child().filter(|_| step.for_each.is_none())?;
         let entries = parsed.at.entries().unwrap_or_default();
         let at = entries.into_iter().find(|(entry, _)| entry.key == "child");
         let location = at.map_or_else(|| parsed.at.problem(CHILD, ""), |(_, at)| at.problem(CHILD, ""));

@@ -3,11 +3,13 @@
 use crate::fields::{At, FieldReader, nearest};
 use crate::problem::{CYCLE, UNKNOWN_STEP};
 use crate::settings::{CompensateKey, Defaults};
+use crate::step::for_each::ParsedForEach;
 use crate::step::{ActionStep, Body, ParsedStep};
 use crate::template::template;
 use crate::tree::Document;
 use goconductor_saga::{
-    Compensation, Condition, DEFINITION_FORMAT, Definition, Retry, Step, StepIndex, Timeouts,
+    Action, Child, Compensation, Condition, DEFINITION_FORMAT, Definition, FailurePolicy, ForEach, OnError,
+    OnParentClose, Retry, Step, StepIndex, Timeouts,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -305,7 +307,7 @@ fn step(
     edges: Edges,
 ) -> Step {
     let parsed = element.parsed;
-    Step {
+    let own = Step {
         name: parsed.name.clone(),
         title: parsed.title.clone(),
         labels: parsed.labels.clone(),
@@ -322,6 +324,43 @@ fn step(
         timeout: single.timeout.clone(),
         failure: single.failure.clone(),
         lock: single.lock.as_ref().map(|lock| lock.spec(reader)),
+        for_each: None,
+    };
+    match &single.for_each {
+        Some(parsed) => with_elements(own, parsed),
+        None => own,
+    }
+}
+
+/// Moves what an element runs from the step to its `for_each`. The step itself has a child, which runs the elements.
+fn with_elements(own: Step, parsed: &ParsedForEach<'_>) -> Step {
+    // Elements that have nothing to undo need no rollback once they have completed.
+    let on_parent_close =
+        if own.compensate.is_some() { OnParentClose::Compensate } else { OnParentClose::Cancel };
+    let child = Child { workflow: format!("{}[]", own.name), version: None, on_parent_close };
+    let compensate =
+        own.compensate.clone().map(|undo| Compensation { action: Action::Child(child.clone()), ..undo });
+    let each = ForEach {
+        list: parsed.list.0.clone(),
+        variable: parsed.variable.clone(),
+        max_parallel: parsed.max_parallel,
+        action: own.action,
+        input: own.input,
+        compensate: own.compensate,
+        retry: own.retry,
+        timeout: own.timeout,
+        failure: FailurePolicy { on_error: OnError::Compensate, ..own.failure.clone() },
+    };
+    Step {
+        action: Action::Child(child),
+        input: None,
+        compensate,
+        // Each element is retried by itself.
+        retry: Retry { max_attempts: Some(1), ..Retry::default() },
+        timeout: Timeouts::default(),
+        failure: FailurePolicy { on_error: own.failure.on_error, ..FailurePolicy::default() },
+        for_each: Some(Box::new(each)),
+        ..own
     }
 }
 

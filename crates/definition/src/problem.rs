@@ -67,6 +67,8 @@ pub(crate) const CALL: &str = "GC1024";
 pub(crate) const CALL_SETTING: &str = "GC1025";
 /// A schedule has an invalid pattern, time zone or placeholder.
 pub(crate) const SCHEDULE: &str = "GC1027";
+/// A `for_each` is not valid.
+pub(crate) const FOR_EACH: &str = "GC1028";
 /// The language has the feature, and this release does not support it yet.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 

@@ -2,6 +2,7 @@
 
 mod call;
 mod child;
+pub(crate) mod for_each;
 mod probe;
 mod signal;
 pub(crate) mod sleep;
@@ -85,6 +86,7 @@ pub(crate) struct ActionStep<'a> {
     /// The expressions of the action, which refer to steps upstream.
     pub(crate) expressions: Vec<(String, At<'a>)>,
     pub(crate) lock: Option<ParsedLock<'a>>,
+    pub(crate) for_each: Option<for_each::ParsedForEach<'a>>,
 }
 
 /// A branch of a block.
@@ -153,7 +155,6 @@ impl FieldReader {
     }
 
     fn body<'a>(&mut self, fields: &Fields<'a>, defaults: &Defaults, depth: usize) -> Option<Body<'a>> {
-        self.refuse_unsupported_keys(fields);
         let actions: Vec<&str> = ACTIONS.iter().copied().filter(|key| fields.get(key).is_some()).collect();
         let action = match actions.as_slice() {
             [action] => *action,
@@ -169,7 +170,7 @@ impl FieldReader {
             }
         };
         let at = fields.get(action)?;
-        match action {
+        let body = match action {
             "run" => self.single(fields, &at, defaults),
             "call" => self.call_step(fields, &at, defaults),
             "child" => self.child(fields, &at, defaults),
@@ -193,15 +194,8 @@ impl FieldReader {
                 self.push(unsupported(&at, &format!("`{action}`")));
                 None
             }
-        }
-    }
-
-    fn refuse_unsupported_keys(&mut self, fields: &Fields<'_>) {
-        for key in ["for_each"] {
-            if let Some(at) = fields.get(key) {
-                self.push(unsupported(&at, &format!("`{key}`")));
-            }
-        }
+        };
+        self.with_elements(fields, body)
     }
 
     fn refuse_on_blocks(&mut self, fields: &Fields<'_>) {
@@ -269,6 +263,7 @@ impl FieldReader {
             timeout: timeout.unwrap_or(timeout_base),
             expressions: Vec::new(),
             lock: fields.get("lock").and_then(|at| self.lock(&at)),
+            for_each: None,
         })))
     }
 

@@ -270,7 +270,7 @@ impl Runner {
         };
         let heartbeat = step.timeout.heartbeat.filter(|_| command.side == Side::Execute);
         Some(Task {
-            workflow: command.id,
+            workflow: state.known_id(),
             rules: state.rules,
             step: step.name.clone(),
             side: command.side,
@@ -278,7 +278,7 @@ impl Runner {
             action: action.to_owned(),
             call,
             attempt: command.attempt,
-            idempotency_key: plan.idempotency_key(command.id, command.step, command.side),
+            idempotency_key: plan.idempotency_key(state.known_id(), command.step, command.side),
             input,
             lock_tokens: if plan.has_locks() {
                 state.lock_tokens(command.step, command.side)

@@ -85,6 +85,9 @@ impl ChildEnd {
                 Some(Self::Completed { output })
             }
             Phase::RolledBack => {
+                if let Some(failure) = child.failure_of_elements() {
+                    return Some(Self::RolledBack { failure });
+                }
                 let cause = child.error.as_ref();
                 let because = cause.map(|error| format!(": {}: {}", error.code, error.message));
                 let message =

@@ -1,8 +1,9 @@
 //! A definition in the form that the rules use, with blocks expanded to edges and conditions.
 
 use crate::{
-    Action, Compensation, FailurePolicy, Json, LockSpec, Retry, RollbackPolicy, StepIndex, Template,
+    Action, Compensation, FailurePolicy, ForEach, Json, LockSpec, Retry, RollbackPolicy, StepIndex, Template,
 };
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -95,6 +96,9 @@ pub struct Step {
     /// The lock that the step acquires before its first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<LockSpec>,
+    /// The elements for each of which the step runs once. The action of the step then is a child that runs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<Box<ForEach>>,
 }
 
 /// The kind of a step.
@@ -187,6 +191,16 @@ impl Step {
         match side {
             crate::Side::Execute => Some(&self.action),
             crate::Side::Compensate => self.compensate.as_ref().map(|compensation| &compensation.action),
+        }
+    }
+
+    /// Returns the action that a participant performs at one side: that of an element, if the step has elements.
+    #[must_use]
+    pub fn performed_action(&self, side: crate::Side) -> Option<&Action> {
+        let Some(each) = &self.for_each else { return self.action(side) };
+        match side {
+            crate::Side::Execute => Some(&each.action),
+            crate::Side::Compensate => each.compensate.as_ref().map(|compensation| &compensation.action),
         }
     }
 

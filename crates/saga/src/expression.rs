@@ -1,6 +1,6 @@
 //! Expressions. This crate defines the scope of an expression, and a trait evaluates it.
 
-use crate::{Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart, WaitTime};
+use crate::{Element, Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart, WaitTime};
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -62,6 +62,7 @@ pub struct Scope<'a> {
     plan: &'a Plan,
     state: &'a State,
     signals: &'a BTreeMap<String, Arc<Json>>,
+    element: Option<Element<'a>>,
 }
 
 /// The part of a step that expressions may refer to.
@@ -80,14 +81,26 @@ impl<'a> Scope<'a> {
     /// Creates the scope of a workflow.
     #[must_use]
     pub fn new(plan: &'a Plan, state: &'a State) -> Self {
-        Self { plan, state, signals: &state.signals.last }
+        Self { plan, state, signals: &state.signals.last, element: None }
     }
 
     /// Creates the scope of a step. If the step keeps the signals of the time when it was queued, the scope has those.
     #[must_use]
     pub fn of_step(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
         let kept = state.step(index).and_then(|step| step.signals.as_ref());
-        Self { plan, state, signals: kept.unwrap_or(&state.signals.last) }
+        Self { plan, state, signals: kept.unwrap_or(&state.signals.last), element: None }
+    }
+
+    /// Adds the element of a step with `for_each`.
+    #[must_use]
+    pub fn with_element(self, element: Element<'a>) -> Self {
+        Self { element: Some(element), ..self }
+    }
+
+    /// Returns the element, if the expression is evaluated for one.
+    #[must_use]
+    pub fn element(&self) -> Option<Element<'a>> {
+        self.element
     }
 
     /// Returns the values of `signals`: the last payload of each name.
@@ -213,7 +226,12 @@ impl Plan {
         // No signal arrives during a rollback, so those of a compensation do not change.
         let scope = Scope::new(self, state);
         let Some(step) = self.step(index) else { return Ok(Arc::new(Json::Null)) };
+        // The elements have inputs of their own.
+        if step.for_each.is_some() || self.own_elements().is_some_and(|own| !own.is_leaf()) {
+            return Ok(Arc::new(Json::Null));
+        }
         let execute_input = || match &step.input {
+            _ if self.own_elements().is_some() => Ok(state.input_of_element(index)),
             Some(template) => template.render(expressions, &Scope::of_step(self, state, index)).map(Arc::new),
             None => Ok(Arc::clone(&state.input)),
         };

@@ -1,7 +1,7 @@
 //! A definition with the lookups that the rules need often.
 
 use crate::template::may_name_signals;
-use crate::{Action, Definition, Kind, RulesVersion, Side, State, Step, StepIndex, Template};
+use crate::{Action, Definition, Elements, Kind, RulesVersion, Side, State, Step, StepIndex, Template};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -36,6 +36,8 @@ pub struct Plan {
     /// The steps whose input may refer to signals.
     reads_signals: Vec<StepIndex>,
     has_locks: bool,
+    /// The elements that the workflow runs, if it is that of a step with `for_each`.
+    elements: Option<Elements>,
 }
 
 impl Plan {
@@ -56,7 +58,10 @@ impl Plan {
         let pivot = indexed(&definition).find(|(_, step)| step.kind == Kind::Pivot).map(|(index, _)| index);
         let has_waits = definition.steps.iter().any(|step| step.action.is_wait());
         let required_rules = required_rules(&definition);
-        let names_signals = |step: &Step| step.input.as_ref().is_some_and(Template::may_name_signals);
+        let names_signals = |step: &Step| {
+            step.input.as_ref().is_some_and(Template::may_name_signals)
+                || step.for_each.as_ref().is_some_and(|each| each.may_name_signals())
+        };
         let reads_signals =
             indexed(&definition).filter(|(_, step)| names_signals(step)).map(|(index, _)| index).collect();
         let has_locks =
@@ -72,7 +77,17 @@ impl Plan {
             reads_signals,
             has_locks,
             required_rules,
+            elements: None,
         })
+    }
+
+    pub(crate) fn with_elements(self, elements: Elements) -> Self {
+        Self { elements: Some(elements), ..self }
+    }
+
+    /// Returns the elements that the workflow runs, if it is that of a step with `for_each`.
+    pub(crate) fn own_elements(&self) -> Option<&Elements> {
+        self.elements.as_ref()
     }
 
     /// Returns the definition.
@@ -202,6 +217,7 @@ fn names_signals(definition: &Definition) -> bool {
     let of_step = |step: &Step| {
         let undo = step.compensate.as_ref().and_then(|undo| undo.input.as_ref());
         step.input.iter().chain(undo).any(Template::may_name_signals)
+            || step.for_each.as_ref().is_some_and(|each| each.may_name_signals())
             || step.when.iter().any(|condition| may_name_signals(&condition.expression))
     };
     definition.output.iter().any(Template::may_name_signals) || definition.steps.iter().any(of_step)

@@ -14,4 +14,7 @@ pub struct Parent {
     pub attempt: u32,
     /// The number of ancestors of the child, at least 1.
     pub depth: u32,
+    /// The workflow whose step has the elements that the child runs, or `None` if the definition declares the child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements_of: Option<WorkflowId>,
 }

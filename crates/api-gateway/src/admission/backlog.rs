@@ -9,7 +9,7 @@
 //! A service without a consumer has no limit: its commands wait in the ledger, not in the queue.
 
 use goconductor_queue::Backlog;
-use goconductor_saga::Plan;
+use goconductor_saga::{Plan, Side};
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
@@ -324,7 +324,8 @@ fn rate(sampled: &SampledBacklog, at: Instant, consumed: u64) -> Option<f64> {
 fn required_backlogs(namespace: &str, plan: &Plan) -> Vec<BacklogKey> {
     let mut all = BTreeSet::new();
     for step in &plan.definition().steps {
-        let Some((service, operation)) = step.action.service().zip(step.action.operation()) else { continue };
+        let action = step.performed_action(Side::Execute).unwrap_or(&step.action);
+        let Some((service, operation)) = action.service().zip(action.operation()) else { continue };
         for action in [None, Some(operation.to_owned())] {
             all.insert(BacklogKey { namespace: namespace.to_owned(), service: service.to_owned(), action });
         }

@@ -7,7 +7,7 @@ use crate::time::Time;
 use crate::view::{action_name, kind_name};
 use bytes::Bytes;
 use goconductor_definition::{Checked, ChildReference, Format, Limits};
-use goconductor_saga::{Action, Call, Definition, Join, Kind, Status, decode_text};
+use goconductor_saga::{Action, Call, Definition, Join, Kind, Side, Status, decode_text};
 use goconductor_service_kit::permission::Permission;
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
@@ -359,8 +359,8 @@ fn graph(record: &DefinitionRecord) -> Graph {
         name: step.name.clone(),
         title: step.title.clone(),
         kind: kind_name(step.kind),
-        action: action_name(&step.action),
-        compensate: step.compensate.as_ref().map(|compensation| action_name(&compensation.action)),
+        action: action_name(step.performed_action(Side::Execute).unwrap_or(&step.action)),
+        compensate: step.performed_action(Side::Compensate).map(action_name),
         join: match step.join {
             Join::All => "all",
             Join::Any => "any",

@@ -322,8 +322,7 @@ impl ClusterState {
 /// Whether a step of a definition runs an action of a service.
 fn uses(definition: &Definition, service: &str) -> bool {
     let mut actions = definition.steps.iter().flat_map(|step| {
-        let compensation = step.compensate.as_ref().map(|compensation| &compensation.action);
-        std::iter::once(&step.action).chain(compensation)
+        [Side::Execute, Side::Compensate].into_iter().filter_map(|side| step.performed_action(side))
     });
     actions.any(|action| action.service() == Some(service))
 }

@@ -11,7 +11,7 @@ use crate::request;
 use crate::schemas::Validation;
 use crate::view::{self, LockHolders, SummaryView, Waiting, WorkflowView};
 use goconductor_definition::InputProblem;
-use goconductor_saga::{Json, Plan, State, WorkflowId, check_labels, json_bytes};
+use goconductor_saga::{Elements, Json, Plan, State, WorkflowId, check_labels, json_bytes};
 use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Loaded};
 use goconductor_telemetry::trace;
@@ -191,6 +191,8 @@ impl Api {
         let limit = self.page_size(page.size)?;
         let before = page.token().map(|token| token.parse::<WorkflowId>().map_err(|_| invalid_page_token()));
         let before = before.transpose()?;
+        // Workflows that run elements of a step are listed only if the filter names their definition.
+        let names_elements = filter.contains('[');
         let filter = filter::parse(filter, clock::now())?;
         let request = ListRequest { namespace: context.namespace.to_string(), filter, limit, before };
         let page = self.store().list(&request).await?;
@@ -201,6 +203,7 @@ impl Api {
             workflows: page
                 .workflows
                 .into_iter()
+                .filter(|summary| names_elements || Elements::parse(&summary.definition).is_none())
                 .map(|summary| redaction.summary(view::summary(summary)))
                 .collect(),
             next_page_token,

@@ -3,7 +3,7 @@
 //! An edge that crosses several columns has a free row in each of them, so that no edge crosses a step.
 
 use super::{action_name, edges, levels, title, undo_edges};
-use goconductor_saga::{Definition, Kind, Step, StepIndex};
+use goconductor_saga::{Definition, Kind, Side, Step, StepIndex};
 use std::collections::BTreeMap;
 use unicode_width::UnicodeWidthStr;
 
@@ -176,9 +176,11 @@ impl<'a> Layout<'a> {
     fn slot_width(&self, slot: Slot) -> usize {
         let Slot::Step(index) = slot else { return 0 };
         self.definition.steps.get(index.at()).map_or(0, |step| {
-            let undo =
-                step.compensate.as_ref().map_or(0, |undo| label(&action_name(&undo.action)).width() + 2);
-            let own = label(title(step)).width().max(label(&action_name(&step.action)).width());
+            let undo = match step.compensate {
+                Some(_) => label(&action_name(step, Side::Compensate)).width() + 2,
+                None => 0,
+            };
+            let own = label(title(step)).width().max(label(&action_name(step, Side::Execute)).width());
             own.max(undo) * CHAR + 2 * PADDING
         })
     }
@@ -252,7 +254,9 @@ fn draw_step(text: &mut String, step: &Step, Place { x, y, width }: Place) {
         "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{STEP_HEIGHT}\" rx=\"4\"/>\n"
     ));
     for (nth, (class, line)) in
-        [("", label(title(step))), (" class=\"small\"", label(&action_name(&step.action)))].iter().enumerate()
+        [("", label(title(step))), (" class=\"small\"", label(&action_name(step, Side::Execute)))]
+            .iter()
+            .enumerate()
     {
         text.push_str(&format!(
             "<text{class} x=\"{centre}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
@@ -260,7 +264,9 @@ fn draw_step(text: &mut String, step: &Step, Place { x, y, width }: Place) {
             escape(line)
         ));
     }
-    let Some(undo) = &step.compensate else { return };
+    if step.compensate.is_none() {
+        return;
+    }
     let top = y + STEP_HEIGHT + UNDO_GAP;
     text.push_str(&format!(
         "<path class=\"back\" marker-end=\"url(#undo)\" d=\"M{centre} {}V{top}\"/>\n<rect class=\"undo\" x=\"{x}\" \
@@ -268,7 +274,7 @@ fn draw_step(text: &mut String, step: &Step, Place { x, y, width }: Place) {
          y=\"{}\" text-anchor=\"middle\">↩ {}</text>\n",
         y + STEP_HEIGHT,
         top + LINE,
-        escape(&label(&action_name(&undo.action)))
+        escape(&label(&action_name(step, Side::Compensate)))
     ));
 }
 

@@ -2,7 +2,7 @@
 
 use super::check::{Snapshot, findings};
 use super::report::{DoctorReport, Violation};
-use goconductor_saga::{Event, Plan, State, WorkflowId};
+use goconductor_saga::{Elements, Event, Plan, State, WorkflowId};
 use goconductor_store::{Error, LedgerRow, Loaded, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -171,12 +171,20 @@ async fn plan(store: &dyn Store, state: &State, plans: &mut PlanCache) -> Result
     if let Some(plan) = plans.get(&key) {
         return Ok(plan.clone());
     }
-    let record = match store.definition(&key.0, &key.1, Some(key.2)).await {
+    // The plan of a workflow that runs elements follows from the definition that has their step.
+    let elements = Elements::parse(&key.1);
+    let name = elements.as_ref().map_or(&key.1, |elements| &elements.definition);
+    let record = match store.definition(&key.0, name, Some(key.2)).await {
         Ok(record) => record,
         Err(Error::Corrupt { .. }) => None,
         Err(error) => return Err(error),
     };
-    let plan = record.and_then(|record| Plan::new(record.definition, record.version).ok()).map(Arc::new);
+    let plan = record.and_then(|record| Plan::new(record.definition, record.version).ok());
+    let plan = match elements {
+        Some(elements) => plan.and_then(|plan| plan.of_elements(&elements)),
+        None => plan,
+    };
+    let plan = plan.map(Arc::new);
     plans.insert(key, plan.clone());
     Ok(plan)
 }

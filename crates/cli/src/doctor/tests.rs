@@ -38,6 +38,7 @@ fn definition() -> Definition {
         when: Vec::new(),
         blocks: Vec::new(),
         lock: None,
+        for_each: None,
         action: Action::Run { service: "payments".to_owned(), action: "charge".to_owned() },
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),

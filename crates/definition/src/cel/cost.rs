@@ -184,6 +184,9 @@ impl<'e> Estimate<'e> {
         if let Some(fields) = &names.input {
             select(self.scope.input(), fields, &mut parts);
         }
+        if let (Some(element), Some(fields)) = (self.scope.element(), &names.element) {
+            select(element.value, fields, &mut parts);
+        }
         for (name, fields) in &names.steps {
             let output = self.scope.step(name).and_then(|step| step.output);
             parts.extend(output.filter(|_| fields.has("output")));
@@ -261,6 +264,9 @@ impl<'e> Estimate<'e> {
         let scope = self.scope;
         let (value, rest) = match (root, fields) {
             ("input", rest) => (Some(scope.input()), rest),
+            (root, rest) if scope.element().is_some_and(|element| element.variable == root) => {
+                (scope.element().map(|element| element.value), rest)
+            }
             ("steps", [step, "output", rest @ ..]) => (scope.step(step).and_then(|step| step.output), rest),
             ("signals", [signal, rest @ ..]) => {
                 (scope.signals().get(*signal).map(|payload| &**payload), rest)

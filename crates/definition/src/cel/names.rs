@@ -26,6 +26,10 @@ pub(super) struct CelNames {
     pub(super) steps: BTreeMap<String, FieldNames>,
     pub(super) workflow: bool,
     pub(super) signals: BTreeMap<String, FieldNames>,
+    /// The variable that has an element.
+    pub(super) element: Option<FieldNames>,
+    /// Whether the expression refers to the position of the element.
+    pub(super) index: bool,
 }
 
 /// The fields of an object that an expression refers to.
@@ -57,9 +61,14 @@ impl FieldNames {
 }
 
 /// Returns the names of an expression, or all problems with them.
-pub(super) fn of(expression: &IdedExpr) -> Result<CelNames, Vec<Finding>> {
-    let mut walk =
-        Walk { names: CelNames::default(), findings: Vec::new(), bound: Vec::new(), in_loop: false };
+pub(super) fn of(expression: &IdedExpr, variable: Option<&str>) -> Result<CelNames, Vec<Finding>> {
+    let mut walk = Walk {
+        names: CelNames::default(),
+        findings: Vec::new(),
+        bound: Vec::new(),
+        in_loop: false,
+        variable,
+    };
     walk.expression(expression, MAX_DEPTH);
     if walk.findings.is_empty() {
         return Ok(walk.names);
@@ -68,15 +77,17 @@ pub(super) fn of(expression: &IdedExpr) -> Result<CelNames, Vec<Finding>> {
     Err(walk.findings)
 }
 
-struct Walk {
+struct Walk<'v> {
     names: CelNames,
     findings: Vec<Finding>,
     /// The variables of the enclosing comprehensions.
     bound: Vec<String>,
     in_loop: bool,
+    /// The variable that has an element.
+    variable: Option<&'v str>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn expression(&mut self, expression: &IdedExpr, depth: usize) {
         let Some(depth) = depth.checked_sub(1) else {
             self.findings
@@ -186,6 +197,11 @@ impl Walk {
                 let fields = self.names.signals.entry((*signal).to_owned());
                 fields.or_insert_with(|| FieldNames::Some(BTreeSet::new())).add(rest.first().copied());
             }
+            (root, _) if self.variable == Some(root) => {
+                let field = fields.first().copied();
+                self.names.element.get_or_insert_with(|| FieldNames::Some(BTreeSet::new())).add(field);
+            }
+            ("index", _) if self.variable.is_some() => self.names.index = true,
             (_, _) => {
                 let known = ["input", "steps", "workflow", "signals"];
                 let finding = Finding::new(REFERENCE, format!("unknown name `{root}`"));

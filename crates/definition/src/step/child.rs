@@ -75,6 +75,7 @@ impl FieldReader {
             timeout: Timeouts::default(),
             expressions: Vec::new(),
             lock: None,
+            for_each: None,
             failure: FailurePolicy { on_error, ..FailurePolicy::default() },
         })))
     }

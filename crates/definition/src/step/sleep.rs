@@ -46,6 +46,7 @@ impl FieldReader {
             failure: FailurePolicy { on_error: self.on_error(fields), ..FailurePolicy::default() },
             expressions,
             lock: None,
+            for_each: None,
         }))
     }
 

@@ -6,6 +6,7 @@ use goconductor_saga::{
     Action, Child, Definition, FailurePolicy, Join, OnError, OnParentClose, OnTimeout, OnUnknown,
     RollbackOrder, RollbackPolicy, StepIndex, Timestamp, WaitTime,
 };
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 fn definition(text: &str) -> Definition {
@@ -403,4 +404,52 @@ fn children_are_read() {
     assert_eq!(references, expected);
     let problem = checked.children[1].problem("no such definition".to_owned(), "apply it first");
     assert_eq!((problem.code, problem.pointer.as_str(), problem.line), ("GC1023", "/steps/1/child", 4));
+}
+
+#[test]
+fn elements_are_read() {
+    let text = "workflow: a\nsteps:\n\
+        - {name: a, for_each: input.items, run: s/do, compensate: s/undo, input: '${ item.id + index }', retry: 4}\n\
+        - name: b\n  \
+          for_each: {in: '${ steps.a.output }', as: line, max_parallel: 3}\n  \
+          run: s/do\n  compensate: none\n  on_error: continue\n  input: [1, '${ line }']\n";
+    let definition = yaml(text).unwrap().definition;
+    let [a, b] = definition.steps.as_slice() else { panic!("{definition:?}") };
+    let (of_a, of_b) = (a.for_each.as_deref().unwrap(), b.for_each.as_deref().unwrap());
+    assert_eq!((of_a.list.as_str(), of_a.variable.as_str(), of_a.max_parallel), ("input.items", "item", 16));
+    assert_eq!(
+        (of_b.list.as_str(), of_b.variable.as_str(), of_b.max_parallel),
+        ("steps.a.output", "line", 3)
+    );
+    assert_eq!((of_a.action.service(), of_a.retry.max_attempts), (Some("s"), Some(4)));
+    assert_eq!((a.retry.max_attempts, &a.input, b.failure.on_error), (Some(1), &None, OnError::Continue));
+    assert_eq!(of_b.failure, FailurePolicy::default());
+    let closes = [a, b].map(|step| step.action.child().unwrap().on_parent_close);
+    assert_eq!(closes, [OnParentClose::Compensate, OnParentClose::Cancel]);
+    assert!(a.compensate.as_ref().unwrap().action.child().is_some() && b.compensate.is_none());
+    assert!(yaml(text).unwrap().children.is_empty());
+    let stored = serde_json::to_string(&definition).unwrap();
+    assert_eq!(serde_json::from_str::<Definition>(&stored).unwrap(), definition);
+}
+
+#[test]
+fn inputs_of_elements_are_evaluated() {
+    let text = "workflow: a\nsteps:\n\
+        - {name: a, for_each: {in: input.items, as: line}, run: s/do, compensate: none, input: {id: '${ line.id }', at: '${ index }', all: '${ size(input.items) }'}}\n";
+    let plan = goconductor_saga::Plan::new(yaml(text).unwrap().definition, 1).unwrap();
+    let begin = goconductor_saga::StartWorkflow {
+        id: goconductor_saga::WorkflowId(uuid::Uuid::nil()),
+        namespace: "default".to_owned(),
+        input: serde_json::json!({"items": [{"id": "x"}, {"id": "y"}]}),
+        labels: BTreeMap::new(),
+        actor: None,
+        trace: None,
+    };
+    let cel = goconductor_definition::Cel::new();
+    let (_, state) = goconductor_saga::start(&plan, &cel, &begin, goconductor_saga::Timestamp(0));
+    let step = goconductor_saga::StepIndex(0);
+    let (elements, input) = plan.start_of_elements(&state, step, None, &cel).unwrap();
+    assert_eq!(elements.to_string(), "a/a[0..2]");
+    let expected = serde_json::json!([{"id": "x", "at": 0, "all": 2}, {"id": "y", "at": 1, "all": 2}]);
+    assert_eq!(input, expected);
 }

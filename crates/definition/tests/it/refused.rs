@@ -338,8 +338,36 @@ const CASES: &[Case] = &[
         &[("GC1014", "/steps/0/compensate/when", 3, "unknown step `x`")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: 'x', as: i}}",
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: input.x, as: index}}",
+        &[("GC1028", "/steps/0/for_each/as", 3, "already")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, kind: pivot, for_each: input.x}",
+        &[("GC1028", "/steps/0/for_each", 3, "a pivot is one operation")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, sleep: 1s, for_each: input.x}",
+        &[("GC1028", "/steps/0/for_each", 3, "not a modifier of `sleep`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: b, for_each: input.x}",
         &[("GC1020", "/steps/0/for_each", 3, "not supported yet")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, input: 1}, for_each: input.x}",
+        &[("GC1020", "/steps/0/compensate/input", 3, "not supported yet")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: input.x, max_parallel: 0}}",
+        &[("GC1006", "/steps/0/for_each/max_parallel", 3, "at least 1")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: input.x, as: line}, input: '${ item }'}",
+        &[("GC1014", "/steps/0/input", 3, "unknown name `item`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: line, as: line}}",
+        &[("GC1014", "/steps/0/for_each/in", 3, "unknown name `line`")],
     ),
     // The graph.
     (

@@ -26,6 +26,7 @@ mod doubt;
 mod elections;
 mod environment;
 mod examples;
+mod for_each;
 mod forward;
 mod garbage;
 mod grpc;

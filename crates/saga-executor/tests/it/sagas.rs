@@ -46,6 +46,7 @@ fn step(index: u32, name: &str) -> Step {
         when: Vec::new(),
         blocks: Vec::new(),
         lock: None,
+        for_each: None,
         action: run(name),
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),

@@ -93,6 +93,7 @@ impl Decision<'_> {
 
     fn complete(&mut self) {
         let rendered = match &self.plan.definition().output {
+            _ if self.plan.own_elements().is_some() => Ok(self.output_of_elements()),
             Some(template) => template.render(self.expressions, &Scope::new(self.plan, &self.state)),
             None => Ok(Json::Null),
         };
@@ -102,6 +103,11 @@ impl Decision<'_> {
             Err(error) => (Json::Null, Some(Failure::of("OUTPUT_EXPRESSION_FAILED", error.to_string()))),
         };
         self.emit(EventKind::WorkflowCompleted { output: Arc::new(output), failure });
+    }
+
+    fn output_of_elements(&self) -> Json {
+        let output = |own| self.plan.output_of_elements(&self.state, own);
+        self.plan.own_elements().map(output).unwrap_or_default()
     }
 
     fn readiness(&self, index: StepIndex) -> StepReadiness {
@@ -145,6 +151,11 @@ impl Decision<'_> {
         }
         if step.action.is_wait() {
             return self.hold(index);
+        }
+        if step.for_each.is_some()
+            && let Err(failure) = self.plan.elements(&self.state, index, self.expressions)
+        {
+            return StepReadiness::Fail(failure);
         }
         match self.plan.command_input(&self.state, index, Side::Execute, self.expressions) {
             Ok(_) => match self.wanted_lock(index) {

@@ -42,6 +42,7 @@ pub(crate) fn step(name: &str, on: &[u32]) -> Step {
         when: Vec::new(),
         blocks: Vec::new(),
         lock: None,
+        for_each: None,
         action: action(name, "do"),
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),

@@ -12,6 +12,7 @@ mod checks;
 mod child;
 mod doubt;
 mod enumerated;
+mod for_each;
 mod golden;
 mod graph;
 mod json;

@@ -45,6 +45,7 @@ fn graph(steps: u32, edges: u32) -> Definition {
             timeout: Timeouts::default(),
             failure: Default::default(),
             lock: None,
+            for_each: None,
         }
     };
     Definition {

@@ -62,6 +62,7 @@ pub fn step(name: &str, service: &str, depends_on: &[u32]) -> Step {
         when: Vec::new(),
         blocks: Vec::new(),
         lock: None,
+        for_each: None,
         action: run("do"),
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),

@@ -8,8 +8,9 @@
 use super::Engine;
 use crate::{Error, StartRequest, Started, clock, trace};
 use goconductor_saga::{
-    Child, ChildEnd, Failure, Input, Json, Kind, MAX_CHILD_DEPTH, OnParentClose, Parent, Phase, Plan,
-    RollbackCause, Side, StartChild, State, StepIndex, StepStatus, Timestamp, WorkflowId, child_key,
+    Child, ChildEnd, Elements, Expressions, Failure, Input, Json, Kind, MAX_CHILD_DEPTH, OnParentClose,
+    Parent, Phase, Plan, RollbackCause, Side, StartChild, State, StepIndex, StepStatus, Timestamp,
+    WorkflowId, child_key,
 };
 use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest};
 use std::collections::BTreeMap;
@@ -49,7 +50,14 @@ impl ChildTask {
 
     fn parent(&self) -> Parent {
         let depth = self.parent.parent.map_or(0, |parent| parent.depth).saturating_add(1);
-        Parent { id: self.parent.id, step: self.step, attempt: self.attempt, depth }
+        let elements_of = self.runs_elements().then(|| self.parent.known_id());
+        Parent { id: self.parent.id, step: self.step, attempt: self.attempt, depth, elements_of }
+    }
+
+    /// Returns whether the child runs elements of a step with `for_each`.
+    fn runs_elements(&self) -> bool {
+        let declares = self.plan.step(self.step).is_some_and(|step| step.for_each.is_some());
+        declares || self.parent.elements_of().is_some()
     }
 
     /// Returns a found workflow if it is the child.
@@ -232,6 +240,9 @@ impl Engine {
             let message = format!("the workflow already has {MAX_CHILD_DEPTH} ancestors, which is the limit");
             return Ok(Found::Refused(Failure::of("CHILD_DEPTH", message)));
         }
+        if task.runs_elements() {
+            return self.start_elements(task, withdrawn).await;
+        }
         let Child { workflow, version, .. } = &task.child;
         let plan = match self.plan_to_start(&task.parent.namespace, workflow, *version).await {
             Ok(plan) => plan,
@@ -247,6 +258,17 @@ impl Engine {
         if !withdrawn && let Some(failure) = self.child_refusal(task, &plan, &input).await? {
             return Ok(Found::Refused(failure));
         }
+        self.start_found(task, plan, input, withdrawn).await
+    }
+
+    async fn start_found(
+        self: &Arc<Self>,
+        task: &ChildTask,
+        plan: Arc<Plan>,
+        input: Arc<Json>,
+        withdrawn: bool,
+    ) -> Result<Found, Error> {
+        let parent = task.parent();
         let request = StartRequest {
             namespace: task.parent.namespace.clone(),
             plan,
@@ -262,6 +284,39 @@ impl Engine {
             Err(Error::KeyConflict(id)) => Ok(task.accept(Arc::new(self.load(id).await?.state))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Starts the workflow that runs elements of a step. Their inputs follow from the workflow that has the step.
+    async fn start_elements(self: &Arc<Self>, task: &ChildTask, withdrawn: bool) -> Result<Found, Error> {
+        let known = task.parent.known_id();
+        let (owner, part) = if known == task.parent.id {
+            (Arc::clone(&task.parent), None)
+        } else {
+            match self.load(known).await {
+                Ok(loaded) => (Arc::new(loaded.state), Elements::parse(&task.child.workflow)),
+                Err(Error::NoSuchWorkflow) => return Ok(Found::Refused(missing(known))),
+                Err(error) => return Err(error),
+            }
+        };
+        let plan = self.plan_of(&owner).await?;
+        let step = match &part {
+            Some(part) => plan.step_named(&part.step).unwrap_or(task.step),
+            None => task.step,
+        };
+        let started = {
+            let plan = Arc::clone(&plan);
+            let rules = move |expressions: &dyn Expressions| {
+                plan.start_of_elements(&owner, step, part.clone(), expressions)
+            };
+            self.run_rules(rules).await?
+        };
+        let (elements, input) = match started {
+            Ok(started) => started,
+            Err(failure) => return Ok(Found::Refused(failure)),
+        };
+        let name = elements.to_string();
+        let own = self.plan(&task.parent.namespace, &name, Some(plan.version())).await?;
+        self.start_found(task, own, Arc::new(input), withdrawn).await
     }
 
     /// Returns why a child cannot be started.

@@ -4,7 +4,7 @@ use super::Engine;
 use crate::{COMMAND_FORMAT, Command, Error, metrics, payloads, topic_of, trace};
 use goconductor_queue::{Message, Topic};
 use goconductor_saga::{
-    Due, LedgerChange, Owed, OwedKey, Side, State, StepIndex, Timestamp, Transition, WorkflowId,
+    Due, Elements, LedgerChange, Owed, OwedKey, Side, State, StepIndex, Timestamp, Transition, WorkflowId,
 };
 use goconductor_store::{EncodedTransition, LedgerRowKey, TransitionWrite, Write, WriteOutcome};
 use goconductor_telemetry::SharedString;
@@ -203,7 +203,12 @@ fn record_progress(record: &EncodedTransition) {
     if record.from_seq != 0 && !record.ends {
         return;
     }
-    let definition: SharedString = format!("{}/{}", record.namespace, record.definition).into();
+    // The ranges of elements differ with the lists, and each would be a time series of its own.
+    let definition: SharedString = match Elements::parse(&record.definition) {
+        Some(elements) => format!("{}/{}/{}[]", record.namespace, elements.definition, elements.step),
+        None => format!("{}/{}", record.namespace, record.definition),
+    }
+    .into();
     if record.from_seq == 0 {
         metrics::STARTED.with([definition.clone()]).increment(1);
     }

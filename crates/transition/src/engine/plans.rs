@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::Error;
-use goconductor_saga::{Plan, State};
+use goconductor_saga::{Elements, Plan, State};
 use goconductor_store::DefinitionName;
 use std::sync::Arc;
 
@@ -21,14 +21,28 @@ impl Engine {
         if let Some(plan) = self.plans.get(namespace, name, version) {
             return Ok(plan);
         }
+        // The plan of a workflow that runs elements follows from the plan that has their step.
+        let plan = match Elements::parse(name) {
+            Some(elements) => {
+                let whole = match self.plans.get(namespace, &elements.definition, version) {
+                    Some(whole) => whole,
+                    None => self.stored_plan(namespace, &elements.definition, version).await?,
+                };
+                Arc::new(whole.of_elements(&elements).ok_or(Error::NoSuchDefinition)?)
+            }
+            None => self.stored_plan(namespace, name, version).await?,
+        };
+        self.plans.put(namespace, &plan);
+        Ok(plan)
+    }
+
+    async fn stored_plan(&self, namespace: &str, name: &str, version: u32) -> Result<Arc<Plan>, Error> {
         let record = self.store.definition(namespace, name, Some(version)).await?;
         let record = record.ok_or(Error::NoSuchDefinition)?;
         let plan = Plan::new(record.definition, record.version).map_err(|source| {
             Error::InvalidDefinition { name: name.to_owned(), version: record.version, source }
         })?;
-        let plan = Arc::new(plan);
-        self.plans.put(namespace, &plan);
-        Ok(plan)
+        Ok(Arc::new(plan))
     }
 
     /// Returns the plan for a start. `None` for `version` means the newest version.

@@ -173,6 +173,7 @@ fn step(name: &str) -> Step {
         when: Vec::new(),
         blocks: Vec::new(),
         lock: None,
+        for_each: None,
         action: Action::Run { service: "shop".to_owned(), action: name.to_owned() },
         kind: Kind::Compensatable,
         failure: goconductor_saga::FailurePolicy::default(),

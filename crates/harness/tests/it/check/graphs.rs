@@ -83,6 +83,7 @@ fn step(noise: &mut Noise, name: &str, on: &[usize], kind: Kind) -> Step {
         when: when.into_iter().collect(),
         blocks: Vec::new(),
         lock: None,
+        for_each: None,
         action: action(name, "do"),
         kind,
         failure: goconductor_saga::FailurePolicy::default(),
