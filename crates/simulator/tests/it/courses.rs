@@ -3,7 +3,6 @@
 use goconductor_definition::{Format, Limits, parse};
 use goconductor_saga::Definition;
 use goconductor_simulator::{Error, SimulationReport, SimulationRequest, StepFault, simulate};
-use std::collections::BTreeMap;
 
 const ORDER: &str = "
 workflow: order
@@ -47,16 +46,12 @@ fn rows(report: &SimulationReport) -> Vec<String> {
 
 #[test]
 fn no_fault_of_an_example_leaves_an_effect() {
-    let price = |amount: i64| serde_json::json!({ "price": amount });
-    let outputs = BTreeMap::from([("flight".to_owned(), price(120)), ("hotel".to_owned(), price(300))]);
-    for (text, outputs) in [
-        (include_str!("../../../../examples/order-saga/order.yaml"), BTreeMap::new()),
-        (include_str!("../../../../examples/travel-booking/travel-booking.yaml"), outputs),
-        (include_str!("../../../../examples/subscription-billing/payment.yaml"), BTreeMap::new()),
-        (include_str!("../../../../examples/money-transfer/money-transfer.yaml"), BTreeMap::new()),
+    for text in [
+        include_str!("../../../../examples/order-saga/order.yaml"),
+        include_str!("../../../../examples/subscription-billing/payment.yaml"),
+        include_str!("../../../../examples/money-transfer/money-transfer.yaml"),
     ] {
-        let request = SimulationRequest { outputs, ..SimulationRequest::default() };
-        let report = simulate(&definition(text), &request).unwrap();
+        let report = report(text);
         assert_eq!(report.courses[0].end, "COMPLETED", "{:#?}", rows(&report));
         assert!(report.holds, "{:#?}", rows(&report));
     }

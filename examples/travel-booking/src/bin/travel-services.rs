@@ -12,9 +12,7 @@ CREATE TABLE IF NOT EXISTS reservations (
     booking TEXT NOT NULL, kind TEXT NOT NULL, price INTEGER NOT NULL, PRIMARY KEY (booking, kind)
 );
 CREATE TABLE IF NOT EXISTS charges (booking TEXT NOT NULL PRIMARY KEY, amount INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS tickets (
-    booking TEXT NOT NULL, passenger TEXT NOT NULL, PRIMARY KEY (booking, passenger)
-)";
+CREATE TABLE IF NOT EXISTS tickets (booking TEXT NOT NULL, passenger TEXT NOT NULL)";
 const SEAT: i64 = 120;
 const ROOM: i64 = 300;
 const CAR: i64 = 90;
@@ -38,8 +36,8 @@ struct Charge {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Tickets {
-    passengers: Vec<String>,
+struct Ticket {
+    passenger: String,
 }
 
 #[tokio::main]
@@ -154,20 +152,17 @@ async fn charge(database: Database, context: Context, input: Charge) -> Result<V
     executed(done.await)
 }
 
-async fn issue(database: Database, context: Context, input: Tickets) -> Result<Value, ActionError> {
+async fn issue(database: Database, context: Context, input: Ticket) -> Result<Value, ActionError> {
     let booking = context.workflow_id().to_owned();
     let done = database.inbox.execute(context.key(), |db| {
         Box::pin(async move {
-            for passenger in &input.passengers {
-                sqlx::query("INSERT OR IGNORE INTO tickets (booking, passenger) VALUES (?1, ?2)")
-                    .bind(&booking)
-                    .bind(passenger)
-                    .execute(&mut *db)
-                    .await
-                    .map_err(|error| rolled_back(&error))?;
-            }
-            let tickets: Vec<String> = input.passengers.iter().map(|name| format!("ticket-{name}")).collect();
-            Ok(json!({"tickets": tickets}))
+            sqlx::query("INSERT INTO tickets (booking, passenger) VALUES (?1, ?2)")
+                .bind(booking)
+                .bind(&input.passenger)
+                .execute(db)
+                .await
+                .map_err(|error| rolled_back(&error))?;
+            Ok(json!(format!("ticket-{}", input.passenger)))
         })
     });
     executed(done.await)
