@@ -108,3 +108,36 @@ async fn failure_after_the_elements_rolls_all_of_them_back() {
     let (_, released) = rolls_back(input, PATIENCE).await;
     assert_eq!(released.len(), 1_000);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_of_dev_leave_no_element_standing() {
+    const LENGTH: usize = 150;
+    let (mut dev, participants, _folder) = dev().await;
+    let inputs = [
+        json!({"items": items(LENGTH, None)}),
+        json!({"items": items(LENGTH, Some(120))}),
+        json!({"items": items(LENGTH, None), "script": {"ship": "refuse"}}),
+    ];
+    let mut ids = Vec::new();
+    for (number, input) in inputs.into_iter().enumerate() {
+        ids.push(dev.api.start("order", input, Some(&format!("order-{number}"))).await.unwrap());
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        dev.kill().await.unwrap();
+        dev.restart().await.unwrap();
+    }
+    for id in ids {
+        let ended = dev.api.ended(&id, PATIENCE).await.unwrap();
+        let reserved = effects(&participants, &id, "stock/reserve");
+        let released = effects(&participants, &id, "stock/release");
+        assert!(reserved.values().chain(released.values()).all(|count| *count == 1));
+        if ended["status"] == "COMPLETED" {
+            assert_eq!((reserved.len(), released.len()), (LENGTH, 0), "{id}");
+            continue;
+        }
+        assert_eq!(ended["status"], "ROLLED_BACK", "{:#}", ended["error"]);
+        let stands = |key: &&String| !released.contains_key(&key.replace("/execute", "/compensate"));
+        assert_eq!(reserved.keys().find(stands), None, "{id}");
+    }
+}
