@@ -5,10 +5,10 @@ mod payload;
 mod task;
 
 use crate::build::Build;
-use crate::data::Data;
-use crate::flow::{Block, Flow, Next, structure};
+use crate::data::StateData;
+use crate::flow::{Block, StateTransition, StructuredFlow, structure};
 use crate::json::{entries, list, quoted, text};
-use crate::step::{Action, Step, Workflow};
+use crate::step::{ImportedAction, ImportedStep, ImportedWorkflow};
 use crate::time::{seconds, time};
 use crate::{ImportProblem, Note};
 use goconductor_saga::Json;
@@ -19,51 +19,51 @@ use std::collections::BTreeMap;
 const MAX_DEPTH: usize = 15;
 
 /// Reads a state machine.
-pub(crate) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProblem> {
+pub(crate) fn read(document: &Json) -> Result<(ImportedWorkflow, Vec<Note>), ImportProblem> {
     let comment = text(document, "Comment").map(str::trim).filter(|text| !text.is_empty());
     let name = text(document, "Name").or_else(|| text(document, "name"));
-    let mut importer = Importer { build: Build::new(name.unwrap_or("state-machine")), depth: 0 };
+    let mut importer = AslImporter { build: Build::new(name.unwrap_or("state-machine")), depth: 0 };
     if name.is_none() {
         importer.build.info(
             "",
             "a state machine has no name: change `workflow: state-machine`, and the services of that name",
         );
     }
-    let mut data = Data::input();
+    let mut data = StateData::input();
     let steps = importer.machine("", document, &mut data)?;
     let output = importer.output(&data);
-    let workflow = Workflow {
+    let workflow = ImportedWorkflow {
         name: importer.build.definition.clone(),
         description: comment.map(str::to_owned),
         timeout: document.get("TimeoutSeconds").and_then(seconds),
         steps,
         output,
-        ..Workflow::default()
+        ..ImportedWorkflow::default()
     };
     Ok((workflow, importer.build.notes))
 }
 
-struct Importer {
+struct AslImporter {
     build: Build,
     depth: usize,
 }
 
 /// The states of a machine by their number.
-struct Machine<'a> {
+struct StateMachine<'a> {
     states: Vec<(&'a str, &'a Json)>,
     prefix: &'a str,
 }
 
-impl Importer {
+impl AslImporter {
     /// Reads a machine, or a branch of a parallel state. `data` is its input, and becomes its output.
     fn machine(
         &mut self,
         prefix: &str,
         document: &Json,
-        data: &mut Data,
-    ) -> Result<Vec<Step>, ImportProblem> {
+        data: &mut StateData,
+    ) -> Result<Vec<ImportedStep>, ImportProblem> {
         refuse_jsonata(prefix, document)?;
-        let machine = Machine { states: entries(document, "States"), prefix };
+        let machine = StateMachine { states: entries(document, "States"), prefix };
         let numbers: BTreeMap<&str, usize> =
             machine.states.iter().enumerate().map(|(number, (name, _))| (*name, number)).collect();
         let start = text(document, "StartAt").and_then(|name| numbers.get(name).copied());
@@ -86,19 +86,19 @@ impl Importer {
                 None => Ok(None),
             };
             next.push(if text(state, "Type") == Some("Fail") {
-                Next::Stop
+                StateTransition::Stop
             } else if text(state, "Type") == Some("Choice") {
                 let mut targets = Vec::new();
                 for rule in list(state, "Choices") {
                     targets.push(target(text(rule, "Next"))?);
                 }
                 targets.push(target(text(state, "Default"))?);
-                Next::Choice(targets)
+                StateTransition::Choice(targets)
             } else {
-                Next::To(target(text(state, "Next"))?)
+                StateTransition::To(target(text(state, "Next"))?)
             });
         }
-        let Flow { blocks, loops } = structure(next, start)?;
+        let StructuredFlow { blocks, loops } = structure(next, start)?;
         for (from, to) in loops {
             let name = |number: usize| machine.states.get(number).map_or("", |(name, _)| *name);
             let text = format!("the transition back to {} is a loop, which has no counterpart", name(to));
@@ -109,10 +109,10 @@ impl Importer {
 
     fn sequence(
         &mut self,
-        machine: &Machine<'_>,
+        machine: &StateMachine<'_>,
         blocks: &[Block],
-        data: &mut Data,
-    ) -> Result<Vec<Step>, ImportProblem> {
+        data: &mut StateData,
+    ) -> Result<Vec<ImportedStep>, ImportProblem> {
         let mut steps = Vec::new();
         for block in blocks {
             let Some((name, state)) = machine.states.get(block.state) else { continue };
@@ -138,16 +138,23 @@ impl Importer {
         Ok(steps)
     }
 
-    fn pass(&mut self, path: &str, state: &Json, data: &mut Data) {
+    fn pass(&mut self, path: &str, state: &Json, data: &mut StateData) {
         let input = self.input(path, state, data);
         let result = match state.get("Result") {
-            Some(result) => Data::of(crate::json::literals(result)),
+            Some(result) => StateData::of(crate::json::literals(result)),
             None => self.parameters(path, state, input),
         };
         self.finish(path, state, data, result);
     }
 
-    fn wait(&mut self, path: &str, name: &str, state: &Json, data: &mut Data, steps: &mut Vec<Step>) {
+    fn wait(
+        &mut self,
+        path: &str,
+        name: &str,
+        state: &Json,
+        data: &mut StateData,
+        steps: &mut Vec<ImportedStep>,
+    ) {
         let found = |importer: &Self, key: &str| text(state, key).and_then(|text| importer.cel(text, data));
         let until = if let Some(value) = state.get("Seconds") {
             seconds(value)
@@ -163,20 +170,23 @@ impl Importer {
             return;
         };
         let name = self.build.name(name);
-        steps.push(Step::new(name, Action::Sleep(until)));
+        steps.push(ImportedStep::new(name, ImportedAction::Sleep(until)));
         let input = self.input(path, state, data);
         *data = self.filtered(path, state, "OutputPath", input);
     }
 
     /// A failure is an expression that is neither a duration nor a time: the step fails without an effect.
-    fn fail(&mut self, path: &str, name: &str, state: &Json, steps: &mut Vec<Step>) {
+    fn fail(&mut self, path: &str, name: &str, state: &Json, steps: &mut Vec<ImportedStep>) {
         let parts: Vec<&str> = ["Error", "Cause"].iter().filter_map(|key| text(state, key)).collect();
         let cause = if parts.is_empty() { name.to_owned() } else { parts.join(": ") };
         let cause: String = cause.chars().filter(|c| !c.is_control()).take(200).collect();
         let text = "the step fails with the code WAIT_EXPRESSION_FAILED in place of the error, and the workflow rolls back";
         self.build.info(path, text);
         let name = self.build.name(name);
-        steps.push(Step::new(name, Action::Sleep(format!("${{ {} }}", quoted(&format!("failed: {cause}"))))));
+        steps.push(ImportedStep::new(
+            name,
+            ImportedAction::Sleep(format!("${{ {} }}", quoted(&format!("failed: {cause}")))),
+        ));
     }
 
     fn parallel(
@@ -184,8 +194,8 @@ impl Importer {
         path: &str,
         name: &str,
         state: &Json,
-        data: &mut Data,
-        steps: &mut Vec<Step>,
+        data: &mut StateData,
+        steps: &mut Vec<ImportedStep>,
     ) -> Result<(), ImportProblem> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -208,7 +218,7 @@ impl Importer {
             outputs.push(inner.get(&[]).map_or(Json::Null, |(value, _)| value));
         }
         self.build.push_parallel(steps, name, branches);
-        let result = self.selected(path, state, Data::of(Json::Array(outputs)));
+        let result = self.selected(path, state, StateData::of(Json::Array(outputs)));
         self.finish(path, state, data, result);
         self.depth -= 1;
         Ok(())
@@ -225,7 +235,7 @@ impl Importer {
         }
     }
 
-    fn output(&mut self, data: &Data) -> Option<Json> {
+    fn output(&mut self, data: &StateData) -> Option<Json> {
         let (value, changed) = data.get(&[])?;
         if changed {
             self.build.lost(

@@ -1,6 +1,6 @@
 //! Names, notes and blocks, which all importers make in the same way.
 
-use crate::step::{Action, Step, Undo};
+use crate::step::{ImportedAction, ImportedStep, Undo};
 use crate::{Level, Note};
 use std::collections::BTreeSet;
 
@@ -84,8 +84,8 @@ impl Build {
         }
     }
 
-    /// Adds a step, with a note if nobody declares how it is undone.
-    pub(crate) fn push(&mut self, steps: &mut Vec<Step>, path: &str, step: Step) {
+    /// Adds a step, with a note if the source does not declare how it is undone.
+    pub(crate) fn push(&mut self, steps: &mut Vec<ImportedStep>, path: &str, step: ImportedStep) {
         if matches!(step.undo, Undo::Undeclared) {
             let text = format!("the step {} has `compensate: none`: declare how it is undone", step.name);
             self.info(path, text);
@@ -100,8 +100,14 @@ impl Build {
     }
 
     /// Adds branches that run in parallel. Branches without steps are left out, and a single branch needs no block.
-    pub(crate) fn push_parallel(&mut self, steps: &mut Vec<Step>, raw: &str, branches: Vec<Vec<Step>>) {
-        let mut branches: Vec<Vec<Step>> = branches.into_iter().filter(|branch| !branch.is_empty()).collect();
+    pub(crate) fn push_parallel(
+        &mut self,
+        steps: &mut Vec<ImportedStep>,
+        raw: &str,
+        branches: Vec<Vec<ImportedStep>>,
+    ) {
+        let mut branches: Vec<Vec<ImportedStep>> =
+            branches.into_iter().filter(|branch| !branch.is_empty()).collect();
         if branches.len() < 2 {
             steps.extend(branches.pop().unwrap_or_default());
             return;
@@ -111,15 +117,15 @@ impl Build {
             let name = branch.first().map_or_else(String::new, |step| step.name.clone());
             (name, branch)
         });
-        steps.push(Step::new(name, Action::Parallel(named.collect())));
+        steps.push(ImportedStep::new(name, ImportedAction::Parallel(named.collect())));
     }
 
     /// Adds alternatives. The language has no branch without steps, so the conditions of the others exclude it.
     pub(crate) fn push_switch(
         &mut self,
-        steps: &mut Vec<Step>,
+        steps: &mut Vec<ImportedStep>,
         raw: &str,
-        branches: Vec<(Option<String>, Vec<Step>)>,
+        branches: Vec<(Option<String>, Vec<ImportedStep>)>,
     ) {
         let mut excluded: Vec<String> = Vec::new();
         let mut kept = Vec::new();
@@ -146,7 +152,7 @@ impl Build {
         }
         if !kept.is_empty() {
             let name = self.name(raw);
-            steps.push(Step::new(name, Action::Switch(kept)));
+            steps.push(ImportedStep::new(name, ImportedAction::Switch(kept)));
         }
     }
 }
@@ -199,12 +205,15 @@ mod tests {
     #[test]
     fn empty_branch_is_excluded() {
         let mut build = Build::new("a");
-        let step = |name: &str| vec![Step::new(name.to_owned(), Action::Sleep("1s".to_owned()))];
+        let step =
+            |name: &str| vec![ImportedStep::new(name.to_owned(), ImportedAction::Sleep("1s".to_owned()))];
         let mut steps = Vec::new();
         let branches =
             vec![(Some("x".to_owned()), Vec::new()), (Some("y".to_owned()), step("b")), (None, step("c"))];
         build.push_switch(&mut steps, "s", branches);
-        let Some(Step { action: Action::Switch(branches), .. }) = steps.first() else { panic!("{steps:?}") };
+        let Some(ImportedStep { action: ImportedAction::Switch(branches), .. }) = steps.first() else {
+            panic!("{steps:?}")
+        };
         let when: Vec<_> = branches.iter().map(|(when, _)| when.as_deref()).collect();
         assert_eq!(when, [Some("!(x) && (y)"), Some("!(x)")]);
     }

@@ -1,7 +1,7 @@
 //! Conditions in JavaScript and jq: comparisons of a path with a literal or another path, joined by and, or, not.
 
 use crate::json::quoted;
-use crate::path::{Segment, is_name_char, parse};
+use crate::path::{PathSegment, is_name_char, parse};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
@@ -28,9 +28,9 @@ const OPERATORS: &[(&str, &str)] = &[
 ];
 
 /// Translates a condition to CEL. Returns `None` if it has anything else than comparisons, or a path is not known.
-pub(crate) fn translate(text: &str, resolve: impl Fn(&[Segment]) -> Option<String>) -> Option<String> {
+pub(crate) fn translate(text: &str, resolve: impl Fn(&[PathSegment]) -> Option<String>) -> Option<String> {
     let tokens = tokens(text, &resolve)?;
-    let mut parser = Parser { tokens: &tokens, depth: 0 };
+    let mut parser = ConditionParser { tokens: &tokens, depth: 0 };
     let cel = parser.either()?;
     parser.tokens.is_empty().then_some(cel)
 }
@@ -40,7 +40,7 @@ pub(crate) fn numeric(left: &str, operator: &str, right: f64) -> String {
     format!("double({left}) {operator} {right:?}")
 }
 
-fn tokens(text: &str, resolve: &impl Fn(&[Segment]) -> Option<String>) -> Option<Vec<Token>> {
+fn tokens(text: &str, resolve: &impl Fn(&[PathSegment]) -> Option<String>) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut rest = text.trim();
     while let Some(c) = rest.chars().next() {
@@ -77,7 +77,7 @@ fn tokens(text: &str, resolve: &impl Fn(&[Segment]) -> Option<String>) -> Option
             }
             _ => {
                 let (source, cel) = OPERATORS.iter().find(|(source, _)| rest.starts_with(source))?;
-                (Token::Operator(cel), rest.get(source.len()..)?)
+                (Token::Operator(*cel), rest.get(source.len()..)?)
             }
         };
         tokens.push(token);
@@ -99,12 +99,12 @@ fn keyword(word: &str) -> Option<Token> {
 /// Maximum nesting depth of parentheses.
 const MAX_DEPTH: usize = 32;
 
-struct Parser<'a> {
+struct ConditionParser<'a> {
     tokens: &'a [Token],
     depth: usize,
 }
 
-impl Parser<'_> {
+impl ConditionParser<'_> {
     fn take(&mut self, accepts: impl Fn(&Token) -> bool) -> Option<Token> {
         let (first, rest) = self.tokens.split_first()?;
         accepts(first).then(|| {

@@ -6,11 +6,11 @@ mod system;
 
 use crate::build::Build;
 use crate::json::{entries, flag, list, text};
-use crate::step::{Action, Step, Workflow};
+use crate::step::{ImportedAction, ImportedStep, ImportedWorkflow};
 use crate::time::seconds;
 use crate::{ImportProblem, Note};
 use goconductor_saga::Json;
-use reference::Scope;
+use reference::TaskScope;
 use serde_json::{Map, json};
 
 /// Keys of a task that have no counterpart.
@@ -22,11 +22,11 @@ const LOST: &[(&str, &str)] = &[
 ];
 
 /// Reads a workflow.
-pub(crate) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProblem> {
+pub(crate) fn read(document: &Json) -> Result<(ImportedWorkflow, Vec<Note>), ImportProblem> {
     let Some(name) = text(document, "name") else {
         return Err(ImportProblem::new("name", "a workflow of Conductor has a `name`"));
     };
-    let mut importer = Importer { build: Build::new(name) };
+    let mut importer = ConductorImporter { build: Build::new(name) };
     if document.get("tasks").and_then(Json::as_array).is_none() {
         return Err(ImportProblem::new("tasks", "a workflow of Conductor has a list of `tasks`"));
     }
@@ -51,12 +51,12 @@ pub(crate) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProbl
     if timeout.is_some() && text(document, "timeoutPolicy") == Some("ALERT_ONLY") {
         importer.build.lost("workflow/timeoutPolicy", "a workflow that times out rolls back");
     }
-    let mut scope = Scope::default();
+    let mut scope = TaskScope::default();
     let steps = importer.tasks(list(document, "tasks"), &mut scope);
     let outputs =
         document.get("outputParameters").filter(|value| value.as_object().is_some_and(|all| !all.is_empty()));
     let output = outputs.map(|value| importer.template("workflow/outputParameters", value, &scope));
-    let workflow = Workflow {
+    let workflow = ImportedWorkflow {
         name: importer.build.definition.clone(),
         title: (importer.build.definition != name).then(|| name.to_owned()),
         description: text(document, "description").filter(|text| !text.is_empty()).map(str::to_owned),
@@ -77,12 +77,12 @@ fn schema(document: &Json) -> Option<Json> {
     (!names.is_empty()).then(|| json!({ "type": "object", "properties": names }))
 }
 
-struct Importer {
+struct ConductorImporter {
     build: Build,
 }
 
-impl Importer {
-    fn tasks(&mut self, tasks: &[Json], scope: &mut Scope) -> Vec<Step> {
+impl ConductorImporter {
+    fn tasks(&mut self, tasks: &[Json], scope: &mut TaskScope) -> Vec<ImportedStep> {
         let mut steps = Vec::new();
         for (at, task) in tasks.iter().enumerate() {
             self.task(task, tasks.get(at + 1), scope, &mut steps);
@@ -90,7 +90,13 @@ impl Importer {
         steps
     }
 
-    fn task(&mut self, task: &Json, next: Option<&Json>, scope: &mut Scope, steps: &mut Vec<Step>) {
+    fn task(
+        &mut self,
+        task: &Json,
+        next: Option<&Json>,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
+    ) {
         let reference = text(task, "taskReferenceName").or_else(|| text(task, "name")).unwrap_or("task");
         let path = format!("tasks/{reference}");
         self.build.lost_keys(&path, task, LOST);
@@ -108,11 +114,18 @@ impl Importer {
         }
     }
 
-    fn simple(&mut self, path: &str, reference: &str, task: &Json, scope: &mut Scope, steps: &mut Vec<Step>) {
+    fn simple(
+        &mut self,
+        path: &str,
+        reference: &str,
+        task: &Json,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
+    ) {
         let name = text(task, "name").unwrap_or(reference);
         let action = self.build.action(name);
         self.build.info(path, format!("the task {name} is the action {action}"));
-        let mut step = Step::new(self.build.name(reference), Action::Run(action));
+        let mut step = ImportedStep::new(self.build.name(reference), ImportedAction::Run(action));
         step.input = Some(match task.get("inputParameters") {
             Some(input) => self.template(path, input, scope),
             None => json!({}),
@@ -126,9 +139,9 @@ impl Importer {
         path: &str,
         reference: &str,
         task: &Json,
-        mut step: Step,
-        scope: &mut Scope,
-        steps: &mut Vec<Step>,
+        mut step: ImportedStep,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
     ) {
         step.continues = flag(task, "optional");
         let definition = task.get("taskDefinition").unwrap_or(task);
@@ -153,8 +166,8 @@ impl Importer {
         reference: &str,
         task: &Json,
         next: Option<&Json>,
-        scope: &mut Scope,
-        steps: &mut Vec<Step>,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
     ) {
         let before = scope.clone();
         let mut branches = Vec::new();
@@ -184,7 +197,7 @@ impl Importer {
     }
 
     /// Translates a value with references.
-    fn template(&mut self, path: &str, value: &Json, scope: &Scope) -> Json {
+    fn template(&mut self, path: &str, value: &Json, scope: &TaskScope) -> Json {
         if let Some(text) = value.as_str() {
             let (template, unknown) = scope.text(text);
             for reference in unknown {

@@ -1,18 +1,18 @@
 //! The document that a state passes to the next one, as templates over the names of our expressions.
 
 use crate::json::{cel, expression, single};
-use crate::path::{Segment, select};
+use crate::path::{PathSegment, select};
 use goconductor_saga::Json;
 use std::collections::BTreeMap;
 
 /// A document: a template, and fields that results have replaced.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Data {
+pub(crate) struct StateData {
     base: Json,
-    fields: BTreeMap<String, Data>,
+    fields: BTreeMap<String, StateData>,
 }
 
-impl Data {
+impl StateData {
     /// The input of the workflow.
     pub(crate) fn input() -> Self {
         Self::of(expression("input"))
@@ -24,16 +24,16 @@ impl Data {
     }
 
     /// Replaces the value at a path. Returns `None` if the path has an index.
-    pub(crate) fn with(mut self, path: &[Segment], value: Self) -> Option<Self> {
+    pub(crate) fn with(mut self, path: &[PathSegment], value: Self) -> Option<Self> {
         match path {
             [] => return Some(value),
-            [Segment::Index(_), ..] => return None,
-            [Segment::Field(name), rest @ ..] => {
+            [PathSegment::Index(_), ..] => return None,
+            [PathSegment::Field(name), rest @ ..] => {
                 let inner = match self.fields.remove(name) {
                     Some(inner) => inner,
-                    None => {
-                        Self::of(navigate(&self.base, &[Segment::Field(name.clone())]).unwrap_or(Json::Null))
-                    }
+                    None => Self::of(
+                        navigate(&self.base, &[PathSegment::Field(name.clone())]).unwrap_or(Json::Null),
+                    ),
                 };
                 let inner = inner.with(rest, value)?;
                 self.fields.insert(name.clone(), inner);
@@ -44,8 +44,8 @@ impl Data {
 
     /// Returns the template of the value at a path, and whether it has another form than in the source: the fields of a
     /// value that is not known cannot be merged with others.
-    pub(crate) fn get(&self, path: &[Segment]) -> Option<(Json, bool)> {
-        if let [Segment::Field(name), rest @ ..] = path
+    pub(crate) fn get(&self, path: &[PathSegment]) -> Option<(Json, bool)> {
+        if let [PathSegment::Field(name), rest @ ..] = path
             && let Some(inner) = self.fields.get(name)
         {
             return inner.get(rest);
@@ -105,7 +105,7 @@ impl Data {
 }
 
 /// Selects a value in a template. Returns `None` if the template has no such value.
-pub(crate) fn navigate(template: &Json, path: &[Segment]) -> Option<Json> {
+pub(crate) fn navigate(template: &Json, path: &[PathSegment]) -> Option<Json> {
     let [first, rest @ ..] = path else { return Some(template.clone()) };
     if let Some(text) = template.as_str() {
         let expression_text = single(text)?;
@@ -114,14 +114,14 @@ pub(crate) fn navigate(template: &Json, path: &[Segment]) -> Option<Json> {
         return Some(expression(&select(&base, path)));
     }
     let inner = match first {
-        Segment::Field(name) => template.get(name),
-        Segment::Index(index) => template.get(index),
+        PathSegment::Field(name) => template.get(name),
+        PathSegment::Index(index) => template.get(index),
     };
     navigate(inner?, rest)
 }
 
 /// The expression of a value of a document.
-pub(crate) fn cel_at(data: &Data, path: &[Segment]) -> Option<String> {
+pub(crate) fn cel_at(data: &StateData, path: &[PathSegment]) -> Option<String> {
     data.get(path).and_then(|(template, changed)| cel(&template).filter(|_| !changed))
 }
 
@@ -133,14 +133,14 @@ mod tests {
 
     #[test]
     fn results_replace_fields() {
-        let result = Data::of(expression("steps.a.output"));
-        let data = Data::input().with(&parse("$.a.b").unwrap(), result.clone()).unwrap();
+        let result = StateData::of(expression("steps.a.output"));
+        let data = StateData::input().with(&parse("$.a.b").unwrap(), result.clone()).unwrap();
         let get = |path: &str| data.get(&parse(path).unwrap());
         assert_eq!(get("$.c"), Some((json!("${ input.c }"), false)));
         assert_eq!(get("$.a.c"), Some((json!("${ input.a.c }"), false)));
         assert_eq!(get("$.a.b.d"), Some((json!("${ steps.a.output.d }"), false)));
         assert_eq!(
-            Data::of(json!({"x": 1})).with(&parse("$.y").unwrap(), result).unwrap().get(&[]),
+            StateData::of(json!({"x": 1})).with(&parse("$.y").unwrap(), result).unwrap().get(&[]),
             Some((json!({"x": 1, "y": "${ steps.a.output }"}), false))
         );
         assert!(get("$").unwrap().1);
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn branches_are_joined() {
-        let output = |step: &str| Data::of(expression(&format!("steps.{step}.output")));
-        let joined = Data::join(&[output("a"), output("b"), output("a")]).unwrap();
+        let output = |step: &str| StateData::of(expression(&format!("steps.{step}.output")));
+        let joined = StateData::join(&[output("a"), output("b"), output("a")]).unwrap();
         let text = "${ (steps.a.output != null ? steps.a.output : steps.b.output).c }";
         assert_eq!(joined.get(&parse("$.c").unwrap()), Some((json!(text), false)));
-        assert_eq!(Data::join(&[output("a"), Data::of(json!(1))]), None);
+        assert_eq!(StateData::join(&[output("a"), StateData::of(json!(1))]), None);
     }
 }

@@ -12,14 +12,14 @@ const MAX_STATES: usize = 1000;
 
 /// The states that follow a state. `None` is the end.
 #[derive(Debug, Clone)]
-pub(crate) enum Next {
+pub(crate) enum StateTransition {
     To(Option<usize>),
     Choice(Vec<Option<usize>>),
     /// The state fails the workflow.
     Stop,
 }
 
-impl Next {
+impl StateTransition {
     fn targets_mut(&mut self) -> &mut [Option<usize>] {
         match self {
             Self::To(target) => std::slice::from_mut(target),
@@ -46,22 +46,25 @@ pub(crate) struct Block {
 
 /// A structured flow.
 #[derive(Debug)]
-pub(crate) struct Flow {
+pub(crate) struct StructuredFlow {
     pub(crate) blocks: Vec<Block>,
     /// Transitions that lead back to an earlier state, and were removed.
     pub(crate) loops: Vec<(usize, usize)>,
 }
 
 /// Structures states, from the first one.
-pub(crate) fn structure(mut next: Vec<Next>, start: usize) -> Result<Flow, ImportProblem> {
+pub(crate) fn structure(
+    mut next: Vec<StateTransition>,
+    start: usize,
+) -> Result<StructuredFlow, ImportProblem> {
     let (order, loops) = remove_loops(&mut next, start);
     let mut shape = Shape { joins: joins(&next, &order), next, states: 0 };
     let blocks = shape.sequence(Some(start), None, 0)?;
-    Ok(Flow { blocks, loops })
+    Ok(StructuredFlow { blocks, loops })
 }
 
 /// Removes the transitions to a state that is not finished. Returns the states in post-order.
-fn remove_loops(next: &mut [Next], start: usize) -> (Vec<usize>, Vec<(usize, usize)>) {
+fn remove_loops(next: &mut [StateTransition], start: usize) -> (Vec<usize>, Vec<(usize, usize)>) {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
@@ -74,7 +77,7 @@ fn remove_loops(next: &mut [Next], start: usize) -> (Vec<usize>, Vec<(usize, usi
         *mark = Mark::Open;
     }
     while let Some((state, at)) = stack.pop() {
-        let Some(targets) = next.get_mut(state).map(Next::targets_mut) else { continue };
+        let Some(targets) = next.get_mut(state).map(StateTransition::targets_mut) else { continue };
         let Some(target) = targets.get_mut(at) else {
             marks.get_mut(state).into_iter().for_each(|mark| *mark = Mark::Done);
             order.push(state);
@@ -99,14 +102,14 @@ fn remove_loops(next: &mut [Next], start: usize) -> (Vec<usize>, Vec<(usize, usi
 }
 
 /// Returns the nearest state that all ways from a state reach, or `None` for the end. Ways that fail do not count.
-fn joins(next: &[Next], order: &[usize]) -> Vec<Option<usize>> {
+fn joins(next: &[StateTransition], order: &[usize]) -> Vec<Option<usize>> {
     let mut joins: Vec<Option<usize>> = vec![None; next.len()];
     let mut depths = vec![0_usize; next.len()];
     let mut fails = vec![false; next.len()];
     for &state in order {
         let failing =
             |target: &Option<usize>| target.is_some_and(|to| fails.get(to).copied().unwrap_or_default());
-        let all = next.get(state).map_or(&[][..], Next::targets);
+        let all = next.get(state).map_or(&[][..], StateTransition::targets);
         let targets: Vec<Option<usize>> = all.iter().filter(|target| !failing(target)).copied().collect();
         let mut join = targets.first().copied().flatten();
         for &target in targets.iter().skip(1) {
@@ -141,7 +144,7 @@ fn common(
 }
 
 struct Shape {
-    next: Vec<Next>,
+    next: Vec<StateTransition>,
     joins: Vec<Option<usize>>,
     states: usize,
 }
@@ -168,13 +171,13 @@ impl Shape {
                 return Err(ImportProblem::new("", text));
             }
             let (branches, following) = match self.next.get(state).cloned() {
-                Some(Next::Choice(targets)) => {
+                Some(StateTransition::Choice(targets)) => {
                     let join = self.joins.get(state).copied().flatten();
                     let branches = targets.into_iter().map(|target| self.sequence(target, join, depth + 1));
                     (branches.collect::<Result<_, _>>()?, join)
                 }
-                Some(Next::To(target)) => (Vec::new(), target),
-                Some(Next::Stop) | None => (Vec::new(), None),
+                Some(StateTransition::To(target)) => (Vec::new(), target),
+                Some(StateTransition::Stop) | None => (Vec::new(), None),
             };
             blocks.push(Block { state, branches });
             current = following;
@@ -200,16 +203,16 @@ mod tests {
 
     #[test]
     fn branches_end_where_they_meet() {
-        let to = |state: usize| Next::To(Some(state));
-        let choice = |states: &[usize]| Next::Choice(states.iter().copied().map(Some).collect());
-        let end = || Next::To(None);
+        let to = |state: usize| StateTransition::To(Some(state));
+        let choice = |states: &[usize]| StateTransition::Choice(states.iter().copied().map(Some).collect());
+        let end = || StateTransition::To(None);
         for (next, expected) in [
             (vec![to(1), choice(&[2, 3]), to(4), to(4), end()], "0 1(2|3) 4"),
             (vec![choice(&[1, 2]), end(), to(3), end()], "0(1|2 3)"),
             (vec![choice(&[1, 2, 3]), to(4), to(4), end(), end()], "0(1 4|2 4|3)"),
             (vec![choice(&[1, 2]), to(2), end()], "0(1|) 2"),
             (vec![to(1), choice(&[0, 2]), end()], "0 1(|2)"),
-            (vec![choice(&[1, 2]), Next::Stop, to(3), end()], "0(1|) 2 3"),
+            (vec![choice(&[1, 2]), StateTransition::Stop, to(3), end()], "0(1|) 2 3"),
         ] {
             assert_eq!(shown(&structure(next, 0).unwrap().blocks), expected);
         }
@@ -217,7 +220,7 @@ mod tests {
 
     #[test]
     fn many_nested_alternatives_are_refused() {
-        let next = (0..60).map(|at| Next::Choice(vec![Some(at + 1), None])).collect();
+        let next = (0..60).map(|at| StateTransition::Choice(vec![Some(at + 1), None])).collect();
         assert!(structure(next, 0).is_err());
     }
 }

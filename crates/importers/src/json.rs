@@ -10,7 +10,7 @@ pub(crate) fn text<'a>(value: &'a Json, key: &str) -> Option<&'a str> {
 
 /// The list below a key, or an empty one.
 pub(crate) fn list<'a>(value: &'a Json, key: &str) -> &'a [Json] {
-    value.get(key).and_then(Json::as_array).map_or(&[], Vec::as_slice)
+    value.get(key).and_then(Json::as_array).map_or(&[][..], Vec::as_slice)
 }
 
 /// The entries of the object below a key, or none.

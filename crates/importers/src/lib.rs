@@ -1,7 +1,7 @@
 //! Importers of definitions of other engines.
 //!
 //! [`import`] translates the workflow of OSS Conductor, a state machine in Amazon States Language, or a workflow of
-//! Serverless Workflow to a definition. A [`Note`] states each part that was changed, lost or refused.
+//! Serverless ImportedWorkflow to a definition. A [`Note`] states each part that was changed, lost or refused.
 //!
 //! The crate reads no files and knows nothing about the engine. It is deterministic, and its input is bounded by the
 //! limits of definitions.
@@ -71,7 +71,7 @@ impl Source {
     }
 }
 
-/// What the import did to a part of the source.
+/// The effect of the import on a part of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// The part was translated. The note states how, or what remains to be declared.
@@ -131,13 +131,21 @@ impl Imported {
 }
 
 /// The reason why a source cannot be imported.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{text}", if path.is_empty() { String::new() } else { format!("{path}: ") })]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportProblem {
     /// The part of the source, or nothing.
     pub path: String,
-    /// What is wrong, and what to do.
+    /// The error, and advice for the user.
     pub text: String,
+}
+
+impl fmt::Display for ImportProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.text)
+    }
 }
 
 impl ImportProblem {

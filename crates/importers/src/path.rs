@@ -29,13 +29,13 @@ const RESERVED: &[&str] = &[
 
 /// A selection of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Segment {
+pub(crate) enum PathSegment {
     Field(String),
     Index(usize),
 }
 
 /// Reads a path that names one value. Returns `None` for filters, wildcards and everything else.
-pub(crate) fn parse(text: &str) -> Option<Vec<Segment>> {
+pub(crate) fn parse(text: &str) -> Option<Vec<PathSegment>> {
     let text = text.trim();
     let mut rest = match text.strip_prefix('$') {
         Some(rest) => rest,
@@ -54,13 +54,13 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Segment>> {
     Some(segments)
 }
 
-fn segment(text: &str) -> Option<(Segment, &str)> {
+fn segment(text: &str) -> Option<(PathSegment, &str)> {
     if let Some(inner) = text.strip_prefix('[') {
         let (inside, after) = inner.split_once(']')?;
         let bare = inside.trim_matches(['\'', '"']);
         let segment = match inside.parse::<usize>() {
-            Ok(index) => Segment::Index(index),
-            Err(_) if bare.len() + 2 == inside.len() => Segment::Field(bare.to_owned()),
+            Ok(index) => PathSegment::Index(index),
+            Err(_) if bare.len() + 2 == inside.len() => PathSegment::Field(bare.to_owned()),
             Err(_) => return None,
         };
         return Some((segment, after));
@@ -71,7 +71,7 @@ fn segment(text: &str) -> Option<(Segment, &str)> {
     }
     let end = inner.find(|c: char| !is_name_char(c)).unwrap_or(inner.len());
     let (name, after) = inner.split_at_checked(end)?;
-    (!name.is_empty()).then(|| (Segment::Field(name.to_owned()), after))
+    (!name.is_empty()).then(|| (PathSegment::Field(name.to_owned()), after))
 }
 
 pub(crate) fn is_name_char(c: char) -> bool {
@@ -79,12 +79,12 @@ pub(crate) fn is_name_char(c: char) -> bool {
 }
 
 /// Appends the selection of a value to an expression.
-pub(crate) fn select(expression: &str, path: &[Segment]) -> String {
+pub(crate) fn select(expression: &str, path: &[PathSegment]) -> String {
     let mut text = expression.to_owned();
     for segment in path {
         match segment {
-            Segment::Field(name) => text.push_str(&field(name)),
-            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+            PathSegment::Field(name) => text.push_str(&field(name)),
+            PathSegment::Index(index) => text.push_str(&format!("[{index}]")),
         }
     }
     text

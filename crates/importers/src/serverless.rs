@@ -7,32 +7,32 @@ mod states;
 
 use crate::build::Build;
 use crate::condition::translate;
-use crate::data::{Data, cel_at};
+use crate::data::{StateData, cel_at};
 use crate::json::{literal, text};
-use crate::path::{Segment, parse, select};
-use crate::step::{Action, Step, Workflow};
+use crate::path::{PathSegment, parse, select};
+use crate::step::{ImportedAction, ImportedStep, ImportedWorkflow};
 use crate::{ImportProblem, Note};
 use goconductor_saga::Json;
 use serde_json::json;
 
 /// Reads a workflow.
-pub(crate) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProblem> {
+pub(crate) fn read(document: &Json) -> Result<(ImportedWorkflow, Vec<Note>), ImportProblem> {
     if document.get("document").is_some() { dsl::read(document) } else { states::read(document) }
 }
 
-struct Importer<'a> {
+struct ServerlessImporter<'a> {
     build: Build,
     document: &'a Json,
     depth: usize,
 }
 
-impl<'a> Importer<'a> {
+impl<'a> ServerlessImporter<'a> {
     fn new(document: &'a Json, name: &str) -> Self {
         Self { build: Build::new(name), document, depth: 0 }
     }
 
     /// Translates a value whose texts may be expressions `${ … }` of jq. A value without a counterpart is null.
-    fn template(&mut self, path: &str, value: &Json, data: &Data) -> Json {
+    fn template(&mut self, path: &str, value: &Json, data: &StateData) -> Json {
         if let Some(items) = value.as_array() {
             return items.iter().map(|item| self.template(path, item, data)).collect();
         }
@@ -63,29 +63,29 @@ impl<'a> Importer<'a> {
     }
 
     /// Translates a condition of jq, with or without `${ }`.
-    fn condition(&self, source: &str, data: &Data) -> Option<String> {
+    fn condition(&self, source: &str, data: &StateData) -> Option<String> {
         let inner = expression(source).unwrap_or(source);
         translate(inner, |path| cel_at(data, path))
     }
 
     /// Selects a part of a document. Without a counterpart, it is the whole document.
-    fn filtered(&mut self, path: &str, source: Option<&Json>, data: Data) -> Data {
+    fn filtered(&mut self, path: &str, source: Option<&Json>, data: StateData) -> StateData {
         match source {
             Some(source) if source.as_str().and_then(expression) != Some(".") => {
-                Data::of(self.template(path, source, &data))
+                StateData::of(self.template(path, source, &data))
             }
             Some(_) | None => data,
         }
     }
 
     /// Adds a step that fails.
-    fn fail(&mut self, path: &str, name: &str, cause: &str, steps: &mut Vec<Step>) {
+    fn fail(&mut self, path: &str, name: &str, cause: &str, steps: &mut Vec<ImportedStep>) {
         let text = "the step fails with the code WAIT_EXPRESSION_FAILED in place of the error, and the workflow rolls back";
         self.build.info(path, text);
         let cause: String = cause.chars().filter(|c| !c.is_control()).take(200).collect();
         let name = self.build.name(name);
         let failure = crate::json::quoted(&format!("failed: {cause}"));
-        steps.push(Step::new(name, Action::Sleep(format!("${{ {failure} }}"))));
+        steps.push(ImportedStep::new(name, ImportedAction::Sleep(format!("${{ {failure} }}"))));
     }
 
     /// Adds a step that waits for a signal. Returns its output.
@@ -95,8 +95,8 @@ impl<'a> Importer<'a> {
         name: &str,
         event: &str,
         until: Option<String>,
-        steps: &mut Vec<Step>,
-    ) -> Data {
+        steps: &mut Vec<ImportedStep>,
+    ) -> StateData {
         let name = self.build.name(name);
         let signal = crate::build::kebab(event);
         let signal = if signal.is_empty() { name.clone() } else { signal };
@@ -105,15 +105,15 @@ impl<'a> Importer<'a> {
             Some(until) => json!({ "signal": signal, "until": until }),
             None => json!(signal),
         };
-        steps.push(Step::new(name.clone(), Action::Signal(value)));
+        steps.push(ImportedStep::new(name.clone(), ImportedAction::Signal(value)));
         output(&name)
     }
 }
 
 /// The output of a step.
-fn output(step: &str) -> Data {
-    let cel = format!("{}.output", select("steps", &[Segment::Field(step.to_owned())]));
-    Data::of(crate::json::expression(&cel))
+fn output(step: &str) -> StateData {
+    let cel = format!("{}.output", select("steps", &[PathSegment::Field(step.to_owned())]));
+    StateData::of(crate::json::expression(&cel))
 }
 
 /// The expression of a text that is only one.

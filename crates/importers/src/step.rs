@@ -4,23 +4,23 @@ use goconductor_saga::Json;
 
 /// An imported definition.
 #[derive(Debug, Default)]
-pub(crate) struct Workflow {
+pub(crate) struct ImportedWorkflow {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) input: Option<Json>,
     pub(crate) timeout: Option<String>,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<ImportedStep>,
     pub(crate) output: Option<Json>,
 }
 
 /// A step, or a block of steps.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct ImportedStep {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
     pub(crate) when: Option<String>,
-    pub(crate) action: Action,
+    pub(crate) action: ImportedAction,
     pub(crate) input: Option<Json>,
     pub(crate) timeout: Option<Json>,
     pub(crate) retry: Option<Json>,
@@ -41,26 +41,26 @@ pub(crate) enum Undo {
 
 /// What a step does.
 #[derive(Debug)]
-pub(crate) enum Action {
+pub(crate) enum ImportedAction {
     Run(String),
     Call(Json),
     Child(String),
     Sleep(String),
     Signal(Json),
-    Parallel(Vec<(String, Vec<Step>)>),
-    Switch(Vec<(Option<String>, Vec<Step>)>),
+    Parallel(Vec<(String, Vec<ImportedStep>)>),
+    Switch(Vec<(Option<String>, Vec<ImportedStep>)>),
 }
 
-impl Step {
+impl ImportedStep {
     /// A step without settings.
-    pub(crate) fn new(name: String, action: Action) -> Self {
+    pub(crate) fn new(name: String, action: ImportedAction) -> Self {
         let undo = match action {
-            Action::Run(_) | Action::Call(_) => Undo::Undeclared,
-            Action::Child(_)
-            | Action::Sleep(_)
-            | Action::Signal(_)
-            | Action::Parallel(_)
-            | Action::Switch(_) => Undo::NotASetting,
+            ImportedAction::Run(_) | ImportedAction::Call(_) => Undo::Undeclared,
+            ImportedAction::Child(_)
+            | ImportedAction::Sleep(_)
+            | ImportedAction::Signal(_)
+            | ImportedAction::Parallel(_)
+            | ImportedAction::Switch(_) => Undo::NotASetting,
         };
         Self {
             name,
@@ -77,6 +77,6 @@ impl Step {
 
     /// Whether the step has an action with attempts.
     pub(crate) fn has_attempts(&self) -> bool {
-        matches!(self.action, Action::Run(_) | Action::Call(_))
+        matches!(self.action, ImportedAction::Run(_) | ImportedAction::Call(_))
     }
 }

@@ -91,7 +91,7 @@ fn units(text: &str, units: &[(&str, f64)]) -> Option<f64> {
 }
 
 fn leading(text: &str, matches: impl Fn(char) -> bool) -> Option<(&str, &str)> {
-    let end = text.find(|c| !matches(c)).unwrap_or(text.len());
+    let end = text.find(|c: char| !matches(c)).unwrap_or(text.len());
     text.split_at_checked(end).filter(|(first, _)| !first.is_empty())
 }
 

@@ -1,14 +1,14 @@
 //! Writes a definition as YAML in blocks, with the keys in the canonical order.
 
 use crate::Source;
-use crate::step::{Action, Step, Undo, Workflow};
+use crate::step::{ImportedAction, ImportedStep, ImportedWorkflow, Undo};
 use goconductor_saga::Json;
 
 /// The comment above a step whose compensation is not known.
 const UNDECLARED: &str = "# declare how this step is undone";
 
-pub(crate) fn definition(workflow: &Workflow, source: Source) -> String {
-    let mut out = Writer { text: String::new() };
+pub(crate) fn definition(workflow: &ImportedWorkflow, source: Source) -> String {
+    let mut out = YamlWriter { text: String::new() };
     out.line(0, &format!("# Imported from {}.", title_of(source)));
     out.field(0, "workflow", &Json::from(workflow.name.as_str()));
     out.optional(0, "title", workflow.title.as_deref());
@@ -33,11 +33,11 @@ fn title_of(source: Source) -> &'static str {
     }
 }
 
-struct Writer {
+struct YamlWriter {
     text: String,
 }
 
-impl Writer {
+impl YamlWriter {
     fn line(&mut self, indent: usize, text: &str) {
         self.text.push_str(&" ".repeat(indent));
         self.text.push_str(text);
@@ -51,7 +51,10 @@ impl Writer {
     }
 
     fn field(&mut self, indent: usize, key: &str, value: &Json) {
-        let key = scalar(&Json::from(key));
+        let is_plain = key.starts_with(|c: char| c.is_ascii_alphabetic())
+            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+            && !["true", "false", "null"].contains(&key.to_ascii_lowercase().as_str());
+        let key = if is_plain { key.to_owned() } else { scalar(&Json::from(key)) };
         match flat(value) {
             Some(value) => self.line(indent, &format!("{key}: {value}")),
             None => {
@@ -85,7 +88,7 @@ impl Writer {
         }
     }
 
-    fn steps(&mut self, indent: usize, steps: &[Step]) {
+    fn steps(&mut self, indent: usize, steps: &[ImportedStep]) {
         for step in steps {
             let start = self.text.len() + indent;
             self.step(indent + 2, step);
@@ -93,24 +96,24 @@ impl Writer {
         }
     }
 
-    fn step(&mut self, indent: usize, step: &Step) {
+    fn step(&mut self, indent: usize, step: &ImportedStep) {
         self.field(indent, "name", &Json::from(step.name.as_str()));
         self.optional(indent, "title", step.title.as_deref());
         self.optional(indent, "when", step.when.as_deref());
         match &step.action {
-            Action::Run(action) => self.field(indent, "run", &Json::from(action.as_str())),
-            Action::Call(call) => self.field(indent, "call", call),
-            Action::Child(workflow) => self.field(indent, "child", &Json::from(workflow.as_str())),
-            Action::Sleep(time) => self.field(indent, "sleep", &Json::from(time.as_str())),
-            Action::Signal(signal) => self.field(indent, "wait_for_signal", signal),
-            Action::Parallel(branches) => {
+            ImportedAction::Run(action) => self.field(indent, "run", &Json::from(action.as_str())),
+            ImportedAction::Call(call) => self.field(indent, "call", call),
+            ImportedAction::Child(workflow) => self.field(indent, "child", &Json::from(workflow.as_str())),
+            ImportedAction::Sleep(time) => self.field(indent, "sleep", &Json::from(time.as_str())),
+            ImportedAction::Signal(signal) => self.field(indent, "wait_for_signal", signal),
+            ImportedAction::Parallel(branches) => {
                 self.line(indent, "parallel:");
                 for (name, steps) in branches {
                     self.line(indent + 2, &format!("{name}:"));
                     self.steps(indent + 4, steps);
                 }
             }
-            Action::Switch(branches) => self.switch(indent, branches),
+            ImportedAction::Switch(branches) => self.switch(indent, branches),
         }
         for (key, value) in [("input", &step.input), ("timeout", &step.timeout), ("retry", &step.retry)] {
             if let Some(value) = value {
@@ -130,7 +133,7 @@ impl Writer {
         }
     }
 
-    fn switch(&mut self, indent: usize, branches: &[(Option<String>, Vec<Step>)]) {
+    fn switch(&mut self, indent: usize, branches: &[(Option<String>, Vec<ImportedStep>)]) {
         self.line(indent, "switch:");
         for (when, steps) in branches {
             let start = self.text.len() + indent + 2;

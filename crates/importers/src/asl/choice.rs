@@ -1,26 +1,26 @@
 //! The state `Choice`: comparisons as conditions.
 
-use super::{Importer, Machine};
+use super::{AslImporter, StateMachine};
 use crate::ImportProblem;
 use crate::condition::numeric;
-use crate::data::Data;
+use crate::data::StateData;
 use crate::flow::Block;
 use crate::json::{list, quoted, text};
-use crate::step::Step;
+use crate::step::ImportedStep;
 use goconductor_saga::Json;
 
 /// Maximum nesting depth of rules.
 const MAX_DEPTH: usize = 16;
 
-impl Importer {
+impl AslImporter {
     pub(super) fn choice(
         &mut self,
         path: &str,
         name: &str,
         state: &Json,
-        (machine, block): (&Machine<'_>, &Block),
-        data: &mut Data,
-        steps: &mut Vec<Step>,
+        (machine, block): (&StateMachine<'_>, &Block),
+        data: &mut StateData,
+        steps: &mut Vec<ImportedStep>,
     ) -> Result<(), ImportProblem> {
         let input = self.input(path, state, data);
         let input = self.filtered(path, state, "OutputPath", input);
@@ -50,7 +50,7 @@ impl Importer {
                 ends.push(inner);
             }
         }
-        *data = Data::join(&ends).unwrap_or_else(|| {
+        *data = StateData::join(&ends).unwrap_or_else(|| {
             self.build.lost(path, "the branches end with different documents: the states below receive that of before the choice");
             input
         });
@@ -58,7 +58,7 @@ impl Importer {
         Ok(())
     }
 
-    fn rule(&self, rule: &Json, data: &Data, depth: usize) -> Result<String, String> {
+    fn rule(&self, rule: &Json, data: &StateData, depth: usize) -> Result<String, String> {
         if depth > MAX_DEPTH {
             return Err(format!("rules are nested more than {MAX_DEPTH} levels deep"));
         }
@@ -84,7 +84,7 @@ impl Importer {
             .ok_or_else(|| format!("the comparison {operator} has no counterpart"))
     }
 
-    fn comparison(&self, cel: &str, operator: &str, value: &Json, data: &Data) -> Option<String> {
+    fn comparison(&self, cel: &str, operator: &str, value: &Json, data: &StateData) -> Option<String> {
         match operator {
             "IsNull" => return negated_unless(value, format!("{cel} == null")),
             "IsPresent" => return negated_unless(value, present(cel)?),

@@ -1,49 +1,53 @@
 //! Input and output of a state: `InputPath`, `Parameters`, `ResultSelector`, `ResultPath`, `OutputPath`.
 
-use super::Importer;
-use crate::data::{Data, cel_at};
+use super::AslImporter;
+use crate::data::{StateData, cel_at};
 use crate::json::{literal, literals, single, text};
 use crate::path::parse;
 use goconductor_saga::Json;
 
-impl Importer {
+impl AslImporter {
     /// The effective input of a state, before its parameters.
-    pub(super) fn input(&mut self, path: &str, state: &Json, data: &Data) -> Data {
+    pub(super) fn input(&mut self, path: &str, state: &Json, data: &StateData) -> StateData {
         self.filtered(path, state, "InputPath", data.clone())
     }
 
     /// Selects a part of a document by a key of the state.
-    pub(super) fn filtered(&mut self, path: &str, state: &Json, key: &str, data: Data) -> Data {
+    pub(super) fn filtered(&mut self, path: &str, state: &Json, key: &str, data: StateData) -> StateData {
         match state.get(key) {
             None => data,
-            Some(Json::Null) => Data::of(Json::Object(serde_json::Map::new())),
+            Some(Json::Null) => StateData::of(Json::Object(serde_json::Map::new())),
             Some(value) => match value.as_str() {
                 Some("$") => data,
                 other => {
                     let value = self.value(&format!("{path}/{key}"), other.unwrap_or_default(), &data);
-                    Data::of(value)
+                    StateData::of(value)
                 }
             },
         }
     }
 
-    pub(super) fn parameters(&mut self, path: &str, state: &Json, data: Data) -> Data {
+    pub(super) fn parameters(&mut self, path: &str, state: &Json, data: StateData) -> StateData {
         match state.get("Parameters") {
-            Some(parameters) => Data::of(self.template(&format!("{path}/Parameters"), parameters, &data)),
+            Some(parameters) => {
+                StateData::of(self.template(&format!("{path}/Parameters"), parameters, &data))
+            }
             None => data,
         }
     }
 
     /// Applies the selector of the result.
-    pub(super) fn selected(&mut self, path: &str, state: &Json, result: Data) -> Data {
+    pub(super) fn selected(&mut self, path: &str, state: &Json, result: StateData) -> StateData {
         match state.get("ResultSelector") {
-            Some(selector) => Data::of(self.template(&format!("{path}/ResultSelector"), selector, &result)),
+            Some(selector) => {
+                StateData::of(self.template(&format!("{path}/ResultSelector"), selector, &result))
+            }
             None => result,
         }
     }
 
     /// Puts the result into the document of the state.
-    pub(super) fn finish(&mut self, path: &str, state: &Json, data: &mut Data, result: Data) {
+    pub(super) fn finish(&mut self, path: &str, state: &Json, data: &mut StateData, result: StateData) {
         let input = self.input(path, state, data);
         let combined = match state.get("ResultPath") {
             Some(Json::Null) => Some(input),
@@ -62,7 +66,7 @@ impl Importer {
     }
 
     /// The whole document as the input of a step, or `None` if it is the input of the workflow.
-    pub(super) fn whole(&mut self, path: &str, data: &Data) -> Option<Json> {
+    pub(super) fn whole(&mut self, path: &str, data: &StateData) -> Option<Json> {
         let (value, changed) = data.get(&[]).unwrap_or((Json::Null, false));
         if changed {
             let text = "the state receives the input of the workflow below `input`, because objects are not merged: write \
@@ -73,7 +77,7 @@ impl Importer {
     }
 
     /// Translates an object with keys that end with `.$`.
-    pub(super) fn template(&mut self, path: &str, value: &Json, data: &Data) -> Json {
+    pub(super) fn template(&mut self, path: &str, value: &Json, data: &StateData) -> Json {
         if let Some(items) = value.as_array() {
             return items.iter().map(|item| self.template(path, item, data)).collect();
         }
@@ -94,7 +98,7 @@ impl Importer {
     }
 
     /// Translates a path or an intrinsic function. A value without a counterpart is null.
-    pub(super) fn value(&mut self, path: &str, source: &str, data: &Data) -> Json {
+    pub(super) fn value(&mut self, path: &str, source: &str, data: &StateData) -> Json {
         let found = if source.starts_with("$$") {
             context(source)
         } else if let Some(arguments) = source.strip_prefix("States.Format(") {
@@ -117,7 +121,7 @@ impl Importer {
     }
 
     /// The expression of a path.
-    pub(super) fn cel(&self, source: &str, data: &Data) -> Option<String> {
+    pub(super) fn cel(&self, source: &str, data: &StateData) -> Option<String> {
         if source.starts_with("$$") {
             return context(source)?.as_str().and_then(single).map(str::to_owned);
         }
@@ -125,7 +129,7 @@ impl Importer {
     }
 
     /// `States.Format('Order {} of {}', $.id, $.customer)`
-    fn formatted(&self, arguments: &str, data: &Data) -> Option<Json> {
+    fn formatted(&self, arguments: &str, data: &StateData) -> Option<Json> {
         let (format, rest) = arguments.trim().strip_prefix('\'')?.split_once('\'')?;
         if format.contains('\\') {
             return None;

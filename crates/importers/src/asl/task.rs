@@ -1,13 +1,13 @@
 //! The state `Task`.
 
-use super::Importer;
+use super::AslImporter;
 use super::payload::literal_parameter;
 use crate::build::kebab;
 use crate::call::{Request, http};
-use crate::data::Data;
+use crate::data::StateData;
 use crate::json::{entries, expression, list, text};
-use crate::path::{Segment, select};
-use crate::step::{Action, Step};
+use crate::path::{PathSegment, select};
+use crate::step::{ImportedAction, ImportedStep};
 use crate::time::seconds;
 use goconductor_saga::Json;
 use serde_json::{Map, json};
@@ -15,14 +15,14 @@ use serde_json::{Map, json};
 /// The names of errors that mean every failure.
 const EVERY_ERROR: &[&str] = &["States.ALL", "States.TaskFailed", "States.Timeout"];
 
-impl Importer {
+impl AslImporter {
     pub(super) fn task(
         &mut self,
         path: &str,
         name: &str,
         state: &Json,
-        data: &mut Data,
-        steps: &mut Vec<Step>,
+        data: &mut StateData,
+        steps: &mut Vec<ImportedStep>,
     ) {
         let resource = text(state, "Resource").unwrap_or_default();
         let input = self.input(path, state, data);
@@ -42,14 +42,14 @@ impl Importer {
                 "the task token is the id of the workflow: in place of SendTaskSuccess, send the signal {step_name}"
             );
             self.build.lost(path, text);
-            steps.push(Step::new(step_name.clone(), Action::Signal(json!(step_name))));
+            steps.push(ImportedStep::new(step_name.clone(), ImportedAction::Signal(json!(step_name))));
         }
-        let output = expression(&format!("{}.output", select("steps", &[Segment::Field(step_name)])));
+        let output = expression(&format!("{}.output", select("steps", &[PathSegment::Field(step_name)])));
         let output = match wrapper.filter(|_| !waits) {
             Some(wrapper) => json!({ wrapper: output }),
             None => output,
         };
-        let result = self.selected(path, state, Data::of(output));
+        let result = self.selected(path, state, StateData::of(output));
         self.finish(path, state, data, result);
     }
 
@@ -60,14 +60,15 @@ impl Importer {
         name: &str,
         resource: &str,
         state: &Json,
-        input: &Data,
-    ) -> Option<(Step, Option<&'static str>)> {
+        input: &StateData,
+    ) -> Option<(ImportedStep, Option<&'static str>)> {
         let last = |arn: &str| arn.split(':').next_back().unwrap_or_default().to_owned();
         if let Some(service) = resource.strip_prefix("arn:aws:states:::") {
             return match service {
                 "lambda:invoke" => {
                     let function = literal_parameter(state, "FunctionName").unwrap_or(name);
-                    let payload = input.get(&[Segment::Field("Payload".to_owned())]).map(|(value, _)| value);
+                    let payload =
+                        input.get(&[PathSegment::Field("Payload".to_owned())]).map(|(value, _)| value);
                     let mut step = self.run(path, name, &function_name(function));
                     step.input = payload;
                     Some((step, Some("Payload")))
@@ -80,8 +81,8 @@ impl Importer {
                         return None;
                     }
                     self.build.info(path, format!("import and apply the definition {child} before this one"));
-                    let mut step = Step::new(self.build.name(name), Action::Child(child));
-                    step.input = input.get(&[Segment::Field("Input".to_owned())]).map(|(value, _)| value);
+                    let mut step = ImportedStep::new(self.build.name(name), ImportedAction::Child(child));
+                    step.input = input.get(&[PathSegment::Field("Input".to_owned())]).map(|(value, _)| value);
                     Some((step, Some("Output")))
                 }
                 "states:startExecution" => {
@@ -108,10 +109,10 @@ impl Importer {
         Some((step, None))
     }
 
-    fn run(&mut self, path: &str, name: &str, task: &str) -> Step {
+    fn run(&mut self, path: &str, name: &str, task: &str) -> ImportedStep {
         let action = self.build.action(task);
         self.build.info(path, format!("the resource {task} is the action {action}"));
-        Step::new(self.build.name(name), Action::Run(action))
+        ImportedStep::new(self.build.name(name), ImportedAction::Run(action))
     }
 
     fn http(
@@ -119,8 +120,8 @@ impl Importer {
         path: &str,
         name: &str,
         state: &Json,
-        input: &Data,
-    ) -> Option<(Step, Option<&'static str>)> {
+        input: &StateData,
+    ) -> Option<(ImportedStep, Option<&'static str>)> {
         let (parameters, _) = input.get(&[])?;
         if parameters.get("Authentication").is_some() {
             let text = "the connection is lost: write a header such as `Authorization: secret://name`";
@@ -142,10 +143,10 @@ impl Importer {
         if state.get("HeartbeatSeconds").is_some() {
             self.build.lost(&format!("{path}/HeartbeatSeconds"), "a call sends no heartbeats");
         }
-        Some((Step::new(self.build.name(name), Action::Call(call)), Some("ResponseBody")))
+        Some((ImportedStep::new(self.build.name(name), ImportedAction::Call(call)), Some("ResponseBody")))
     }
 
-    fn settings(&mut self, path: &str, state: &Json, step: &mut Step) {
+    fn settings(&mut self, path: &str, state: &Json, step: &mut ImportedStep) {
         for key in ["TimeoutSecondsPath", "HeartbeatSecondsPath"] {
             if state.get(key).is_some() {
                 self.build.lost(&format!("{path}/{key}"), "time limits are literal");
@@ -153,7 +154,7 @@ impl Importer {
         }
         let attempt = state.get("TimeoutSeconds").and_then(seconds);
         let heartbeat = state.get("HeartbeatSeconds").and_then(seconds);
-        let is_run = matches!(step.action, Action::Run(_));
+        let is_run = matches!(step.action, ImportedAction::Run(_));
         if !step.has_attempts() {
             if attempt.is_some() || state.get("Retry").is_some() {
                 self.build.lost(path, "a child has the retries and the time limit of its own definition");

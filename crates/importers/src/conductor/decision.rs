@@ -1,11 +1,11 @@
 //! The tasks `SWITCH` and `DECISION`.
 
-use super::Importer;
-use super::reference::{Scope, whole};
+use super::ConductorImporter;
+use super::reference::{TaskScope, whole};
 use crate::condition::translate;
 use crate::json::{entries, list, quoted, text};
-use crate::path::{Segment, parse};
-use crate::step::Step;
+use crate::path::{PathSegment, parse};
+use crate::step::ImportedStep;
 use goconductor_saga::Json;
 
 /// How the case of a decision is determined.
@@ -16,14 +16,14 @@ enum Choice {
     Either(String, String, String),
 }
 
-impl Importer {
+impl ConductorImporter {
     pub(super) fn decision(
         &mut self,
         path: &str,
         reference: &str,
         task: &Json,
-        scope: &mut Scope,
-        steps: &mut Vec<Step>,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
     ) {
         let Some(choice) = self.choice(task, scope) else {
             let text = "the expression of the decision is not a simple one, so its branches are not imported";
@@ -54,9 +54,9 @@ impl Importer {
         self.build.push_switch(steps, reference, branches);
     }
 
-    fn choice(&self, task: &Json, scope: &Scope) -> Option<Choice> {
-        let resolve = |path: &[Segment]| self.parameter(task, scope, path);
-        let by_value = |name: &str| resolve(&[Segment::Field(name.to_owned())]).map(|cel| as_text(&cel));
+    fn choice(&self, task: &Json, scope: &TaskScope) -> Option<Choice> {
+        let resolve = |path: &[PathSegment]| self.parameter(task, scope, path);
+        let by_value = |name: &str| resolve(&[PathSegment::Field(name.to_owned())]).map(|cel| as_text(&cel));
         if let Some(name) = text(task, "caseValueParam").filter(|name| !name.is_empty()) {
             return by_value(name).map(Choice::Value);
         }
@@ -74,8 +74,8 @@ impl Importer {
     }
 
     /// The expression of a parameter of the task.
-    fn parameter(&self, task: &Json, scope: &Scope, path: &[Segment]) -> Option<String> {
-        let [Segment::Field(name), rest @ ..] = path else { return None };
+    fn parameter(&self, task: &Json, scope: &TaskScope, path: &[PathSegment]) -> Option<String> {
+        let [PathSegment::Field(name), rest @ ..] = path else { return None };
         let value = task.get("inputParameters")?.get(name)?.as_str()?;
         scope.cel(whole(value)?).map(|cel| crate::path::select(&cel, rest))
     }

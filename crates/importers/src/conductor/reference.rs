@@ -1,13 +1,13 @@
 //! References to inputs and outputs: `${workflow.input.a}`, `${task.output.b}`.
 
 use crate::json::{expression, literal};
-use crate::path::{Segment, parse, select};
+use crate::path::{PathSegment, parse, select};
 use goconductor_saga::Json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tasks to which a task may refer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Scope {
+pub(super) struct TaskScope {
     /// The names of steps by the reference names of tasks.
     steps: BTreeMap<String, String>,
     /// The tasks whose output is below `response.body`.
@@ -15,7 +15,7 @@ pub(super) struct Scope {
     joins: BTreeSet<String>,
 }
 
-impl Scope {
+impl TaskScope {
     pub(super) fn add(&mut self, reference: &str, step: &str) {
         self.steps.insert(reference.to_owned(), step.to_owned());
     }
@@ -62,8 +62,9 @@ impl Scope {
     /// Translates a reference without its braces.
     pub(super) fn cel(&self, reference: &str) -> Option<String> {
         let path = parse(&format!("$.{}", reference.trim()))?;
-        let (Segment::Field(root), rest) = path.split_first()? else { return None };
-        let field = |segment: &Segment, name: &str| matches!(segment, Segment::Field(text) if text == name);
+        let (PathSegment::Field(root), rest) = path.split_first()? else { return None };
+        let field =
+            |segment: &PathSegment, name: &str| matches!(segment, PathSegment::Field(text) if text == name);
         if root == "workflow" {
             return match rest {
                 [first, rest @ ..] if field(first, "input") => Some(select("input", rest)),
@@ -78,20 +79,20 @@ impl Scope {
             return None;
         }
         if self.joins.contains(root) {
-            let [Segment::Field(inner), rest @ ..] = rest else { return None };
+            let [PathSegment::Field(inner), rest @ ..] = rest else { return None };
             return self.output(inner, rest);
         }
         self.output(root, rest)
     }
 
-    fn output(&self, task: &str, path: &[Segment]) -> Option<String> {
+    fn output(&self, task: &str, path: &[PathSegment]) -> Option<String> {
         let step = self.steps.get(task)?;
-        let base = format!("{}.output", select("steps", &[Segment::Field(step.clone())]));
+        let base = format!("{}.output", select("steps", &[PathSegment::Field(step.clone())]));
         if !self.http.contains(task) {
             return Some(select(&base, path));
         }
         match path {
-            [Segment::Field(response), Segment::Field(body), rest @ ..]
+            [PathSegment::Field(response), PathSegment::Field(body), rest @ ..]
                 if response == "response" && body == "body" =>
             {
                 Some(select(&base, rest))
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn references_are_translated() {
-        let mut scope = Scope::default();
+        let mut scope = TaskScope::default();
         scope.add("charge_ref", "charge_ref");
         scope.add("get", "get");
         scope.add_http("get");

@@ -1,23 +1,23 @@
 //! The tasks `HTTP`, `SUB_WORKFLOW` and `WAIT`.
 
-use super::Importer;
-use super::reference::{Scope, whole};
+use super::ConductorImporter;
+use super::reference::{TaskScope, whole};
 use crate::build::kebab;
 use crate::call::{Request, http, secret};
 use crate::json::{entries, text};
-use crate::step::{Action, Step};
+use crate::step::{ImportedAction, ImportedStep};
 use crate::time::{time, words};
 use goconductor_saga::Json;
 use serde_json::json;
 
-impl Importer {
+impl ConductorImporter {
     pub(super) fn http(
         &mut self,
         path: &str,
         reference: &str,
         task: &Json,
-        scope: &mut Scope,
-        steps: &mut Vec<Step>,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
     ) {
         let parameters = task.get("inputParameters").unwrap_or(&Json::Null);
         // Newer releases have the request in the parameters themselves.
@@ -52,7 +52,7 @@ impl Importer {
         let method = text(request, "method").unwrap_or("GET").to_owned();
         let url = url.as_str().unwrap_or_default().to_owned();
         let Some(call) = http(&mut self.build, path, Request { url, method, headers, body }) else { return };
-        let step = Step::new(self.build.name(reference), Action::Call(call));
+        let step = ImportedStep::new(self.build.name(reference), ImportedAction::Call(call));
         scope.add_http(reference);
         self.finish(path, reference, task, step, scope, steps);
     }
@@ -62,8 +62,8 @@ impl Importer {
         path: &str,
         reference: &str,
         task: &Json,
-        scope: &mut Scope,
-        steps: &mut Vec<Step>,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
     ) {
         let parameter = task.get("subWorkflowParam").unwrap_or(&Json::Null);
         let name = text(parameter, "name").filter(|name| !name.contains("${")).map(kebab);
@@ -78,7 +78,7 @@ impl Importer {
             );
         }
         self.build.info(path, format!("import and apply the definition {name} before this one"));
-        let mut step = Step::new(self.build.name(reference), Action::Child(name));
+        let mut step = ImportedStep::new(self.build.name(reference), ImportedAction::Child(name));
         step.input = task.get("inputParameters").map(|input| self.template(path, input, scope));
         self.finish(path, reference, task, step, scope, steps);
     }
@@ -88,8 +88,8 @@ impl Importer {
         path: &str,
         reference: &str,
         task: &Json,
-        scope: &mut Scope,
-        steps: &mut Vec<Step>,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
     ) {
         let parameters = task.get("inputParameters").unwrap_or(&Json::Null);
         let (value, read): (_, fn(&str) -> Option<String>) =
@@ -109,15 +109,21 @@ impl Importer {
             self.build.refused(path, format!("the wait `{value}` is neither a duration nor a time"));
             return;
         };
-        let step = Step::new(self.build.name(reference), Action::Sleep(time));
+        let step = ImportedStep::new(self.build.name(reference), ImportedAction::Sleep(time));
         self.finish(path, reference, task, step, scope, steps);
     }
 
-    pub(super) fn signal(&mut self, path: &str, reference: &str, scope: &mut Scope, steps: &mut Vec<Step>) {
+    pub(super) fn signal(
+        &mut self,
+        path: &str,
+        reference: &str,
+        scope: &mut TaskScope,
+        steps: &mut Vec<ImportedStep>,
+    ) {
         let name = self.build.name(reference);
         self.build.info(path, format!("the step waits for the signal {name}"));
         scope.add(reference, &name);
-        let step = Step::new(name.clone(), Action::Signal(Json::String(name)));
+        let step = ImportedStep::new(name.clone(), ImportedAction::Signal(Json::String(name)));
         self.build.push(steps, path, step);
     }
 }

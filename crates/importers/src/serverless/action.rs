@@ -1,24 +1,24 @@
 //! Actions of states: functions, sub-flows, and where their results go.
 
-use super::{Importer, expression, output};
+use super::{ServerlessImporter, expression, output};
 use crate::build::kebab;
-use crate::data::Data;
+use crate::data::StateData;
 use crate::json::{list, text};
 use crate::path::parse;
-use crate::step::{Action, Step};
+use crate::step::{ImportedAction, ImportedStep};
 use crate::time::iso;
 use goconductor_saga::Json;
 use serde_json::{Map, json};
 
-impl Importer<'_> {
+impl ServerlessImporter<'_> {
     /// Adds the step of an action. `only` states that it is the only one of its state, whose name it gets.
     pub(super) fn action(
         &mut self,
         state: &str,
         action: &Json,
         only: bool,
-        data: &mut Data,
-        steps: &mut Vec<Step>,
+        data: &mut StateData,
+        steps: &mut Vec<ImportedStep>,
     ) {
         let label = text(action, "name").or_else(|| function_name(action)).unwrap_or("action");
         let path = format!("{state}/{label}");
@@ -43,11 +43,17 @@ impl Importer<'_> {
         self.stored(&format!("{path}/actionDataFilter"), filter, ("results", result), data);
     }
 
-    pub(super) fn action_step(&mut self, path: &str, raw: &str, action: &Json, data: &Data) -> Option<Step> {
+    pub(super) fn action_step(
+        &mut self,
+        path: &str,
+        raw: &str,
+        action: &Json,
+        data: &StateData,
+    ) -> Option<ImportedStep> {
         if let Some(flow) = action.get("subFlowRef") {
             let child = flow.as_str().or_else(|| text(flow, "workflowId")).map(kebab).unwrap_or_default();
             self.build.info(path, format!("import and apply the definition {child} before this one"));
-            let mut step = Step::new(self.build.name(raw), Action::Child(child));
+            let mut step = ImportedStep::new(self.build.name(raw), ImportedAction::Child(child));
             step.input = self.state_data(path, data);
             return Some(step);
         }
@@ -66,7 +72,7 @@ impl Importer<'_> {
         let target = operation.and_then(operation_name).unwrap_or_else(|| function.to_owned());
         let target = self.build.action(&target);
         self.build.info(path, format!("the function {function} is the action {target}"));
-        let mut step = Step::new(self.build.name(raw), Action::Run(target));
+        let mut step = ImportedStep::new(self.build.name(raw), ImportedAction::Run(target));
         let arguments = action.get("functionRef").and_then(|function| function.get("arguments"));
         step.input = match arguments {
             Some(arguments) => Some(self.template(&format!("{path}/arguments"), arguments, data)),
@@ -75,7 +81,7 @@ impl Importer<'_> {
         Some(step)
     }
 
-    fn state_data(&mut self, path: &str, data: &Data) -> Option<Json> {
+    fn state_data(&mut self, path: &str, data: &StateData) -> Option<Json> {
         let (value, changed) = data.get(&[])?;
         if changed {
             self.build
@@ -89,8 +95,8 @@ impl Importer<'_> {
         &mut self,
         path: &str,
         filter: Option<&Json>,
-        (key, result): (&str, Data),
-        data: &mut Data,
+        (key, result): (&str, StateData),
+        data: &mut StateData,
     ) {
         let uses = filter.and_then(|filter| filter.get("useResults").or_else(|| filter.get("useData")));
         if uses.and_then(Json::as_bool) == Some(false) {

@@ -1,15 +1,21 @@
 //! `compensatedBy`: the state that undoes another one.
 
-use super::Importer;
-use crate::data::Data;
+use super::ServerlessImporter;
+use crate::data::StateData;
 use crate::json::{list, text};
-use crate::step::{Action, Step, Undo};
+use crate::step::{ImportedAction, ImportedStep, Undo};
 use goconductor_saga::Json;
 use serde_json::{Map, json};
 
-impl Importer<'_> {
+impl ServerlessImporter<'_> {
     /// Declares the compensation of the steps of a state.
-    pub(super) fn compensated(&mut self, path: &str, state: &Json, data: &Data, steps: &mut [Step]) {
+    pub(super) fn compensated(
+        &mut self,
+        path: &str,
+        state: &Json,
+        data: &StateData,
+        steps: &mut [ImportedStep],
+    ) {
         let Some(name) = text(state, "compensatedBy") else { return };
         let at = format!("{path}/compensatedBy");
         let compensating = list(self.document, "states").iter().find(|each| text(each, "name") == Some(name));
@@ -26,7 +32,7 @@ impl Importer<'_> {
         };
         // The step of the compensation lends its action, and is not a step of its own.
         let Some(undo) = self.action_step(&at, name, action, data) else { return };
-        let Action::Run(run) = undo.action else {
+        let ImportedAction::Run(run) = undo.action else {
             self.build.refused(&at, "a workflow as a compensation has no counterpart");
             return;
         };

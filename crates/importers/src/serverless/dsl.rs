@@ -1,12 +1,12 @@
 //! The DSL 1.0 of Serverless Workflow: a list of tasks.
 
-use super::{Importer, output};
+use super::{ServerlessImporter, output};
 use crate::build::kebab;
 use crate::call::{Request, http};
-use crate::data::Data;
-use crate::flow::{Block, Flow, Next, structure};
+use crate::data::StateData;
+use crate::flow::{Block, StateTransition, StructuredFlow, structure};
 use crate::json::{entries, list, text};
-use crate::step::{Action, Step, Workflow};
+use crate::step::{ImportedAction, ImportedStep, ImportedWorkflow};
 use crate::time::{iso, object};
 use crate::{ImportProblem, Note};
 use goconductor_saga::Json;
@@ -20,19 +20,19 @@ const MAX_DEPTH: usize = 15;
 type Named<'a> = (&'a str, &'a Json);
 
 /// Reads a workflow.
-pub(super) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProblem> {
+pub(super) fn read(document: &Json) -> Result<(ImportedWorkflow, Vec<Note>), ImportProblem> {
     let about = document.get("document").unwrap_or(&Json::Null);
     let name = text(about, "name").unwrap_or("workflow");
-    let mut importer = Importer::new(document, name);
+    let mut importer = ServerlessImporter::new(document, name);
     if document.get("schedule").is_some() {
         importer.build.lost("schedule", "write the schedule as `schedule` of the definition");
     }
-    let mut data = Data::input();
+    let mut data = StateData::input();
     let steps = importer.tasks("do", list(document, "do"), &mut data)?;
     let output = data.get(&[]).filter(|(value, changed)| !changed && *value != json!("${ input }"));
     let schema =
         document.get("input").and_then(|input| input.get("schema")).and_then(|schema| schema.get("document"));
-    let workflow = Workflow {
+    let workflow = ImportedWorkflow {
         name: importer.build.definition.clone(),
         title: text(about, "title").map(str::to_owned),
         description: text(about, "summary").map(str::to_owned),
@@ -44,8 +44,13 @@ pub(super) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProbl
     Ok((workflow, importer.build.notes))
 }
 
-impl Importer<'_> {
-    fn tasks(&mut self, path: &str, tasks: &[Json], data: &mut Data) -> Result<Vec<Step>, ImportProblem> {
+impl ServerlessImporter<'_> {
+    fn tasks(
+        &mut self,
+        path: &str,
+        tasks: &[Json],
+        data: &mut StateData,
+    ) -> Result<Vec<ImportedStep>, ImportProblem> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             let text = format!("tasks are nested more than {MAX_DEPTH} levels deep: split the workflow up");
@@ -59,7 +64,7 @@ impl Importer<'_> {
         if named.is_empty() {
             return Err(ImportProblem::new(path, "the list of tasks is empty"));
         }
-        let Flow { blocks, loops } = structure(transitions(path, &named)?, 0)?;
+        let StructuredFlow { blocks, loops } = structure(transitions(path, &named)?, 0)?;
         for (from, to) in loops {
             let name = |number: usize| named.get(number).map_or("", |(name, _)| *name);
             let text = format!("the transition back to {} is a loop, which has no counterpart", name(to));
@@ -75,8 +80,8 @@ impl Importer<'_> {
         path: &str,
         named: &[Named<'_>],
         blocks: &[Block],
-        data: &mut Data,
-    ) -> Result<Vec<Step>, ImportProblem> {
+        data: &mut StateData,
+    ) -> Result<Vec<ImportedStep>, ImportProblem> {
         let mut steps = Vec::new();
         for block in blocks {
             let Some((name, task)) = named.get(block.state) else { continue };
@@ -101,7 +106,7 @@ impl Importer<'_> {
                     branches.push((when, self.blocks(path, named, inner_blocks, &mut inner)?));
                     ends.push(inner);
                 }
-                match Data::join(&ends) {
+                match StateData::join(&ends) {
                     Some(joined) => *data = joined,
                     None => self.build.lost(
                         &at,
@@ -121,8 +126,8 @@ impl Importer<'_> {
         path: &str,
         name: &str,
         task: &Json,
-        data: &mut Data,
-        steps: &mut Vec<Step>,
+        data: &mut StateData,
+        steps: &mut Vec<ImportedStep>,
     ) -> Result<(), ImportProblem> {
         let from = task.get("input").and_then(|input| input.get("from"));
         let input = self.filtered(&format!("{path}/input"), from, data.clone());
@@ -160,18 +165,20 @@ impl Importer<'_> {
         path: &str,
         name: &str,
         task: &Json,
-        input: &Data,
-        steps: &mut Vec<Step>,
-    ) -> Result<Option<Data>, ImportProblem> {
+        input: &StateData,
+        steps: &mut Vec<ImportedStep>,
+    ) -> Result<Option<StateData>, ImportProblem> {
         if let Some(function) = text(task, "call") {
             return Ok(self.call(path, name, function, task, input, steps));
         }
         if let Some(values) = task.get("set") {
-            return Ok(Some(Data::of(self.template(path, values, input))));
+            return Ok(Some(StateData::of(self.template(path, values, input))));
         }
         if let Some(wait) = task.get("wait") {
             match duration(wait) {
-                Some(duration) => steps.push(Step::new(self.build.name(name), Action::Sleep(duration))),
+                Some(duration) => {
+                    steps.push(ImportedStep::new(self.build.name(name), ImportedAction::Sleep(duration)))
+                }
                 None => self.build.refused(path, "the time of the wait has no counterpart"),
             }
             return Ok(None);
@@ -182,7 +189,7 @@ impl Importer<'_> {
         if let Some(workflow) = task.get("run").and_then(|run| run.get("workflow")) {
             let child = kebab(text(workflow, "name").unwrap_or_default());
             self.build.info(path, format!("import and apply the definition {child} before this one"));
-            let mut step = Step::new(self.build.name(name), Action::Child(child));
+            let mut step = ImportedStep::new(self.build.name(name), ImportedAction::Child(child));
             step.input = workflow.get("input").map(|value| self.template(path, value, input));
             let result = output(&step.name);
             self.build.push(steps, path, step);
@@ -220,9 +227,9 @@ impl Importer<'_> {
         name: &str,
         function: &str,
         task: &Json,
-        input: &Data,
-        steps: &mut Vec<Step>,
-    ) -> Option<Data> {
+        input: &StateData,
+        steps: &mut Vec<ImportedStep>,
+    ) -> Option<StateData> {
         let none = json!({});
         let with = task.get("with").unwrap_or(&none);
         let mut step = match function {
@@ -243,7 +250,7 @@ impl Importer<'_> {
                 let body = with.get("body").map(|body| self.template(path, body, input));
                 let method = text(with, "method").unwrap_or("GET").to_owned();
                 let call = http(&mut self.build, path, Request { url, method, headers, body })?;
-                Step::new(self.build.name(name), Action::Call(call))
+                ImportedStep::new(self.build.name(name), ImportedAction::Call(call))
             }
             "grpc" | "asyncapi" | "mcp" | "a2a" => {
                 self.build.refused(path, format!("a call of {function} has no counterpart"));
@@ -253,7 +260,7 @@ impl Importer<'_> {
                 let target = openapi(function, with).unwrap_or_else(|| function.to_owned());
                 let target = self.build.action(&target);
                 self.build.info(path, format!("the function {function} is the action {target}"));
-                let mut step = Step::new(self.build.name(name), Action::Run(target));
+                let mut step = ImportedStep::new(self.build.name(name), ImportedAction::Run(target));
                 let arguments =
                     if function == "openapi" { with.get("parameters").unwrap_or(&none) } else { with };
                 step.input = Some(self.template(path, arguments, input));
@@ -267,7 +274,7 @@ impl Importer<'_> {
     }
 
     /// A URL with the variables `{name}` of its template.
-    fn url(&mut self, path: &str, source: &str, input: &Data) -> String {
+    fn url(&mut self, path: &str, source: &str, input: &StateData) -> String {
         if super::expression(source).is_some() {
             let value = self.template(path, &json!(source), input);
             return value.as_str().unwrap_or_default().to_owned();
@@ -285,7 +292,13 @@ impl Importer<'_> {
         url
     }
 
-    fn listen(&mut self, path: &str, name: &str, listen: &Json, steps: &mut Vec<Step>) -> Option<Data> {
+    fn listen(
+        &mut self,
+        path: &str,
+        name: &str,
+        listen: &Json,
+        steps: &mut Vec<ImportedStep>,
+    ) -> Option<StateData> {
         let to = listen.get("to").unwrap_or(&Json::Null);
         let filters: Vec<&Json> = match to.get("one") {
             Some(one) => vec![one],
@@ -302,7 +315,7 @@ impl Importer<'_> {
             let payload = self.signal(path, &step, kind, None, steps);
             events.extend(payload.get(&[]).map(|(value, _)| value));
         }
-        Some(Data::of(Json::Array(events)))
+        Some(StateData::of(Json::Array(events)))
     }
 
     fn fork(
@@ -310,9 +323,9 @@ impl Importer<'_> {
         path: &str,
         name: &str,
         fork: &Json,
-        input: &Data,
-        steps: &mut Vec<Step>,
-    ) -> Result<Data, ImportProblem> {
+        input: &StateData,
+        steps: &mut Vec<ImportedStep>,
+    ) -> Result<StateData, ImportProblem> {
         if crate::json::flag(fork, "compete") {
             self.build
                 .lost(path, "the step after the block waits for all branches, and not for the first one");
@@ -324,7 +337,7 @@ impl Importer<'_> {
             outputs.push(data.get(&[]).map_or(Json::Null, |(value, _)| value));
         }
         self.build.push_parallel(steps, name, branches);
-        Ok(Data::of(Json::Array(outputs)))
+        Ok(StateData::of(Json::Array(outputs)))
     }
 
     fn attempt(
@@ -332,9 +345,9 @@ impl Importer<'_> {
         path: &str,
         task: &Json,
         inner: &[Json],
-        input: &Data,
-        steps: &mut Vec<Step>,
-    ) -> Result<Data, ImportProblem> {
+        input: &StateData,
+        steps: &mut Vec<ImportedStep>,
+    ) -> Result<StateData, ImportProblem> {
         let catch = task.get("catch").unwrap_or(&Json::Null);
         if catch.get("do").is_some() {
             let text = "a failure rolls the workflow back in place of continuing with the tasks of `catch`";
@@ -360,7 +373,7 @@ fn cases(task: &Json) -> Vec<Named<'_>> {
 }
 
 /// The transitions between the tasks of a list.
-fn transitions(path: &str, named: &[Named<'_>]) -> Result<Vec<Next>, ImportProblem> {
+fn transitions(path: &str, named: &[Named<'_>]) -> Result<Vec<StateTransition>, ImportProblem> {
     let numbers: BTreeMap<&str, usize> =
         named.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
     let target = |at: usize, then: Option<&str>| match then {
@@ -373,7 +386,7 @@ fn transitions(path: &str, named: &[Named<'_>]) -> Result<Vec<Next>, ImportProbl
     let mut next = Vec::new();
     for (at, (_, task)) in named.iter().enumerate() {
         if task.get("raise").is_some() {
-            next.push(Next::Stop);
+            next.push(StateTransition::Stop);
         } else if task.get("switch").is_some() {
             let cases = cases(task);
             let mut targets = Vec::new();
@@ -383,9 +396,9 @@ fn transitions(path: &str, named: &[Named<'_>]) -> Result<Vec<Next>, ImportProbl
             if cases.iter().all(|(_, case)| case.get("when").is_some()) {
                 targets.push(target(at, text(task, "then"))?);
             }
-            next.push(Next::Choice(targets));
+            next.push(StateTransition::Choice(targets));
         } else {
-            next.push(Next::To(target(at, text(task, "then"))?));
+            next.push(StateTransition::To(target(at, text(task, "then"))?));
         }
     }
     Ok(next)

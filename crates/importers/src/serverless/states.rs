@@ -1,10 +1,10 @@
 //! Serverless Workflow 0.8: states with transitions.
 
-use super::{Importer, transition};
-use crate::data::Data;
-use crate::flow::{Block, Flow, Next, structure};
+use super::{ServerlessImporter, transition};
+use crate::data::StateData;
+use crate::flow::{Block, StateTransition, StructuredFlow, structure};
 use crate::json::{flag, list, text};
-use crate::step::{Action, Step, Workflow};
+use crate::step::{ImportedAction, ImportedStep, ImportedWorkflow};
 use crate::time::iso;
 use crate::{ImportProblem, Note};
 use goconductor_saga::Json;
@@ -12,12 +12,12 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Reads a workflow.
-pub(super) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProblem> {
+pub(super) fn read(document: &Json) -> Result<(ImportedWorkflow, Vec<Note>), ImportProblem> {
     let id = text(document, "id").or_else(|| text(document, "key")).or_else(|| text(document, "name"));
     let id = id.ok_or_else(|| ImportProblem::new("id", "a workflow of Serverless Workflow has an `id`"))?;
-    let mut importer = Importer::new(document, id);
+    let mut importer = ServerlessImporter::new(document, id);
     let blocks = importer.structure()?;
-    let mut data = Data::input();
+    let mut data = StateData::input();
     let states = list(document, "states");
     let steps = importer.states(states, &blocks, &mut data)?;
     importer.build.lost_keys(
@@ -32,7 +32,7 @@ pub(super) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProbl
     );
     let timeout = document.get("timeouts").and_then(|all| all.get("workflowExecTimeout"));
     let timeout = timeout.and_then(|value| value.as_str().or_else(|| text(value, "duration"))).and_then(iso);
-    let workflow = Workflow {
+    let workflow = ImportedWorkflow {
         name: importer.build.definition.clone(),
         title: text(document, "name").filter(|name| *name != importer.build.definition).map(str::to_owned),
         description: text(document, "description").map(str::to_owned),
@@ -47,7 +47,7 @@ pub(super) fn read(document: &Json) -> Result<(Workflow, Vec<Note>), ImportProbl
     Ok((workflow, importer.build.notes))
 }
 
-impl Importer<'_> {
+impl ServerlessImporter<'_> {
     fn structure(&mut self) -> Result<Vec<Block>, ImportProblem> {
         let states = list(self.document, "states");
         let name_of = |state: &Json| text(state, "name").unwrap_or_default().to_owned();
@@ -63,7 +63,7 @@ impl Importer<'_> {
         let mut next = Vec::new();
         for state in states {
             if text(state, "type") != Some("switch") {
-                next.push(Next::To(find(transition(state))?));
+                next.push(StateTransition::To(find(transition(state))?));
                 continue;
             }
             let mut targets = Vec::new();
@@ -71,7 +71,7 @@ impl Importer<'_> {
                 targets.push(find(transition(condition))?);
             }
             targets.push(find(state.get("defaultCondition").and_then(transition))?);
-            next.push(Next::Choice(targets));
+            next.push(StateTransition::Choice(targets));
         }
         let start = self.document.get("start");
         let start = start.and_then(|start| start.as_str().or_else(|| text(start, "stateName")));
@@ -82,7 +82,7 @@ impl Importer<'_> {
         if start >= states.len() {
             return Err(ImportProblem::new("states", "the workflow has no states"));
         }
-        let Flow { blocks, loops } = structure(next, start)?;
+        let StructuredFlow { blocks, loops } = structure(next, start)?;
         for (from, to) in loops {
             let name = |number: usize| states.get(number).map(name_of).unwrap_or_default();
             let text = format!("the transition back to {} is a loop, which has no counterpart", name(to));
@@ -95,8 +95,8 @@ impl Importer<'_> {
         &mut self,
         states: &[Json],
         blocks: &[Block],
-        data: &mut Data,
-    ) -> Result<Vec<Step>, ImportProblem> {
+        data: &mut StateData,
+    ) -> Result<Vec<ImportedStep>, ImportProblem> {
         let mut steps = Vec::new();
         for block in blocks {
             let Some(state) = states.get(block.state) else { continue };
@@ -134,7 +134,7 @@ impl Importer<'_> {
         Ok(steps)
     }
 
-    fn operation(&mut self, name: &str, state: &Json, data: &mut Data, steps: &mut Vec<Step>) {
+    fn operation(&mut self, name: &str, state: &Json, data: &mut StateData, steps: &mut Vec<ImportedStep>) {
         let actions = list(state, "actions");
         if text(state, "actionMode") == Some("parallel") && actions.len() > 1 {
             let branches = self.branches(name, actions.iter().map(|action| vec![action]), data);
@@ -146,7 +146,7 @@ impl Importer<'_> {
         }
     }
 
-    fn parallel(&mut self, name: &str, state: &Json, data: &mut Data, steps: &mut Vec<Step>) {
+    fn parallel(&mut self, name: &str, state: &Json, data: &mut StateData, steps: &mut Vec<ImportedStep>) {
         if text(state, "completionType").is_some_and(|kind| kind != "allOf") {
             self.build
                 .lost(&format!("{name}/completionType"), "the step after the block waits for all branches");
@@ -161,8 +161,8 @@ impl Importer<'_> {
         &mut self,
         name: &str,
         branches: impl Iterator<Item = Vec<&'j Json>>,
-        data: &mut Data,
-    ) -> Vec<Vec<Step>> {
+        data: &mut StateData,
+    ) -> Vec<Vec<ImportedStep>> {
         let (mut all, mut ends) = (Vec::new(), Vec::new());
         for actions in branches {
             let mut inner = data.clone();
@@ -173,7 +173,7 @@ impl Importer<'_> {
             all.push(steps);
             ends.push(inner);
         }
-        if let Some(joined) = Data::join(&ends) {
+        if let Some(joined) = StateData::join(&ends) {
             *data = joined;
         } else if !ends.is_empty() {
             self.build.lost(
@@ -189,8 +189,8 @@ impl Importer<'_> {
         name: &str,
         state: &Json,
         (states, block): (&[Json], &Block),
-        data: &mut Data,
-        steps: &mut Vec<Step>,
+        data: &mut StateData,
+        steps: &mut Vec<ImportedStep>,
     ) -> Result<(), ImportProblem> {
         if !list(state, "eventConditions").is_empty() {
             self.build
@@ -215,7 +215,7 @@ impl Importer<'_> {
             branches.push((when, self.states(states, blocks, &mut inner)?));
             ends.push(inner);
         }
-        match Data::join(&ends) {
+        match StateData::join(&ends) {
             Some(joined) => *data = joined,
             None => self.build.lost(
                 name,
@@ -226,18 +226,18 @@ impl Importer<'_> {
         Ok(())
     }
 
-    fn sleep(&mut self, name: &str, state: &Json, steps: &mut Vec<Step>) {
+    fn sleep(&mut self, name: &str, state: &Json, steps: &mut Vec<ImportedStep>) {
         let source = text(state, "duration").or_else(|| text(state, "timeDelay")).unwrap_or_default();
         match iso(source) {
             Some(duration) => {
                 let name = self.build.name(name);
-                steps.push(Step::new(name, Action::Sleep(duration)));
+                steps.push(ImportedStep::new(name, ImportedAction::Sleep(duration)));
             }
             None => self.build.refused(name, format!("`{source}` is not a duration of fixed length")),
         }
     }
 
-    fn events(&mut self, name: &str, state: &Json, data: &mut Data, steps: &mut Vec<Step>) {
+    fn events(&mut self, name: &str, state: &Json, data: &mut StateData, steps: &mut Vec<ImportedStep>) {
         let groups = list(state, "onEvents");
         let is_exclusive = state.get("exclusive").and_then(Json::as_bool).unwrap_or(true);
         let total: usize = groups.iter().map(|group| list(group, "eventRefs").len()).sum();
@@ -259,7 +259,7 @@ impl Importer<'_> {
         }
     }
 
-    fn callback(&mut self, name: &str, state: &Json, data: &mut Data, steps: &mut Vec<Step>) {
+    fn callback(&mut self, name: &str, state: &Json, data: &mut StateData, steps: &mut Vec<ImportedStep>) {
         if let Some(action) = state.get("action") {
             self.action(name, action, true, data, steps);
         }
@@ -270,10 +270,10 @@ impl Importer<'_> {
         self.stored(&format!("{name}/eventDataFilter"), filter, ("data", payload), data);
     }
 
-    fn inject(&mut self, name: &str, state: &Json, data: &mut Data) {
+    fn inject(&mut self, name: &str, state: &Json, data: &mut StateData) {
         for (key, value) in crate::json::entries(state, "data") {
-            let path = [crate::path::Segment::Field(key.to_owned())];
-            if let Some(changed) = data.clone().with(&path, Data::of(crate::json::literals(value))) {
+            let path = [crate::path::PathSegment::Field(key.to_owned())];
+            if let Some(changed) = data.clone().with(&path, StateData::of(crate::json::literals(value))) {
                 *data = changed;
             }
         }
