@@ -25,7 +25,7 @@ pub(crate) fn read(document: &Json) -> Result<(ImportedWorkflow, Vec<Note>), Imp
     let mut importer = AslImporter { build: Build::new(name.unwrap_or("state-machine")), depth: 0 };
     if name.is_none() {
         importer.build.info(
-            "",
+            "workflow",
             "a state machine has no name: change `workflow: state-machine`, and the services of that name",
         );
     }
@@ -239,7 +239,7 @@ impl AslImporter {
         let (value, changed) = data.get(&[])?;
         if changed {
             self.build.lost(
-                "",
+                "workflow",
                 "the output has the input of the workflow below `input`, because objects are not merged",
             );
         }

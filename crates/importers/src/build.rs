@@ -150,9 +150,14 @@ impl Build {
                 break;
             }
         }
-        if !kept.is_empty() {
-            let name = self.name(raw);
-            steps.push(ImportedStep::new(name, ImportedAction::Switch(kept)));
+        match kept.as_mut_slice() {
+            [] => {}
+            // The other branches were refused.
+            [(None, inner)] => steps.append(inner),
+            _ => {
+                let name = self.name(raw);
+                steps.push(ImportedStep::new(name, ImportedAction::Switch(kept)));
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ impl AslImporter {
                     Ok(when) => Some(when),
                     Err(reason) => {
                         let at = format!("{path}/Choices/{number}");
-                        self.build.refused(&at, format!("{reason}: the branch is not imported"));
+                        self.build.refused(&at, format!("{reason}: the branch is not imported, and those below it are taken in its place"));
                         continue;
                     }
                 },

@@ -34,7 +34,7 @@ impl ConductorImporter {
         let mut branches = Vec::new();
         for (case, tasks) in entries(task, "decisionCases") {
             let when = match &choice {
-                Choice::Value(value) => format!("{value} == {}", quoted(case)),
+                Choice::Value(value) => equals(value, case),
                 Choice::Either(condition, yes, _) if yes == case => condition.clone(),
                 Choice::Either(condition, _, no) if no == case => format!("!({condition})"),
                 Choice::Either(..) => {
@@ -56,7 +56,7 @@ impl ConductorImporter {
 
     fn choice(&self, task: &Json, scope: &TaskScope) -> Option<Choice> {
         let resolve = |path: &[PathSegment]| self.parameter(task, scope, path);
-        let by_value = |name: &str| resolve(&[PathSegment::Field(name.to_owned())]).map(|cel| as_text(&cel));
+        let by_value = |name: &str| resolve(&[PathSegment::Field(name.to_owned())]);
         if let Some(name) = text(task, "caseValueParam").filter(|name| !name.is_empty()) {
             return by_value(name).map(Choice::Value);
         }
@@ -65,7 +65,7 @@ impl ConductorImporter {
             return by_value(source).map(Choice::Value);
         }
         if let Some(path) = parse(source) {
-            return resolve(&path).map(|cel| Choice::Value(as_text(&cel)));
+            return resolve(&path).map(Choice::Value);
         }
         let (condition, cases) = source.split_once('?')?;
         let (yes, no) = cases.split_once(':')?;
@@ -81,9 +81,14 @@ impl ConductorImporter {
     }
 }
 
-/// The names of cases are texts, and the value can be of any type.
-fn as_text(cel: &str) -> String {
-    format!("string({cel})")
+/// The condition of a case. The names of cases are texts, and the value can be a boolean or a number.
+fn equals(value: &str, case: &str) -> String {
+    let literal = quoted(case);
+    match case {
+        "true" | "false" => format!("{value} == {case} || {value} == {literal}"),
+        _ if case.parse::<f64>().is_ok() => format!("string({value}) == {literal}"),
+        _ => format!("{value} == {literal}"),
+    }
 }
 
 fn case(text: &str) -> Option<String> {

@@ -153,8 +153,14 @@ fn function_name(action: &Json) -> Option<&str> {
 /// `https://host/payments.json#charge` as `payments/charge`: the file is the service, and the fragment the action.
 pub(super) fn operation_name(operation: &str) -> Option<String> {
     let (document, fragment) = operation.split_once('#')?;
-    let file = document.rsplit('/').next().unwrap_or(document);
+    let (rest, file) = document.rsplit_once('/').unwrap_or(("", document));
     let stem = file.split('.').next().unwrap_or(file);
+    let host = rest.split_once("://").and_then(|(_, rest)| rest.split(['.', ':', '/']).next());
+    // A file with a name that every service uses says nothing about the service.
+    let stem = match host.filter(|host| !host.is_empty()) {
+        Some(host) if matches!(stem, "api" | "openapi" | "swagger") => host,
+        Some(_) | None => stem,
+    };
     // A service of gRPC is named before its method.
     match fragment.split_once('#') {
         Some((service, method)) => Some(format!("{service}/{method}")),

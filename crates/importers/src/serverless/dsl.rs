@@ -96,7 +96,7 @@ impl ServerlessImporter<'_> {
                         Some(Ok(when)) => Some(when),
                         Some(Err(source)) => {
                             let text = format!(
-                                "the condition `{source}` has no counterpart: the branch is not imported"
+                                "the condition `{source}` has no counterpart: those below it are taken in place of the branch"
                             );
                             self.build.refused(&at, text);
                             continue;

@@ -205,8 +205,9 @@ impl ServerlessImporter<'_> {
                 None => None,
                 Some(Ok(when)) => Some(when),
                 Some(Err(source)) => {
-                    let text =
-                        format!("the condition `{source}` has no counterpart: the branch is not imported");
+                    let text = format!(
+                        "the condition `{source}` has no counterpart: those below it are taken in place of the branch"
+                    );
                     self.build.refused(&format!("{name}/dataConditions/{number}"), text);
                     continue;
                 }

@@ -1,9 +1,10 @@
 //! Twenty definitions in the style of the three engines: the graph that each one becomes, and the course of a workflow.
 
 use goconductor_definition::{Format, Limits, parse};
-use goconductor_importers::{Imported, Level, import};
+use goconductor_importers::{Imported, Level, Source, import};
 use goconductor_saga::{Action, Call, Definition, Json, Step, WaitTime};
-use goconductor_simulator::{SimulationRequest, simulate};
+use goconductor_simulator::{SimulationRequest, StepFault, simulate};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -58,13 +59,12 @@ fn losses(imported: &Imported) -> Vec<String> {
     losses.map(|note| format!("{} {}", note.level.as_str(), note.path)).collect()
 }
 
-fn check(name: &str, graph: &[&str], expected_losses: &[&str]) -> Imported {
+fn check(name: &str, graph: &[&str], expected_losses: &[&str]) {
     let (imported, definition) = sample(name);
     let lines: Vec<String> = definition.steps.iter().map(|step| line(&definition, step)).collect();
     assert_eq!(lines, graph, "{}\n{:#?}", imported.definition, imported.notes);
     assert_eq!(losses(&imported), expected_losses, "{:#?}", imported.notes);
     assert_eq!(imported.has_losses(), !expected_losses.is_empty());
-    imported
 }
 
 /// Checks the order in which a workflow calls its participants.
@@ -80,35 +80,300 @@ fn runs(name: &str, input: Json, outputs: &[(&str, Json)], end: &str, order: &[&
 }
 
 #[test]
-fn print() {
-    for dir in ["conductor", "asl", "serverless"] {
-        let mut files: Vec<_> =
-            std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(dir))
-                .unwrap()
-                .map(|e| e.unwrap().file_name())
-                .collect();
-        files.sort();
-        for file in files {
-            let name = format!("{dir}/{}", file.to_str().unwrap());
-            println!("=== {name}");
-            let text = std::fs::read_to_string(
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(&name),
-            )
-            .unwrap();
-            match import(&text, None) {
-                Err(p) => println!("PROBLEMS {p:#?}"),
-                Ok(i) => {
-                    println!("{}", i.definition);
-                    for n in &i.notes {
-                        println!("{n}");
-                    }
-                    let (_, d) = sample(&name);
-                    for s in &d.steps {
-                        println!("G {:?}", line(&d, s));
-                    }
-                    println!("L {:?}", losses(&i));
-                }
-            }
-        }
+fn sequence_with_retries_and_an_optional_task() {
+    let graph = [
+        "charge_ref: payments/charge",
+        "reserve_ref: inventory/reserve after charge_ref",
+        "notify_ref: order-fulfilment/notify after reserve_ref",
+    ];
+    let losses: [&str; 1] = ["lost workflow/failureWorkflow"];
+    check("conductor/order.json", &graph, &losses);
+    let outputs = [("charge_ref", json!({"paymentId": "p1"}))];
+    let order = ["charge_ref", "reserve_ref", "notify_ref"];
+    runs("conductor/order.json", json!({"orderId": "o1", "amount": 5}), &outputs, "COMPLETED", &order);
+}
+
+#[test]
+fn fork_and_join() {
+    let graph = [
+        "flight: flights/book",
+        "hotel: hotels/book",
+        "upgrade: hotels/upgrade after hotel",
+        "mail: mail/send after flight, upgrade",
+    ];
+    let losses: [&str; 0] = [];
+    check("conductor/trip.json", &graph, &losses);
+    let outputs = [("flight", json!({"id": 1})), ("hotel", json!({"id": 2}))];
+    let order = ["flight", "hotel", "upgrade", "mail"];
+    runs("conductor/trip.json", json!({"city": "Rome"}), &outputs, "COMPLETED", &order);
+}
+
+#[test]
+fn switch_by_value_with_an_empty_case() {
+    let graph = [
+        "ship_fedex: fedex/ship if input.carrier == 'fedex'",
+        "ship_post: post/ship unless input.carrier == 'fedex' if !(input.carrier == 'pickup')",
+        "record: shipping/record after ship_fedex, ship_post",
+    ];
+    let losses: [&str; 0] = [];
+    check("conductor/shipping.json", &graph, &losses);
+    for (carrier, order) in
+        [("fedex", &["ship_fedex", "record"][..]), ("pickup", &["record"]), ("dhl", &["ship_post", "record"])]
+    {
+        runs("conductor/shipping.json", json!({"carrier": carrier}), &[], "COMPLETED", order);
+    }
+}
+
+#[test]
+fn switch_by_javascript_with_a_wait() {
+    let graph = [
+        "grant: loans/grant if double(input.score) >= 700.0 && input.customer != null",
+        "manual_review: signal manual_review unless double(input.score) >= 700.0 && input.customer != null if !(double(input.score) >= 700.0 && input.customer != null)",
+        "grant_reviewed: loans/grant after manual_review unless double(input.score) >= 700.0 && input.customer != null if !(double(input.score) >= 700.0 && input.customer != null)",
+    ];
+    let losses: [&str; 0] = [];
+    check("conductor/loan.json", &graph, &losses);
+    let outputs = [("manual_review", json!({"reviewer": "ada"}))];
+    for (score, order) in [(700, ["grant"]), (699, ["grant_reviewed"])] {
+        runs("conductor/loan.json", json!({"score": score, "customer": "c"}), &outputs, "COMPLETED", &order);
+    }
+}
+
+#[test]
+fn http_tasks_and_a_pause() {
+    let graph = [
+        "get_price: GET https://prices.example/v1/items/${ input.item }",
+        "cool_down: sleep 150s after get_price",
+        "put_price: PUT https://shop.example/prices after cool_down",
+    ];
+    let losses: [&str; 0] = [];
+    check("conductor/webhook.json", &graph, &losses);
+}
+
+#[test]
+fn sub_workflow_and_a_wait_until_a_time() {
+    let graph = [
+        "bill: child bill-customer undo child bill-customer",
+        "until_end: sleep input.endsAt after bill",
+        "close: accounts/close after until_end",
+    ];
+    let losses: [&str; 1] = ["lost tasks/bill"];
+    check("conductor/subscription.json", &graph, &losses);
+}
+
+#[test]
+fn loops_dynamic_tasks_and_terminations_are_refused() {
+    let graph = ["probe: media/probe", "publish: media/publish after probe"];
+    let losses: [&str; 4] =
+        ["refused tasks/encode_loop", "refused tasks/by_type", "lost tasks/publish", "refused tasks/stop"];
+    check("conductor/loops.json", &graph, &losses);
+}
+
+#[test]
+fn tasks_with_results_and_retries() {
+    let graph = [
+        "reserve_stock: state-machine/stock-reserve",
+        "charge: state-machine/charge-card after reserve_stock",
+        "ship: state-machine/ship after charge",
+    ];
+    let losses: [&str; 1] = ["lost ReserveStock/Catch"];
+    check("asl/order.json", &graph, &losses);
+    let outputs = [("reserve_stock", json!({"id": 1})), ("charge", json!({"paymentId": 2}))];
+    let input = json!({"id": "o1", "customer": "c", "amount": 5});
+    runs("asl/order.json", input, &outputs, "COMPLETED", &["reserve_stock", "charge", "ship"]);
+}
+
+#[test]
+fn choice_with_a_failure_and_a_callback() {
+    let graph = [
+        "assess: state-machine/assess",
+        "ask_manager: sqs/sendMessage after assess if !((double(steps.assess.output.score) >= 80.0 && !(input.blocked == true))) && (steps.assess.output.grade.startsWith('B'))",
+        "ask_manager_callback: signal ask_manager_callback after ask_manager if !((double(steps.assess.output.score) >= 80.0 && !(input.blocked == true))) && (steps.assess.output.grade.startsWith('B'))",
+        "reject: sleep 'failed: Rejected: the score is too low' after assess unless !((double(steps.assess.output.score) >= 80.0 && !(input.blocked == true))) && (steps.assess.output.grade.startsWith('B')) if !((double(steps.assess.output.score) >= 80.0 && !(input.blocked == true)))",
+        "grant: state-machine/grant after ask_manager_callback, reject",
+    ];
+    let losses: [&str; 1] = ["lost AskManager"];
+    check("asl/approval.json", &graph, &losses);
+    let cases = [
+        (json!({"score": 80, "grade": "C"}), "COMPLETED", &["assess", "grant"][..]),
+        (json!({"score": 10.5, "grade": "B2"}), "COMPLETED", &["assess", "ask_manager", "grant"]),
+        (json!({"score": 10, "grade": "C"}), "ROLLED_BACK", &["assess"]),
+    ];
+    for (assessment, end, order) in cases {
+        runs("asl/approval.json", json!({"blocked": false}), &[("assess", assessment)], end, order);
+    }
+}
+
+#[test]
+fn parallel_with_results() {
+    let graph = [
+        "address: state-machine/address",
+        "phone: state-machine/phone",
+        "verify: state-machine/verify after phone",
+        "store: state-machine/store after address, verify",
+    ];
+    let losses: [&str; 0] = [];
+    check("asl/parallel.json", &graph, &losses);
+    let outputs = [("address", json!({"street": "s"})), ("verify", json!({"number": 1}))];
+    let order = ["address", "phone", "verify", "store"];
+    runs("asl/parallel.json", json!({"id": 1}), &outputs, "COMPLETED", &order);
+}
+
+#[test]
+fn waits_pass_and_http() {
+    let graph = [
+        "pause: sleep 90s",
+        "until_due: sleep input.due after pause",
+        "remind: POST https://reminders.example/send after until_due",
+    ];
+    let losses: [&str; 1] = ["lost Remind/Parameters/Authentication"];
+    check("asl/reminder.json", &graph, &losses);
+    let input = json!({"due": "2026-01-02T00:00:00Z", "user": "u"});
+    runs("asl/reminder.json", input, &[], "COMPLETED", &["remind"]);
+}
+
+#[test]
+fn nested_execution_and_presence() {
+    let graph = [
+        "run_billing: child bill-customer undo child bill-customer",
+        "send: ses/sendEmail after run_billing if has(steps.run_billing.output.invoice)",
+    ];
+    let losses: [&str; 1] = ["lost workflow"];
+    check("asl/nested.json", &graph, &losses);
+}
+
+#[test]
+fn loops_and_maps_are_refused() {
+    let graph = [
+        "submit: batch/submitJob",
+        "poll: state-machine/poll after submit",
+        "again: sleep 60s after poll if steps.poll.output == 'RUNNING'",
+        "report: state-machine/report after poll unless steps.poll.output == 'RUNNING'",
+    ];
+    let losses: [&str; 6] = [
+        "refused Again",
+        "lost Poll",
+        "refused Each",
+        "lost Report/Parameters/hash",
+        "lost IsDone",
+        "lost workflow",
+    ];
+    check("asl/poll.json", &graph, &losses);
+}
+
+#[test]
+fn operations_with_a_compensation() {
+    let graph = ["charge: payments/charge undo payments/refund", "reserve: inventory/reserve after charge"];
+    let losses: [&str; 0] = [];
+    check("serverless/order.yaml", &graph, &losses);
+    let outputs = [("charge", json!({"payment": {"id": 1}}))];
+    let input = json!({"orderId": "o1", "amount": 5});
+    runs("serverless/order.yaml", input.clone(), &outputs, "COMPLETED", &["charge", "reserve"]);
+    let (_, definition) = sample("serverless/order.yaml");
+    let outputs = outputs.map(|(step, output)| (step.to_owned(), output)).into();
+    let only = Some(("reserve".to_owned(), StepFault::Refused));
+    let request = SimulationRequest { input: Some(input), outputs, only, ..SimulationRequest::default() };
+    let report = simulate(&definition, &request).unwrap();
+    let undone: Vec<&str> = report.courses[0].undo.iter().map(|side| side.step.as_str()).collect();
+    assert_eq!((undone.as_slice(), report.courses[0].end), (&["charge"][..], "ROLLED_BACK"));
+}
+
+#[test]
+fn switch_with_a_shared_state() {
+    let graph = [
+        "start_application: child start-application if double(input.applicant.age) >= 18.0 && input.applicant.country == 'DE' undo child start-application",
+        "reject: mail/reject unless double(input.applicant.age) >= 18.0 && input.applicant.country == 'DE' if double(input.applicant.age) < 18.0",
+        "reject_2: mail/reject unless double(input.applicant.age) >= 18.0 && input.applicant.country == 'DE' unless double(input.applicant.age) < 18.0",
+    ];
+    let losses: [&str; 1] = ["lost StartApplication/action/actionDataFilter"];
+    check("serverless/applicant.json", &graph, &losses);
+}
+
+#[test]
+fn parallel_sleep_and_switch() {
+    let graph = [
+        "credit: credit/Check",
+        "fraud: fraud/check",
+        "pause: sleep 900s after credit, fraud",
+        "open: accounts/open after pause if !(steps.fraud.output.found == true)",
+    ];
+    let losses: [&str; 0] = [];
+    check("serverless/parallel.yaml", &graph, &losses);
+    for (found, order) in [(true, &["credit", "fraud"][..]), (false, &["credit", "fraud", "open"])] {
+        let outputs = [("fraud", json!({"found": found})), ("credit", json!({"limit": 10}))];
+        runs("serverless/parallel.yaml", json!({}), &outputs, "COMPLETED", order);
+    }
+}
+
+#[test]
+fn callback_and_events() {
+    let graph = [
+        "ask_bureau: bureau/ask",
+        "ask_bureau_credit_reported: signal credit-reported after ask_bureau",
+        "deposit: signal deposit-arrived after ask_bureau_credit_reported",
+        "open: accounts/open after deposit",
+    ];
+    let losses: [&str; 1] = ["lost AskBureau/onErrors"];
+    check("serverless/callback.yaml", &graph, &losses);
+}
+
+#[test]
+fn foreach_and_jq_are_refused() {
+    let graph = ["load: lists/load", "small: stats/small after load"];
+    let losses: [&str; 2] = ["refused SendAll", "refused Count/dataConditions/0"];
+    check("serverless/each.yaml", &graph, &losses);
+}
+
+#[test]
+fn dsl_with_a_switch_and_an_error() {
+    let graph = [
+        "load_item: GET https://items.example/items/${ input.itemId }",
+        "deliver: downloads/grant after load_item if steps.load_item.output.kind == 'digital'",
+        "ship: shipping/ship after load_item unless steps.load_item.output.kind == 'digital' if steps.load_item.output.kind == 'physical'",
+        "unknown_kind: sleep 'failed: unknown kind' after load_item unless steps.load_item.output.kind == 'digital' unless steps.load_item.output.kind == 'physical'",
+        "confirm: child confirm-order after deliver, ship, unknown_kind undo child confirm-order",
+    ];
+    let losses: [&str; 0] = [];
+    check("serverless/dsl-order.yaml", &graph, &losses);
+}
+
+#[test]
+fn dsl_with_a_fork_and_retries() {
+    let graph = [
+        "create: records/createRecord",
+        "blood: lab/blood after create",
+        "scan: lab/scan after create",
+        "rest: sleep 1800s after blood, scan",
+        "result: signal clinic-result-signed after rest",
+        "bill: billing/bill after result",
+    ];
+    let losses: [&str; 2] = ["lost do/register/catch", "refused do/loop"];
+    check("serverless/dsl-care.yaml", &graph, &losses);
+}
+
+#[test]
+fn undeclared_compensations_have_a_comment_and_a_note() {
+    let (imported, _) = sample("conductor/order.json");
+    let comments =
+        imported.definition.matches("# declare how this step is undone\n    compensate: none\n").count();
+    let notes = imported.notes.iter().filter(|note| note.text.contains("declare how it is undone")).count();
+    assert_eq!((comments, notes), (3, 3), "{}", imported.definition);
+}
+
+#[test]
+fn sources_without_a_counterpart_are_refused() {
+    for (text, source, reason) in [
+        ("{}", None, "the engine is not recognised"),
+        ("[", None, "1:2"),
+        (r#"{"name": "a", "tasks": []}"#, None, "no step of the workflow can be expressed"),
+        (r#"{"tasks": []}"#, None, "has a `name`"),
+        (r#"{"QueryLanguage": "JSONata", "StartAt": "A", "States": {}}"#, None, "JSONata"),
+        (r#"{"StartAt": "A", "States": {}}"#, None, "does not exist"),
+        (r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}}}"#, None, "does not exist"),
+        ("id: a\nspecVersion: '0.8'\nstates: []", Some(Source::ServerlessWorkflow), "no states"),
+        (r#"{"name": "a", "tasks": [{"type": "TERMINATE", "taskReferenceName": "t"}]}"#, None, "TERMINATE"),
+    ] {
+        let problems = import(text, source).expect_err(text);
+        assert!(problems.to_string().contains(reason), "{text}: {problems}");
     }
 }
