@@ -1,12 +1,17 @@
 //! Twenty definitions in the style of the three engines: the graph that each one becomes, and the course of a workflow.
 
-use goconductor_definition::{Format, Limits, parse};
+use goconductor_definition::{Cel, Format, Limits, parse};
 use goconductor_importers::{Imported, Level, Source, import};
-use goconductor_saga::{Action, Call, Definition, Json, Step, WaitTime};
-use goconductor_simulator::{SimulationRequest, StepFault, simulate};
+use goconductor_saga::{Action, Call, Definition, Input, Json, Outcome, Plan, Step, WaitTime};
+use goconductor_simulator::{
+    Limits as SimulationLimits, NextActivity, SimulatedResponse, SimulatedStart, Simulation,
+    SimulationRequest, StepFault, simulate,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Imports a sample, whose engine is recognised.
 fn sample(name: &str) -> (Imported, Definition) {
@@ -67,16 +72,37 @@ fn check(name: &str, graph: &[&str], expected_losses: &[&str]) {
     assert_eq!(imported.has_losses(), !expected_losses.is_empty());
 }
 
-/// Checks the order in which a workflow calls its participants.
+/// Checks the order in which a workflow calls its participants. Steps that wait for signals get their outputs as payloads.
 fn runs(name: &str, input: Json, outputs: &[(&str, Json)], end: &str, order: &[&str]) {
     let (imported, definition) = sample(name);
-    let outputs: BTreeMap<String, Json> =
-        outputs.iter().map(|(step, output)| ((*step).to_owned(), output.clone())).collect();
-    let request = SimulationRequest { input: Some(input), outputs, ..SimulationRequest::default() };
-    let report = simulate(&definition, &request).unwrap();
-    let course = report.courses.iter().find(|course| course.step.is_none()).unwrap();
-    let called: Vec<&str> = course.forward.iter().map(|side| side.step.as_str()).collect();
-    assert_eq!((called.as_slice(), course.end), (order, end), "{}\n{:?}", imported.definition, course.note);
+    let outputs: BTreeMap<&str, Json> = outputs.iter().cloned().collect();
+    let plan = Arc::new(Plan::new(definition, 1).unwrap());
+    let start = SimulatedStart { input, ..SimulatedStart::default() };
+    let cel = Arc::new(Cel::new());
+    let mut simulation = Simulation::start(Arc::clone(&plan), cel, start, SimulationLimits::default());
+    for step in &plan.definition().steps {
+        if let (Action::Signal { name, .. }, Some(payload)) = (&step.action, outputs.get(step.name.as_str()))
+        {
+            let payload = Arc::new(payload.clone());
+            let signal = Input::Signal { name: name.clone(), payload, key: None, actor: None };
+            assert!(simulation.submit(&signal).unwrap());
+        }
+    }
+    let mut called = Vec::new();
+    while let NextActivity::Call(call) = simulation.advance().unwrap() {
+        let output = outputs.get(call.name.as_str()).cloned().unwrap_or_default();
+        let response = SimulatedResponse::Outcome(Outcome::Done { output });
+        simulation.respond(&call, response, Duration::from_millis(10));
+        called.push(call.name);
+    }
+    let reached = simulation.state().status().as_str();
+    assert_eq!(
+        (called.as_slice(), reached),
+        (&order.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>()[..], end),
+        "{}\n{:?}",
+        imported.definition,
+        simulation.state().error
+    );
 }
 
 #[test]
@@ -148,6 +174,9 @@ fn http_tasks_and_a_pause() {
     ];
     let losses: [&str; 0] = [];
     check("conductor/webhook.json", &graph, &losses);
+    let outputs = [("get_price", json!({"price": 3}))];
+    let order = ["get_price", "put_price"];
+    runs("conductor/webhook.json", json!({"item": "i1"}), &outputs, "COMPLETED", &order);
 }
 
 #[test]
@@ -200,7 +229,8 @@ fn choice_with_a_failure_and_a_callback() {
         (json!({"score": 10, "grade": "C"}), "ROLLED_BACK", &["assess"]),
     ];
     for (assessment, end, order) in cases {
-        runs("asl/approval.json", json!({"blocked": false}), &[("assess", assessment)], end, order);
+        let outputs = [("assess", assessment), ("ask_manager_callback", json!(true))];
+        runs("asl/approval.json", json!({"blocked": false}), &outputs, end, order);
     }
 }
 
@@ -315,6 +345,9 @@ fn callback_and_events() {
     ];
     let losses: [&str; 1] = ["lost AskBureau/onErrors"];
     check("serverless/callback.yaml", &graph, &losses);
+    let outputs = [("ask_bureau_credit_reported", json!({"score": 7})), ("deposit", json!({"amount": 1}))];
+    let order = ["ask_bureau", "open"];
+    runs("serverless/callback.yaml", json!({"person": "p"}), &outputs, "COMPLETED", &order);
 }
 
 #[test]
@@ -349,6 +382,9 @@ fn dsl_with_a_fork_and_retries() {
     ];
     let losses: [&str; 2] = ["lost do/register/catch", "refused do/loop"];
     check("serverless/dsl-care.yaml", &graph, &losses);
+    let outputs = [("create", json!({"id": 1})), ("result", json!({"code": "c"}))];
+    let order = ["create", "blood", "scan", "bill"];
+    runs("serverless/dsl-care.yaml", json!({"name": "n"}), &outputs, "COMPLETED", &order);
 }
 
 #[test]
@@ -364,7 +400,7 @@ fn undeclared_compensations_have_a_comment_and_a_note() {
 fn sources_without_a_counterpart_are_refused() {
     for (text, source, reason) in [
         ("{}", None, "the engine is not recognised"),
-        ("[", None, "1:2"),
+        ("[", None, "2:1: this is not YAML"),
         (r#"{"name": "a", "tasks": []}"#, None, "no step of the workflow can be expressed"),
         (r#"{"tasks": []}"#, None, "has a `name`"),
         (r#"{"QueryLanguage": "JSONata", "StartAt": "A", "States": {}}"#, None, "JSONata"),
