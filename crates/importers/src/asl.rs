@@ -98,7 +98,8 @@ impl AslImporter {
                 StateTransition::To(target(text(state, "Next"))?)
             });
         }
-        let StructuredFlow { blocks, loops } = structure(next, start)?;
+        let StructuredFlow { blocks, loops, states } = structure(next, start)?;
+        self.build.count(prefix, states)?;
         for (from, to) in loops {
             let name = |number: usize| machine.states.get(number).map_or("", |(name, _)| *name);
             let text = format!("the transition back to {} is a loop, which has no counterpart", name(to));

@@ -1,17 +1,24 @@
 //! Names, notes and blocks, which all importers make in the same way.
 
+use crate::data::StateData;
 use crate::step::{ImportedAction, ImportedStep, Undo};
-use crate::{Level, Note};
+use crate::{ImportProblem, Level, Note};
+use goconductor_saga::Json;
 use std::collections::BTreeSet;
 
 /// Maximum characters of names.
 const MAX_NAME_CHARS: usize = 63;
+/// Maximum number of states after repetition.
+const MAX_STATES: usize = 2000;
+/// Maximum number of values in the document of a state.
+const MAX_VALUES: usize = 1000;
 
 /// The state of an import.
 #[derive(Debug)]
 pub(crate) struct Build {
     pub(crate) notes: Vec<Note>,
     used: BTreeSet<String>,
+    states: usize,
     /// The name of the definition, which is also the name of the service of tasks that name none.
     pub(crate) definition: String,
 }
@@ -20,7 +27,7 @@ impl Build {
     pub(crate) fn new(name: &str) -> Self {
         let definition = kebab(name);
         let definition = if definition.is_empty() { "imported".to_owned() } else { definition };
-        Self { notes: Vec::new(), used: BTreeSet::new(), definition }
+        Self { notes: Vec::new(), used: BTreeSet::new(), states: 0, definition }
     }
 
     pub(crate) fn info(&mut self, path: &str, text: impl Into<String>) {
@@ -43,12 +50,31 @@ impl Build {
     }
 
     /// Adds a note of the level `lost` for each of the keys that a value has.
-    pub(crate) fn lost_keys(&mut self, path: &str, value: &goconductor_saga::Json, keys: &[(&str, &str)]) {
+    pub(crate) fn lost_keys(&mut self, path: &str, value: &Json, keys: &[(&str, &str)]) {
         for (key, text) in keys {
             if value.get(key).is_some_and(|value| !value.is_null()) {
                 self.lost(&format!("{path}/{key}"), *text);
             }
         }
+    }
+
+    /// Counts the states of a list. Branches in repeated states are repeated as well.
+    pub(crate) fn count(&mut self, path: &str, states: usize) -> Result<(), ImportProblem> {
+        self.states = self.states.saturating_add(states).saturating_add(1);
+        if self.states > MAX_STATES {
+            let text = format!("the branches repeat more than {MAX_STATES} states: split the workflow up");
+            return Err(ImportProblem::new(path, text));
+        }
+        Ok(())
+    }
+
+    /// Limits a document, because each state can contain that of the one before several times.
+    pub(crate) fn bounded(&mut self, path: &str, data: StateData) -> StateData {
+        if data.fits(MAX_VALUES) {
+            return data;
+        }
+        self.lost(path, format!("the document of the state has more than {MAX_VALUES} values, and is null"));
+        StateData::of(Json::Null)
     }
 
     /// Returns a name of a step that no other step has.

@@ -23,6 +23,25 @@ impl StateData {
         Self { base, fields: BTreeMap::new() }
     }
 
+    /// Returns whether the document has at most `limit` values.
+    pub(crate) fn fits(&self, limit: usize) -> bool {
+        let mut values = 0_usize;
+        let (mut documents, mut templates) = (vec![self], Vec::new());
+        while let Some(document) = documents.pop() {
+            documents.extend(document.fields.values());
+            templates.push(&document.base);
+        }
+        while let Some(template) = templates.pop() {
+            values += 1;
+            if values > limit {
+                return false;
+            }
+            templates.extend(template.as_array().into_iter().flatten());
+            templates.extend(template.as_object().into_iter().flat_map(|object| object.values()));
+        }
+        true
+    }
+
     /// Replaces the value at a path. Returns `None` if the path has an index.
     pub(crate) fn with(mut self, path: &[PathSegment], value: Self) -> Option<Self> {
         match path {

@@ -48,6 +48,8 @@ pub(crate) struct Block {
 #[derive(Debug)]
 pub(crate) struct StructuredFlow {
     pub(crate) blocks: Vec<Block>,
+    /// The number of states, repeated ones included.
+    pub(crate) states: usize,
     /// Transitions that lead back to an earlier state, and were removed.
     pub(crate) loops: Vec<(usize, usize)>,
 }
@@ -60,7 +62,7 @@ pub(crate) fn structure(
     let (order, loops) = remove_loops(&mut next, start);
     let mut shape = Shape { joins: joins(&next, &order), next, states: 0 };
     let blocks = shape.sequence(Some(start), None, 0)?;
-    Ok(StructuredFlow { blocks, loops })
+    Ok(StructuredFlow { blocks, loops, states: shape.states })
 }
 
 /// Removes the transitions to a state that is not finished. Returns the states in post-order.

@@ -27,6 +27,9 @@ const RESERVED: &[&str] = &[
     "while",
 ];
 
+/// Maximum number of selections of a path.
+const MAX_SEGMENTS: usize = 32;
+
 /// A selection of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PathSegment {
@@ -48,6 +51,9 @@ pub(crate) fn parse(text: &str) -> Option<Vec<PathSegment>> {
     let mut segments = Vec::new();
     while !rest.is_empty() {
         let (segment, after) = segment(rest)?;
+        if segments.len() == MAX_SEGMENTS {
+            return None;
+        }
         segments.push(segment);
         rest = after;
     }

@@ -58,7 +58,10 @@ impl AslImporter {
             }
         };
         match combined {
-            Some(combined) => *data = self.filtered(path, state, "OutputPath", combined),
+            Some(combined) => {
+                let combined = self.filtered(path, state, "OutputPath", combined);
+                *data = self.build.bounded(path, combined);
+            }
             None => {
                 self.build.lost(&format!("{path}/ResultPath"), "the place of the result has no counterpart")
             }

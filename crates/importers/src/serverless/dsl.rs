@@ -64,7 +64,8 @@ impl ServerlessImporter<'_> {
         if named.is_empty() {
             return Err(ImportProblem::new(path, "the list of tasks is empty"));
         }
-        let StructuredFlow { blocks, loops } = structure(transitions(path, &named)?, 0)?;
+        let StructuredFlow { blocks, loops, states } = structure(transitions(path, &named)?, 0)?;
+        self.build.count(path, states)?;
         for (from, to) in loops {
             let name = |number: usize| named.get(number).map_or("", |(name, _)| *name);
             let text = format!("the transition back to {} is a loop, which has no counterpart", name(to));
@@ -154,7 +155,8 @@ impl ServerlessImporter<'_> {
         }
         if let Some(result) = result {
             let source = task.get("output").and_then(|output| output.get("as"));
-            *data = self.filtered(&format!("{path}/output"), source, result);
+            let filtered = self.filtered(&format!("{path}/output"), source, result);
+            *data = self.build.bounded(path, filtered);
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ impl ServerlessImporter<'_> {
         if start >= states.len() {
             return Err(ImportProblem::new("states", "the workflow has no states"));
         }
-        let StructuredFlow { blocks, loops } = structure(next, start)?;
+        let StructuredFlow { blocks, loops, .. } = structure(next, start)?;
         for (from, to) in loops {
             let name = |number: usize| states.get(number).map(name_of).unwrap_or_default();
             let text = format!("the transition back to {} is a loop, which has no counterpart", name(to));
@@ -129,7 +129,8 @@ impl ServerlessImporter<'_> {
             }
             self.compensated(name, state, data, steps.get_mut(begin..).unwrap_or_default());
             let source = filter.and_then(|filter| filter.get("output"));
-            *data = self.filtered(&format!("{name}/stateDataFilter/output"), source, data.clone());
+            let filtered = self.filtered(&format!("{name}/stateDataFilter/output"), source, data.clone());
+            *data = self.build.bounded(name, filtered);
         }
         Ok(steps)
     }

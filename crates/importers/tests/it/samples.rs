@@ -413,3 +413,34 @@ fn sources_without_a_counterpart_are_refused() {
         assert!(problems.to_string().contains(reason), "{text}: {problems}");
     }
 }
+
+#[test]
+fn repetition_is_bounded() {
+    let doubling = |at: usize| json!({"Type": "Pass", "Parameters": {"a.$": "$", "b.$": "$"}, "Next": format!("S{}", at + 1)});
+    let mut states: serde_json::Map<String, Json> =
+        (0..60).map(|at| (format!("S{at}"), doubling(at))).collect();
+    states.insert("S60".to_owned(), json!({"Type": "Task", "Resource": "do", "End": true}));
+    let imported = import(&json!({"StartAt": "S0", "States": states}).to_string(), None).unwrap();
+    assert!(
+        imported.notes.iter().any(|note| note.text.contains("more than 1000 values")),
+        "{:?}",
+        imported.notes
+    );
+
+    let mut machine =
+        json!({"StartAt": "T", "States": {"T": {"Type": "Task", "Resource": "do", "End": true}}});
+    for _ in 0..10 {
+        let rule = |path: &str, next: &str| json!({"Variable": path, "BooleanEquals": true, "Next": next});
+        let choice =
+            json!({"Type": "Choice", "Choices": [rule("$.a", "P"), rule("$.b", "Q")], "Default": "E"});
+        let states = json!({
+            "C": choice,
+            "Q": {"Type": "Wait", "Seconds": 1, "Next": "P"},
+            "P": {"Type": "Parallel", "Branches": [machine.clone(), machine], "ResultPath": null, "End": true},
+            "E": {"Type": "Succeed"},
+        });
+        machine = json!({"StartAt": "C", "States": states});
+    }
+    let text = machine.to_string();
+    assert!(import(&text, None).unwrap_err().to_string().contains("repeat more than"), "{}", text.len());
+}
