@@ -77,7 +77,7 @@ fn tokens(text: &str, resolve: &impl Fn(&[PathSegment]) -> Option<String>) -> Op
             }
             _ => {
                 let (source, cel) = OPERATORS.iter().find(|(source, _)| rest.starts_with(source))?;
-                (Token::Operator(*cel), rest.get(source.len()..)?)
+                (Token::Operator(cel), rest.get(source.len()..)?)
             }
         };
         tokens.push(token);

@@ -26,7 +26,7 @@ mod step;
 mod time;
 mod write;
 
-use goconductor_definition::{Format, Limits, document, format, parse};
+use goconductor_definition::{Format, Limits, Problem, document, format, parse};
 use goconductor_saga::Json;
 use std::fmt;
 
@@ -181,7 +181,7 @@ pub fn import(text: &str, source: Option<Source>) -> Result<Imported, Problems> 
             "the engine is not recognised: name it with --from conductor, asl or serverless-workflow",
         )
     })?;
-    let (workflow, notes) = match source {
+    let (mut workflow, mut notes) = match source {
         Source::Conductor => conductor::read(&document),
         Source::Asl => asl::read(&document),
         Source::ServerlessWorkflow => serverless::read(&document),
@@ -191,15 +191,31 @@ pub fn import(text: &str, source: Option<Source>) -> Result<Imported, Problems> 
         problems.extend(notes.into_iter().map(|note| ImportProblem::new(note.path, note.text)));
         return Err(Problems(problems));
     }
-    let written = write::definition(&workflow, source);
-    let definition = format(&written, &limits).map_err(|problem| invalid(&problem))?;
-    match parse(definition.as_bytes(), Format::Yaml, &limits) {
-        Ok(_) => Ok(Imported { source, definition, notes }),
-        Err(problems) => Err(Problems(problems.iter().map(invalid).collect())),
-    }
+    let is_refused =
+        |problems: &[Problem]| problems.iter().all(|problem| problem.pointer.starts_with("/input"));
+    let definition = match checked(&workflow, source) {
+        Err(problems) if workflow.input.is_some() && is_refused(&problems) => {
+            let reason = problems.first().map_or("", |problem| problem.detail.as_str());
+            let text = format!("the schema of the input cannot be expressed: {reason}");
+            notes.push(Note { path: "workflow/input".to_owned(), level: Level::Lost, text });
+            workflow.input = None;
+            checked(&workflow, source)
+        }
+        definition => definition,
+    };
+    let definition = definition.map_err(|problems| Problems(problems.iter().map(invalid).collect()))?;
+    Ok(Imported { source, definition, notes })
 }
 
-fn invalid(problem: &goconductor_definition::Problem) -> ImportProblem {
+/// Writes a definition in the canonical form, and checks it.
+fn checked(workflow: &step::ImportedWorkflow, source: Source) -> Result<String, Vec<Problem>> {
+    let limits = Limits::default();
+    let definition =
+        format(&write::definition(workflow, source), &limits).map_err(|problem| vec![problem])?;
+    parse(definition.as_bytes(), Format::Yaml, &limits).map(|_| definition)
+}
+
+fn invalid(problem: &Problem) -> ImportProblem {
     let text = format!("the imported definition is not valid at {}: {}", problem.pointer, problem.detail);
     ImportProblem::new("", text)
 }

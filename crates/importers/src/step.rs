@@ -39,7 +39,7 @@ pub(crate) enum Undo {
     Declared(Json),
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Debug)]
 pub(crate) enum ImportedAction {
     Run(String),

@@ -32,11 +32,19 @@ pub(super) fn read(document: &Json) -> Result<(ImportedWorkflow, Vec<Note>), Imp
     );
     let timeout = document.get("timeouts").and_then(|all| all.get("workflowExecTimeout"));
     let timeout = timeout.and_then(|value| value.as_str().or_else(|| text(value, "duration"))).and_then(iso);
+    let schema = document.get("dataInputSchema");
+    let schema = schema.map(|schema| schema.get("schema").unwrap_or(schema));
+    if schema.is_some_and(|schema| !schema.is_object()) {
+        importer
+            .build
+            .lost("workflow/dataInputSchema", "a schema in another file is lost: write it as `input`");
+    }
+    let schema = schema.filter(|schema| schema.is_object()).cloned();
     let workflow = ImportedWorkflow {
         name: importer.build.definition.clone(),
         title: text(document, "name").filter(|name| *name != importer.build.definition).map(str::to_owned),
         description: text(document, "description").map(str::to_owned),
-        input: document.get("dataInputSchema").filter(|schema| schema.get("type").is_some()).cloned(),
+        input: schema,
         timeout,
         steps,
         output: data

@@ -415,6 +415,20 @@ fn sources_without_a_counterpart_are_refused() {
 }
 
 #[test]
+fn schema_that_cannot_be_expressed_is_lost() {
+    let state = json!({"name": "A", "type": "sleep", "duration": "PT1S", "end": true});
+    for (schema, expected) in [
+        (json!({"schema": {"type": "object"}}), &[][..]),
+        (json!("schema.json"), &["lost workflow/dataInputSchema"]),
+        (json!({"$ref": "https://schemas.example/a.json"}), &["lost workflow/input"]),
+    ] {
+        let document = json!({"id": "a", "specVersion": "0.8", "dataInputSchema": schema, "states": [state]});
+        let imported = import(&document.to_string(), None).unwrap();
+        assert_eq!(losses(&imported), expected, "{}", imported.definition);
+    }
+}
+
+#[test]
 fn repetition_is_bounded() {
     let doubling = |at: usize| json!({"Type": "Pass", "Parameters": {"a.$": "$", "b.$": "$"}, "Next": format!("S{}", at + 1)});
     let mut states: serde_json::Map<String, Json> =
