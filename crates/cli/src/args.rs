@@ -39,7 +39,8 @@ pub(crate) use certs::{AuthorityChange, CertsCommand, CertsCreateArgs, CertsRene
 pub(crate) use config::{ConfigChangeArgs, ConfigCommand};
 pub(crate) use db::{DbCommand, MigrateArgs};
 pub(crate) use definition::{
-    DefinitionCommand, DefinitionTemplate, DiffArgs, GraphArgs, GraphFormat, SimulateArgs,
+    DefinitionCommand, DefinitionTemplate, DiffArgs, GraphArgs, GraphFormat, ImportArgs, ImportSource,
+    SimulateArgs,
 };
 use lock::path_segment;
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};

@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["saga", "schedule", "secrets", "telemetry", "supervisor"],
     &["definition", "store", "queue", "election", "inbox", "oidc", "tls"],
     &["wire", "simulator"],
-    &["service-kit", "client", "remote", "transition"],
+    &["service-kit", "client", "remote", "transition", "importers"],
     &["access", "queue-migration"],
     &["process"],
     &["api-gateway", "state-store", "saga-executor", "leader-elector", "sdk"],

@@ -59,6 +59,10 @@ pub(crate) enum DefinitionCommand {
         #[arg(long)]
         check: bool,
     },
+    /// Import a definition of Conductor, Amazon States Language or Serverless Workflow
+    ///
+    /// Notes on standard error state what was changed, lost or refused.
+    Import(ImportArgs),
     /// Print a commented definition to begin with
     Init {
         /// DefinitionTemplate to print (default: order)
@@ -149,6 +153,31 @@ pub(crate) struct SimulateArgs {
     /// Output of a step as JSON or @FILE; can be repeated (default: generated from the expressions)
     #[arg(long, value_name = "STEP=JSON", value_parser = step_output)]
     pub(crate) step_output: Vec<(String, String)>,
+}
+
+/// Arguments of `definition import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// File in JSON or YAML, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Engine of the file (default: recognised by its keys)
+    #[arg(long, value_enum, value_name = "ENGINE")]
+    pub(crate) from: Option<ImportSource>,
+    /// Exit with 8 and print no definition if a part of the file cannot be expressed
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// The engine of a definition that is imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportSource {
+    /// Workflow of OSS Conductor
+    Conductor,
+    /// State machine in Amazon States Language, with JSONPath
+    Asl,
+    /// Workflow of Serverless Workflow 0.8 or 1.0
+    ServerlessWorkflow,
 }
 
 /// Parses `STEP` or `STEP=FAULT`.

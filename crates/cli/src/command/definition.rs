@@ -5,6 +5,7 @@ mod delete;
 mod diff;
 mod fmt;
 mod graph;
+mod import;
 mod init;
 mod show;
 mod simulate;
@@ -34,6 +35,7 @@ pub(super) async fn run(
         DefinitionCommand::Delete { name } => delete::run(&name, &session()?).await,
         DefinitionCommand::Simulate(args) => simulate::run(args, session, out).await,
         DefinitionCommand::Fmt { files, check } => fmt::run(&files.files, check, out),
+        DefinitionCommand::Import(args) => import::run(&args, out),
         DefinitionCommand::Init { template, file } => init::run(template, file.as_deref(), out),
         DefinitionCommand::Graph { what, format } => graph::run(what, format, session, out).await,
     }

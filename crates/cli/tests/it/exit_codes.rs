@@ -227,3 +227,29 @@ fn definitions_are_compared_formatted_and_simulated_without_a_server() {
         assert!(output.stdout.starts_with("<svg "), "{}", output.stdout);
     }
 }
+
+#[test]
+fn definitions_of_other_engines_are_imported_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("order.json");
+    let task = r#"{"name": "payments.charge", "taskReferenceName": "charge", "type": "SIMPLE", "inputParameters": {}}"#;
+    let path_text = path.display().to_string();
+    let offline = |args: &[&str]| run_args(UNREACHABLE, args);
+
+    std::fs::write(&path, format!(r#"{{"name": "order", "tasks": [{task}]}}"#)).unwrap();
+    let output = offline(&["definition", "import", &path_text, "--strict", "-o", "yaml"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(output.stdout.contains("run: payments/charge"), "{}", output.stdout);
+    assert!(output.stderr.contains("declare how it is undone"), "{}", output.stderr);
+    let output = offline(&["definition", "import", &path_text, "--from", "asl"]);
+    assert_eq!((output.code, output.stdout.as_str()), (8, ""), "{}", output.stderr);
+
+    let end = r#"{"taskReferenceName": "end", "type": "TERMINATE"}"#;
+    std::fs::write(&path, format!(r#"{{"name": "order", "tasks": [{task}, {end}]}}"#)).unwrap();
+    let output = offline(&["definition", "import", &path_text, "--strict"]);
+    assert_eq!((output.code, output.stdout.as_str()), (8, ""), "{}", output.stderr);
+    assert!(output.stderr.contains("refused: tasks/end: TERMINATE"), "{}", output.stderr);
+    let output = offline(&["definition", "import", &path_text, "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!((output.code, &report["source"]), (0, &serde_json::json!("conductor")), "{report}");
+}
