@@ -145,6 +145,10 @@ pub const CASES: &[Case] = &[
         name: "retention_spares_a_completed_workflow_that_rolls_back",
         run: |f| Box::pin(children::retention_spares_reopened(f)),
     },
+    Case {
+        name: "retention_keeps_a_child_until_its_parent_is_removed",
+        run: |f| Box::pin(children::retention_keeps_children(f)),
+    },
     Case { name: "ledger_matches_state_with_a_child", run: |f| Box::pin(children::ledger_with_child(f)) },
     Case {
         name: "rollback_makes_the_row_of_a_running_child_due",

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goconductor_saga::{
-    Action, Child, ChildEnd, Failure, Input, OnParentClose, OwedKey, Plan, RollbackCause, Status, Step,
+    Action, Child, ChildEnd, Failure, Input, OnParentClose, OwedKey, Plan, RollbackCause, Side, Status, Step,
     StepIndex, TimerKind, WorkflowId,
 };
 
 use super::fixture::{
-    Fixture, Flow, NAMESPACE, at, cancel, compensated, definition, done, ensure, expect_eq, order, plan_of,
-    step, unexpected,
+    Fixture, Flow, NAMESPACE, StartOptions, at, cancel, compensated, definition, done, ensure, expect_eq,
+    keyed, order, plan_of, step, unexpected,
 };
 use super::lists::all;
 use super::{CaseResult, Factory};
@@ -77,6 +77,40 @@ pub(super) async fn retention_spares_reopened(factory: Arc<dyn Factory>) -> Case
     let request = MaintenanceRequest { now: at(100_000), retention: Some(Duration::from_secs(60)) };
     fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
     check_indexes(&fixture, &flow).await
+}
+
+/// A child is kept until its parent is removed, because a rollback of the parent needs it.
+pub(super) async fn retention_keeps_children(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let mut parent = fixture.start(&parent()?).await?;
+    let (mut child, start) = Flow::start(&order()?, StartOptions::default())?;
+    let key = parent.plan.idempotency_key(parent.id(), StepIndex(0), Side::Execute);
+    fixture.write(vec![keyed(start, &key, "digest")]).await?;
+    for (number, input) in (1..).zip([done(0), done(1), done(2)]) {
+        fixture.apply(&mut child, &input, at(number)).await?;
+    }
+    let started = Input::ChildStarted { step: StepIndex(0), attempt: 1, child: child.id() };
+    fixture.apply(&mut parent, &started, at(4)).await?;
+    let removed = removed_at(&fixture, 1000).await?;
+    expect_eq("the number of workflows removed while the parent is open", &removed, &0)?;
+    fixture.check_consistency(&child).await?;
+    let output = serde_json::json!({"room": 7}).into();
+    fixture.apply(&mut parent, &ended(child.id(), ChildEnd::Completed { output }), at(1000)).await?;
+    fixture.apply(&mut parent, &done(1), at(1001)).await?;
+    expect_eq("the status of the parent", &parent.state.status(), &Status::Completed)?;
+    let removed = removed_at(&fixture, 1010).await?;
+    expect_eq("the number of workflows removed while the parent is kept", &removed, &0)?;
+    fixture.check_consistency(&child).await?;
+    // The parent is removed before its child, by one maintenance or by two.
+    let removed = removed_at(&fixture, 2000).await? + removed_at(&fixture, 2000).await?;
+    expect_eq("the number of workflows removed after the retention of the parent", &removed, &2)
+}
+
+/// Returns the number of workflows that one maintenance removes.
+async fn removed_at(fixture: &Fixture, seconds: i64) -> Result<u64, String> {
+    let request = MaintenanceRequest { now: at(seconds), retention: Some(Duration::from_secs(60)) };
+    let report = fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
+    Ok(report.removed)
 }
 
 fn parent() -> Result<Arc<Plan>, String> {

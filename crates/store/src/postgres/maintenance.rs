@@ -234,11 +234,18 @@ async fn partitions(connection: &mut PgConnection) -> Result<Vec<HistoryPartitio
 
 /// Removes some of those that ended by a time, with their keys; how many. Their histories go with their
 /// partitions, but for those that are in none.
+///
+/// A child is kept for as long as its parent exists, whose rollback needs it. The idempotency key of a child begins with
+/// the id of its parent. The parent is looked up by a scalar subquery, which the planner does not replace by a join that
+/// would read all workflows.
 async fn remove(connection: &mut PgConnection, ended_by: Timestamp) -> Result<u64, Error> {
     let removed: i64 = sqlx::query_scalar(
         "WITH gone AS (
              DELETE FROM workflows WHERE id = ANY (ARRAY(
-                 SELECT id FROM workflows WHERE id < $1 AND ended_at <= $2
+                 SELECT id FROM workflows AS ended WHERE id < $1 AND ended_at <= $2
+                     AND (SELECT parent.id FROM workflows AS parent WHERE parent.id =
+                         CASE WHEN ended.idempotency_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/'
+                             THEN left(ended.idempotency_key, 36)::uuid END) IS NULL
                  ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED))
              RETURNING id, namespace, definition, version, status, cause, idempotency_key
          ), forgotten AS (

@@ -42,10 +42,15 @@ impl MaintenanceStore for SqliteStore {
     }
 }
 
-/// Returns the oldest workflows that ended by a time.
+/// Returns the oldest workflows that ended by a time. A child is kept for as long as its parent exists, whose rollback
+/// needs it. The idempotency key of a child begins with the id of its parent.
 fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<WorkflowId>, Error> {
-    let mut statement = connection
-        .prepare_cached("SELECT id FROM workflows WHERE id < ?1 AND ended_at <= ?2 ORDER BY id LIMIT ?3")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM workflows AS ended WHERE id < ?1 AND ended_at <= ?2
+                 AND NOT EXISTS (SELECT 1 FROM workflows AS parent
+                     WHERE parent.id = unhex(substr(ended.idempotency_key, 1, 36), '-'))
+             ORDER BY id LIMIT ?3",
+    )?;
     let rows = statement.query_map(
         params![id_bytes(above(ended_by)), ended_by.0, i64::try_from(BATCH).unwrap_or(i64::MAX)],
         |row| row.get::<_, Vec<u8>>(0),

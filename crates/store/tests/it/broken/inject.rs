@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use goconductor_saga::{Due, EventKind, Json, LedgerChange, OwedKey, Side, StepIndex, Transition};
-use goconductor_store::{ClaimRequest, Comparison, EncodedTransition, Filter, TransitionWrite, Write};
+use goconductor_store::{
+    ClaimRequest, Comparison, EncodedTransition, Field, Filter, FilterValue, TransitionWrite, Write,
+};
 
 use super::Fault;
 
@@ -139,4 +141,10 @@ pub(super) fn filter(fault: Fault, filter: &Filter) -> Filter {
         }
         same @ Filter::Compare(..) => same.clone(),
     }
+}
+
+/// Returns whether a filter selects the completed workflows.
+pub(super) fn is_for_completed(filter: Option<&Filter>) -> bool {
+    let completed = FilterValue::Text("COMPLETED".to_owned());
+    filter == Some(&Filter::Compare(Field::Status, Comparison::Equal, completed))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goconductor_saga::{State, Timestamp, WorkflowId};
+use goconductor_saga::{Phase, State, Timestamp, WorkflowId};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKey, AccessKeyEnd, AccessKeyLayer, AccessKeyStore, Announcement, AuditEvent, AuditFilter,
@@ -35,6 +35,10 @@ pub(super) struct FaultyStore {
     keys: Mutex<BTreeMap<Key, WorkflowId>>,
     claimed: Mutex<Vec<LedgerRow>>,
     counted: Mutex<Vec<Count>>,
+    /// The workflows that have completed, also if they roll back.
+    completed: Mutex<BTreeSet<WorkflowId>>,
+    /// Those that the retention has removed.
+    removed: Mutex<BTreeSet<WorkflowId>>,
 }
 
 impl FaultyStore {
@@ -47,6 +51,8 @@ impl FaultyStore {
             keys: Mutex::default(),
             claimed: Mutex::default(),
             counted: Mutex::default(),
+            completed: Mutex::default(),
+            removed: Mutex::default(),
         }
     }
 
@@ -140,6 +146,17 @@ impl FaultyStore {
         Ok(outcomes)
     }
 
+    fn completed(&self) -> BTreeSet<WorkflowId> {
+        self.completed.lock().expect("no thread panics while it holds the lock").clone()
+    }
+
+    /// Records the workflows that a batch completes.
+    fn record_completed(&self, batch: &[Write]) {
+        let states = batch.iter().map(state_of).filter(|state| state.phase == Phase::Completed);
+        let mut completed = self.completed.lock().expect("no thread panics while it holds the lock");
+        completed.extend(states.map(|state| state.id));
+    }
+
     /// Returns the hold with the token of the inner store.
     fn inner_hold(&self, hold: &LockHold) -> LockHold {
         let replaces_tokens = self.fault == Fault::RepeatsLockTokens;
@@ -185,6 +202,7 @@ impl StoreLayer for FaultyStore {
 impl WorkflowLayer for FaultyStore {
     async fn write(&self, batch: Vec<Write>) -> Result<Vec<WriteOutcome>, Error> {
         let batch: Vec<Write> = batch.into_iter().map(|write| inject::write(self.fault, write)).collect();
+        self.record_completed(&batch);
         let requested = batch.clone();
         let mut seen = BTreeSet::new();
         let outcomes = match self.fault {
@@ -217,7 +235,11 @@ impl WorkflowLayer for FaultyStore {
         if self.fault == Fault::LoadsInIdOrder {
             ids.sort();
         }
-        let stored = self.inner.load_encoded(&ids).await?;
+        let mut stored = self.inner.load_encoded(&ids).await?;
+        let removed = self.removed.lock().expect("no thread panics while it holds the lock").clone();
+        for (_, found) in ids.iter().zip(&mut stored).filter(|(id, _)| removed.contains(id)) {
+            *found = None;
+        }
         for stored in stored.iter().flatten().filter(|_| self.fault == Fault::RejectsDeepValues) {
             let read: Result<State, _> = serde_json::from_str(&stored.state);
             read.map_err(|error| Error::corrupt("a state", error.to_string()))?;
@@ -228,12 +250,20 @@ impl WorkflowLayer for FaultyStore {
     async fn list(&self, request: &ListRequest) -> Result<ListPage, Error> {
         let mut request = request.clone();
         request.filter = request.filter.as_ref().map(|filter| inject::filter(self.fault, filter));
+        let reopened = match self.fault {
+            Fault::ListsReopenedAsCompleted if inject::is_for_completed(request.filter.as_ref()) => {
+                request.filter = None;
+                Some(self.completed())
+            }
+            _ => None,
+        };
         match self.fault {
             Fault::IgnoresListNamespace => request.namespace = "default".to_owned(),
             Fault::StripsNul => request.namespace = request.namespace.replace('\0', ""),
             _ => {}
         }
         let mut page = self.inner.list(&request).await?;
+        page.workflows.retain(|found| reopened.as_ref().is_none_or(|reopened| reopened.contains(&found.id)));
         match self.fault {
             Fault::ListsOldestFirst => page.workflows.reverse(),
             Fault::AlwaysReportsMorePages => page.more = true,
@@ -244,7 +274,14 @@ impl WorkflowLayer for FaultyStore {
 
     async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
         let filter = filter.filter(|_| self.fault != Fault::IgnoresFilterInCounts);
-        let counts = self.inner.counts(namespace, by, filter).await?;
+        let mut counts = self.inner.counts(namespace, by.clone(), filter).await?;
+        let reopened = self.completed();
+        if self.fault == Fault::CountsReopenedAsCompleted && !reopened.is_empty() {
+            counts.retain(|count| count.value != "COMPLETED");
+            let count = u64::try_from(reopened.len()).expect("few workflows");
+            counts.push(Count { by, value: "COMPLETED".to_owned(), count });
+            return Ok(counts);
+        }
         if self.fault != Fault::CountsRemovedWorkflows {
             return Ok(counts);
         }
@@ -667,6 +704,10 @@ impl MaintenanceLayer for FaultyStore {
     async fn maintain(&self, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
         let mut request = *request;
         match self.fault {
+            Fault::RemovesReopened => {
+                let mut removed = self.removed.lock().expect("no thread panics while it holds the lock");
+                removed.extend(self.completed());
+            }
             Fault::NeverRemoves => request.retention = None,
             Fault::RemovesBeforeRetention => {
                 request.now = request.now.after(Duration::from_secs(2 * 24 * 3600))
