@@ -190,7 +190,11 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
             }
         }
         EventKind::AttemptFailed { .. } => apply_failed_attempt(step, event),
-        EventKind::FailureTolerated { .. } => step.tolerated = true,
+        EventKind::FailureTolerated { .. } => {
+            step.tolerated = true;
+            // The workflow goes on and may request lesser keys, so a lock that it kept could deadlock.
+            lock::release(step);
+        }
         EventKind::StepWaiting { .. } | EventKind::StepProbing { .. } | EventKind::ChildStarted { .. } => {
             apply_to_wait(step, event);
         }
@@ -479,8 +483,13 @@ fn settle(
         Side::Execute => {
             step.execution = status;
             step.probes = None;
-            lock::release(step);
+            lock::release_settled(step);
         }
-        Side::Compensate => step.compensation = Some(status),
+        Side::Compensate => {
+            step.compensation = Some(status);
+            if status == StepStatus::Compensated || step.skipped_by_operator {
+                lock::release(step);
+            }
+        }
     }
 }

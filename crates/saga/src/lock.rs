@@ -31,7 +31,7 @@ pub struct LockSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LockScope {
-    /// Until the execute side of the step has settled.
+    /// Until the execute side of the step has settled. A step in doubt keeps the lock until its compensation has ended.
     #[default]
     Step,
     /// Until the workflow has a final status, after a rollback too.

@@ -4,7 +4,7 @@
 //! claims of a state follow from the state alone, as the ledger does: [`claims`] returns them, and a transition
 //! releases the difference.
 
-use crate::{KeyLock, LockScope, LockState, Side, State, StepIndex, StepState, TimerKind};
+use crate::{KeyLock, LockScope, LockState, Side, State, StepIndex, StepState, StepStatus, TimerKind};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -109,13 +109,14 @@ impl State {
     /// Returns the fencing tokens, by key, that the participant of one side of a step receives: those of the locks that
     /// the workflow holds until its end, and at the execute side that of the step itself.
     ///
-    /// A compensation does not receive the token of a lock that was held for the step only. Others may have held the
-    /// lock since, so a participant would refuse the token.
+    /// A compensation receives the token of a lock that was held for the step only if the step is in doubt, because the
+    /// lock is still held. Otherwise others may have held it since, and a participant would refuse the token.
     #[must_use]
     pub fn lock_tokens(&self, index: StepIndex, side: Side) -> BTreeMap<String, u64> {
         let of_steps = (0u32..).map(StepIndex).zip(&self.steps).filter_map(|(each, step)| {
             let lock = step.lock.as_deref()?;
-            let applies = lock.hold == LockScope::Workflow || (each == index && side == Side::Execute);
+            let is_own = each == index && (side == Side::Execute || step.execution == StepStatus::Unknown);
+            let applies = lock.hold == LockScope::Workflow || is_own;
             applies.then_some(lock)
         });
         let all = self.lock.as_deref().into_iter().chain(of_steps).filter(|lock| lock.is_held());

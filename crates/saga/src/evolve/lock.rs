@@ -34,7 +34,15 @@ pub(super) fn apply_to_step(step: &mut StepState, event: &Event) {
     }
 }
 
-/// Ends the wait for the lock of a step that has settled, and releases a lock that was held for the step only.
+/// Releases the lock of a step whose execute side has settled, unless the step is in doubt: an attempt may still take
+/// effect, and must not overlap with the next holder.
+pub(super) fn release_settled(step: &mut StepState) {
+    if step.execution != StepStatus::Unknown {
+        release(step);
+    }
+}
+
+/// Ends the wait for the lock of a step, and releases a lock that was held for the step only.
 pub(super) fn release(step: &mut StepState) {
     if step.lock.as_deref().is_some_and(|lock| lock.hold == LockScope::Step || !lock.is_held()) {
         step.lock = None;

@@ -3,9 +3,9 @@
 use crate::graph::{Literal, definition, of_kind, step};
 use goconductor_saga::{
     Action, Child, ChildEnd, Due, EventKind, Failure, Input, Json, Kind, LockRelease, LockScope, LockSpec,
-    OnParentClose, Outcome, OwedKey, Plan, Refusal, RollbackCause, Side, StartWorkflow, State, Status, Step,
-    StepIndex, StepStatus, Template, TimerKind, Timestamp, WorkflowId, claims, decide, evolve, owed, start,
-    transition,
+    OnError, OnParentClose, OnUnknown, Outcome, OwedKey, Plan, Refusal, RollbackCause, Side, StartWorkflow,
+    State, Status, Step, StepIndex, StepStatus, Template, TimerKind, Timestamp, WorkflowId, claims, decide,
+    evolve, owed, start, transition,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -217,6 +217,44 @@ fn compensation_has_no_token_of_a_lock_that_was_held_for_the_step() {
     saga.done(0);
     saga.refused(1);
     assert_eq!(saga.tokens(0, Side::Compensate), []);
+}
+
+/// Returns a workflow whose only step holds the lock `k` and has an unknown outcome until second 1.
+fn in_doubt(on_error: OnError, on_unknown: OnUnknown) -> Scenario {
+    let mut only = locked("a", &[], "k", LockScope::Step);
+    only.retry.max_attempts = Some(1);
+    only.failure.on_error = on_error;
+    only.failure.on_unknown = on_unknown;
+    let mut saga = Scenario::new(vec![only, step("b", &[0])]);
+    saga.acquire(of_step(0), &[7]).unwrap();
+    let failure = Failure::of("LOST", "as asked");
+    saga.report(0, Side::Execute, Outcome::Unknown { failure, not_before: None, answered: false });
+    saga
+}
+
+#[test]
+fn lock_of_a_step_in_doubt_is_kept_until_its_compensation_has_ended() {
+    let mut saga = in_doubt(OnError::Compensate, OnUnknown::Compensate);
+    assert_eq!(saga.statuses()[0], StepStatus::CompensationQueued);
+    assert_eq!((saga.claimed(), saga.take_released()), (vec!["k"], vec![]));
+    assert_eq!(saga.tokens(0, Side::Compensate), [("k".to_owned(), 7)], "the lock is still held");
+    saga.now = 2 * SECOND;
+    saga.compensated(0);
+    assert_eq!(saga.state.status(), Status::RolledBack);
+    assert_eq!(saga.take_released(), [(of_step(0), vec!["k".to_owned()])]);
+}
+
+#[test]
+fn lock_of_a_step_in_doubt_is_released_when_the_workflow_goes_on() {
+    let mut saga = in_doubt(OnError::Continue, OnUnknown::Compensate);
+    assert_eq!(saga.statuses(), [StepStatus::Unknown, StepStatus::Queued]);
+    assert_eq!(saga.take_released(), [(of_step(0), vec!["k".to_owned()])]);
+
+    let mut saga = in_doubt(OnError::Compensate, OnUnknown::Park);
+    assert_eq!((saga.state.status(), saga.claimed()), (Status::Error, vec!["k"]));
+    let reason = "checked by hand".to_owned();
+    saga.submit(&Input::SkipStep { step: StepIndex(0), actor: None, reason }).unwrap();
+    assert_eq!(saga.take_released(), [(of_step(0), vec!["k".to_owned()])]);
 }
 
 #[test]
