@@ -5,7 +5,7 @@ use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, NO_STEP, NOT_COMPENSATABLE, Problem, REASON};
 use crate::view::WorkflowView;
-use goconductor_saga::{Input, Json, RollbackCause, State, StepIndex};
+use goconductor_saga::{Input, Json, Phase, RollbackCause, State, StepIndex};
 use goconductor_transition::Error;
 
 /// The longest reason, in characters.
@@ -44,8 +44,29 @@ impl Api {
             );
             return Err(Problem::new(NOT_COMPENSATABLE, detail));
         }
+        self.check_parent(&loaded.state).await?;
         let cause = RollbackCause::Operator;
         self.submit(context, id, |actor| Input::RollBack { cause, actor, reason }).await
+    }
+
+    /// Refuses the rollback of a completed child whose parent goes on, because the parent uses its output and would
+    /// complete as if the child had.
+    async fn check_parent(&self, child: &State) -> ApiResult<()> {
+        let Some(parent) = child.parent.filter(|_| child.phase == Phase::Completed) else { return Ok(()) };
+        let parent = match self.engine.load(parent.id).await {
+            Ok(loaded) => loaded.state,
+            Err(Error::NoSuchWorkflow) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if parent.phase.is_final() {
+            return Ok(());
+        }
+        let detail = format!(
+            "workflow {} is a child of workflow {}, which has not ended; cancel the parent, which rolls its children \
+             back, or wait until it has ended",
+            child.id, parent.id
+        );
+        Err(Problem::new(NOT_COMPENSATABLE, detail))
     }
 
     /// Ends a workflow without a rollback.

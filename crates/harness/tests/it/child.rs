@@ -111,6 +111,27 @@ async fn parent_completes_with_its_child_and_both_roll_back_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn completed_child_is_not_compensated_while_its_parent_goes_on() {
+    let (dev, _participants, _folder) = dev().await;
+    let id = dev.api.start("holiday", json!({"script": {"ship": "hang"}}), None).await.unwrap();
+    let find = async {
+        loop {
+            let parent = view(&dev.api, &id).await;
+            if parent["children"].as_array().is_some_and(|children| !children.is_empty()) {
+                return child_of(&dev.api, &parent).await["id"].as_str().unwrap().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let child = tokio::time::timeout(PATIENCE, find).await.unwrap();
+    reaches(&dev.api, &child, "COMPLETED").await;
+    let (status, body) = dev.api.send("POST", &format!("/workflows/{child}/compensate"), None).await.unwrap();
+    assert_eq!((status, &body["code"]), (409, &json!("GC2103")), "{body:#}");
+    assert!(body["detail"].as_str().unwrap().contains(&id), "{body:#}");
+    assert_eq!(view(&dev.api, &child).await["status"], "COMPLETED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failure_after_a_child_undoes_the_child_first() {
     let (dev, participants, _folder) = dev().await;
     let id = dev.api.start("holiday", json!({"script": {"ship": "refuse"}}), None).await.unwrap();
