@@ -6,6 +6,7 @@ use crate::cluster_view::ClusterView;
 use crate::metrics;
 use crate::registry::ServedLanes;
 use crate::settings::Settings;
+use futures::StreamExt as _;
 use futures::future::join_all;
 use goconductor_election::{Election, Leadership};
 use goconductor_queue::Topic;
@@ -33,6 +34,9 @@ const MINIMUM_SHARE_DIVISOR: usize = 4;
 const FENCED_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Timers that one poll may fire.
 const MAX_TIMERS: u32 = 500;
+/// Children, and as many waits for locks, that one poll acts on at the same time. Each lock takes a connection of the
+/// store, which the timers need as well.
+const MAX_CONCURRENT_ACTIONS: usize = 16;
 
 /// The dispatcher of one shard.
 #[derive(Debug)]
@@ -269,10 +273,11 @@ impl Dispatcher {
                 }
             }
         });
-        let children = children.into_iter().map(|(key, step)| self.drive_child(key, step));
-        let waits = waits.into_iter().map(|(id, timer)| self.acquire_locks(id, timer));
-        let all = (join_all(submits), join_all(children), join_all(waits));
-        futures::future::join3(all.0, all.1, all.2).await;
+        let children = futures::stream::iter(children)
+            .for_each_concurrent(MAX_CONCURRENT_ACTIONS, |(key, step)| self.drive_child(key, step));
+        let waits = futures::stream::iter(waits)
+            .for_each_concurrent(MAX_CONCURRENT_ACTIONS, |(id, timer)| self.acquire_locks(id, timer));
+        futures::future::join3(join_all(submits), children, waits).await;
     }
 
     async fn acquire_locks(&self, id: WorkflowId, timer: TimerKind) {
