@@ -26,11 +26,9 @@ impl Engine {
     /// Returns [`Error::Store`] if the store failed, and the errors of [`Engine::submit`]. The ledger keeps the row, so a
     /// later call continues.
     pub async fn acquire_locks(self: &Arc<Self>, id: WorkflowId, timer: TimerKind) -> Result<(), Error> {
-        let mut state = self.cached_or_load(id).await?;
-        if state.lock_wait(timer).is_none() {
-            // The cached state may be stale.
-            state = Arc::new(self.load(id).await?.state);
-        }
+        // A cached state may be stale: with the request of an earlier attempt, it would claim a key that the workflow no
+        // longer wants. The store checks the row of the ledger only, which both requests have.
+        let state = self.load(id).await?.state;
         let Some(wait) = state.lock_wait(timer) else { return Ok(()) };
         let now = clock::now();
         let input = match self.store.acquire_workflow_locks(&request(&state, timer, wait, now)).await? {
