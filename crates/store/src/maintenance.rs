@@ -14,7 +14,7 @@ use tokio::time::Instant;
 #[async_trait]
 pub trait MaintenanceStore: std::fmt::Debug + Send + Sync {
     /// Carries out one part of the periodic maintenance: creates partitions for new rows, and removes workflows whose
-    /// retention has ended, with their histories and idempotency keys.
+    /// retention has ended, with their histories and idempotency keys. A child is kept until its parent has been removed.
     ///
     /// Each call is short, blocks no other call, and may run concurrently in any number of processes.
     ///
