@@ -3,7 +3,7 @@
 use super::*;
 use goconductor_service_kit::permission::PermissionSet;
 
-const SCHEDULED: &str = r#"{"workflow": "order", "schedule": {"cron": "0 3 * * *"},
+const SCHEDULED: &str = r#"{"workflow": "order", "title": "Daily", "schedule": {"cron": "0 3 * * *"},
     "steps": [{"name": "pay", "run": "payments/charge", "compensate": "none"}]}"#;
 const SCHEDULE: &str = r#"{"definition": "order", "cron": "0 3 * * *"}"#;
 
