@@ -133,6 +133,8 @@ pub(crate) const SCHEDULE_CONFLICT: Kind =
     kind(StatusCode::CONFLICT, "GC2111", "schedule changed at the same time");
 pub(crate) const TOO_MANY_SCHEDULES: Kind = kind(StatusCode::CONFLICT, "GC2112", "too many schedules");
 pub(crate) const BACKFILL_CONFLICT: Kind = kind(StatusCode::CONFLICT, "GC2113", "backfill in progress");
+pub(crate) const SCHEDULE_ORIGIN: Kind =
+    kind(StatusCode::CONFLICT, "GC2119", "schedule that does not belong to the definition");
 pub(crate) const ADDRESS_DENIED: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2120", "address that requests may not go to");
 
@@ -481,6 +483,7 @@ mod tests {
         SCHEDULE_CONFLICT,
         TOO_MANY_SCHEDULES,
         BACKFILL_CONFLICT,
+        SCHEDULE_ORIGIN,
         NOT_COMPENSATABLE,
     ];
 

@@ -172,7 +172,9 @@ impl Scheduler {
             match action {
                 ScheduleAction::Start { due, kind } => match self.start(stored, schedule, due, kind).await {
                     Ok(id) => {
-                        running.push(id);
+                        if kind.is_due() {
+                            running.push(id);
+                        }
                         schedule.started(ScheduledRun { workflow: id.to_string(), due, kind });
                     }
                     Err(ScheduledStartError::Refused(reason)) => {
@@ -196,13 +198,12 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Returns the workflows of the schedule that have not ended, as far as its policy needs them.
+    /// Returns the workflows of the schedule that were due and have not ended, as far as its policy needs them.
     async fn running(&self, schedule: &Schedule) -> Result<Vec<WorkflowId>, Error> {
         if schedule.spec.overlap == Overlap::Allow {
             return Ok(Vec::new());
         }
-        let recent = schedule.progress.recent.iter();
-        let ids: Vec<WorkflowId> = recent.filter_map(|run| run.workflow.parse().ok()).collect();
+        let ids: Vec<WorkflowId> = schedule.due_runs().filter_map(|run| run.workflow.parse().ok()).collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }

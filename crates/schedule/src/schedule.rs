@@ -5,7 +5,8 @@ use crate::spec::{Spec, SpecError};
 use crate::timing::Timing;
 use serde::{Deserialize, Serialize};
 
-/// Number of the newest workflows that a schedule keeps. Overlaps are recognized among them.
+/// Number of the newest workflows that a schedule keeps: of those that were due, among which overlaps are recognized, and
+/// of those that were triggered or backfilled.
 pub const MAX_RECENT: usize = 10;
 /// Maximum number of due times that one call of [`Schedule::next`] settles without an action.
 const MAX_SETTLED: u32 = 10_000;
@@ -93,7 +94,7 @@ pub struct ScheduleProgress {
     /// The backfill in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
-    /// The newest workflows, newest first.
+    /// The newest workflows, newest first: at most [`MAX_RECENT`] that were due, and as many others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<ScheduledRun>,
     /// Number of started workflows.
@@ -145,6 +146,15 @@ impl RunKind {
             Self::Buffered => "buffered",
             Self::Backfill => "backfill",
             Self::Trigger => "trigger",
+        }
+    }
+
+    /// Returns whether the workflow was due. The overlap policy is about these workflows only.
+    #[must_use]
+    pub const fn is_due(self) -> bool {
+        match self {
+            Self::Due | Self::Buffered => true,
+            Self::Backfill | Self::Trigger => false,
         }
     }
 }
@@ -246,8 +256,8 @@ impl Schedule {
         self.spec.timing.timing()
     }
 
-    /// Returns what must be done now. `is_running` is whether a workflow of the schedule is running. Due times that need
-    /// no action are settled.
+    /// Returns what must be done now. `is_running` is whether one of [`due_runs`](Self::due_runs) is running. Due times
+    /// that need no action are settled.
     pub fn next(&mut self, timing: &Timing, now: i64, is_running: bool) -> Option<ScheduleAction> {
         if self.pause.is_some() {
             return None;
@@ -297,12 +307,33 @@ impl Schedule {
     pub fn started(&mut self, run: ScheduledRun) {
         self.settle(run.due, run.kind);
         self.progress.started = self.progress.started.saturating_add(1);
-        if matches!(run.kind, RunKind::Due | RunKind::Buffered) {
+        if run.kind.is_due() {
             self.progress.last_due = self.progress.last_due.max(Some(run.due));
         }
-        self.progress.recent.retain(|known| known.workflow != run.workflow);
-        self.progress.recent.insert(0, run);
-        self.progress.recent.truncate(MAX_RECENT);
+        self.keep(run);
+    }
+
+    /// Keeps a workflow. Triggers and backfills displace none that was due, because one of those may still be running.
+    fn keep(&mut self, run: ScheduledRun) {
+        let recent = &mut self.progress.recent;
+        // A backfill can reach a due time whose workflow is known. The workflow is still one that was due.
+        if recent.iter().any(|known| known.workflow == run.workflow && known.kind.is_due()) {
+            return;
+        }
+        recent.retain(|known| known.workflow != run.workflow);
+        let is_due = run.kind.is_due();
+        recent.insert(0, run);
+        let mut count = 0;
+        recent.retain(|known| {
+            let is_same = known.kind.is_due() == is_due;
+            count += usize::from(is_same);
+            !is_same || count <= MAX_RECENT
+        });
+    }
+
+    /// Returns the kept workflows that were due. The overlap policy applies if one of them is running.
+    pub fn due_runs(&self) -> impl Iterator<Item = &ScheduledRun> {
+        self.progress.recent.iter().filter(|run| run.kind.is_due())
     }
 
     /// Reports that a start was refused. It is not repeated.

@@ -60,7 +60,7 @@ permissions! {
     AccessWrite "access.write" Cluster;
     /// Read the audit log.
     AuditRead "audit.read" Cluster;
-    /// Create, pause, resume and cancel batches. A batch also requires the permission of its operation.
+    /// Create, pause, resume and cancel batches. Creating and resuming also require the permission of the operation.
     BatchesOperate "batches.operate" Namespace;
     /// Read batches.
     BatchesRead "batches.read" Namespace;
@@ -98,11 +98,11 @@ permissions! {
     QueuesOperate "queues.operate" Cluster;
     /// Read the backlog of all services.
     QueuesRead "queues.read" Cluster;
-    /// Pause, resume, trigger and backfill schedules.
+    /// Pause, resume, trigger and backfill schedules. A trigger and a backfill also require `workflows.start`.
     SchedulesOperate "schedules.operate" Namespace;
     /// Read schedules.
     SchedulesRead "schedules.read" Namespace;
-    /// Create, replace and delete schedules.
+    /// Create, replace and delete schedules. Creating and replacing also require `workflows.start`.
     SchedulesWrite "schedules.write" Namespace;
     /// Read the names and versions of secrets.
     SecretsRead "secrets.read" Cluster;

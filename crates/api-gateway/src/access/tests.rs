@@ -3,6 +3,7 @@
 mod audit;
 mod elections;
 mod redaction;
+mod schedules;
 mod secrets;
 
 use super::rules::{ANY, GRPC, REST, Rule};

@@ -7,8 +7,7 @@ use super::operate::required_reason;
 use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{
-    ApiResult, BATCH_COUNT, BATCH_STATUS, BATCH_TOO_LARGE, FORBIDDEN, INVALID_BATCH, NO_BATCH, PARAMETER,
-    Problem,
+    ApiResult, BATCH_COUNT, BATCH_STATUS, BATCH_TOO_LARGE, INVALID_BATCH, NO_BATCH, PARAMETER, Problem,
 };
 use crate::filter;
 use crate::time::Time;
@@ -166,7 +165,7 @@ impl Api {
     ) -> ApiResult<CreatedBatch> {
         let operation = check_operation(&create)?;
         let rate = check_rate(create.rate)?;
-        check_permission(context, Permission::WorkflowsOperate)?;
+        context.require(Permission::WorkflowsOperate, "a batch")?;
         let reason = required_reason(create.reason)?;
         let mut parts: Vec<Filter> = filter::parse(&create.filter, clock::now())?.into_iter().collect();
         // No operation is possible on a workflow that has ended.
@@ -177,7 +176,7 @@ impl Api {
         let count: u64 = counts.iter().map(|count| count.count).sum();
         let expected = match create.expected_count {
             Some(expected) if !create.dry_run => expected,
-            Some(_) | None => return self.preview(namespace, selected, count).await,
+            Some(_) | None => return self.preview(context, selected, count).await,
         };
         check_count(count, expected)?;
         let batch = WorkflowBatch {
@@ -207,11 +206,12 @@ impl Api {
         Ok(CreatedBatch::Batch(Box::new(view(started))))
     }
 
-    async fn preview(&self, namespace: String, selected: Filter, count: u64) -> ApiResult<CreatedBatch> {
+    async fn preview(&self, context: &CallContext, selected: Filter, count: u64) -> ApiResult<CreatedBatch> {
+        let namespace = context.namespace.to_string();
         let request = ListRequest { namespace, filter: Some(selected), limit: SAMPLE, before: None };
         let sample = self.store().list(&request).await?.workflows;
-        let sample =
-            sample.into_iter().map(|summary| self.redaction.summary(view::summary(summary))).collect();
+        let redaction = self.redaction.for_caller(context);
+        let sample = sample.into_iter().map(|summary| redaction.summary(view::summary(summary))).collect();
         Ok(CreatedBatch::Preview(BatchPreview { dry_run: true, count, sample }))
     }
 
@@ -313,8 +313,15 @@ impl Api {
         control: BatchControl,
         reason: Option<String>,
     ) -> ApiResult<BatchView> {
-        let reason = super::operate::optional_reason(reason)?;
         audit_notes::target("batch", id);
+        match control {
+            // It applies the operation to further workflows.
+            BatchControl::Resume => {
+                context.require(Permission::WorkflowsOperate, "the resumption of a batch")?;
+            }
+            BatchControl::Pause | BatchControl::Cancel => {}
+        }
+        let reason = super::operate::optional_reason(reason)?;
         audit_notes::after(&json!({ "reason": reason }));
         let parsed: BatchId = id.parse().map_err(|_| not_found(id))?;
         let change = control.change();
@@ -398,21 +405,6 @@ fn check_count(count: u64, expected: u64) -> ApiResult<()> {
         return Err(Problem::new(BATCH_COUNT, detail.clone()).at("/expected_count", detail));
     }
     Ok(())
-}
-
-/// Checks a permission besides that of the route.
-fn check_permission(context: &CallContext, needed: Permission) -> ApiResult<()> {
-    let namespace = context.namespace.as_str();
-    match &context.principal {
-        Some(principal) if !principal.grants.allows(needed, namespace) => {
-            let detail = format!(
-                "the caller does not have the permission {needed} in the namespace {namespace}: ask an administrator for \
-                 a role with it"
-            );
-            Err(Problem::new(FORBIDDEN, detail))
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn parse_item_status(name: &str) -> ApiResult<BatchItemStatus> {

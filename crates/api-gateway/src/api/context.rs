@@ -2,12 +2,13 @@
 
 use crate::access::{Authorised, AuthorisedNamespace};
 use crate::admission::RequestPermit;
-use crate::error::ApiResult;
+use crate::error::{ApiResult, FORBIDDEN, Problem};
 use crate::single_header::header_text;
 use crate::{request, server_span};
 use axum::http::{HeaderMap, HeaderValue};
 use goconductor_access::Principal;
 use goconductor_saga::{MAX_LABEL_BYTES, Namespace};
+use goconductor_service_kit::permission::Permission;
 use goconductor_telemetry::trace::SpanContext;
 use std::sync::Arc;
 
@@ -54,6 +55,21 @@ impl CallContext {
     pub(crate) fn with_idempotency_key(mut self, headers: &HeaderMap) -> ApiResult<Self> {
         self.idempotency_key = header_text(headers, "idempotency-key")?.map(str::to_owned);
         Ok(self)
+    }
+
+    /// Checks a permission besides that of the route. `what` needs it.
+    pub(crate) fn require(&self, permission: Permission, what: &str) -> ApiResult<()> {
+        let namespace = self.namespace.as_str();
+        match &self.principal {
+            Some(principal) if !principal.grants.allows(permission, namespace) => {
+                let detail = format!(
+                    "{what} needs the permission {permission} in the namespace {namespace}: ask an administrator for a \
+                     role with it"
+                );
+                Err(Problem::new(FORBIDDEN, detail))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

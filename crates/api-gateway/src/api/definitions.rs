@@ -2,13 +2,12 @@
 
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, DEFINITION, FORBIDDEN, Location, NO_DEFINITION, Problem};
+use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
 use crate::time::Time;
 use crate::view::{action_name, kind_name};
 use bytes::Bytes;
 use goconductor_definition::{Checked, ChildReference, Format, Limits};
 use goconductor_saga::{Action, Call, Definition, Join, Kind, Side, Status, decode_text};
-use goconductor_service_kit::permission::Permission;
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
 };
@@ -171,9 +170,7 @@ impl Api {
         if calls_of(&definition).any(Call::has_secrets) {
             self.check_use_of_secrets(context, "calls in definitions")?;
         }
-        if schedule.is_some() {
-            check_may_schedule(context)?;
-        }
+        self.check_schedule_of_definition(context, &name, schedule.is_some()).await?;
         self.check_children(context, &definition, &children).await?;
         let warnings = warnings.iter().map(location).collect();
         if dry_run {
@@ -290,19 +287,6 @@ fn calls_of(definition: &Definition) -> impl Iterator<Item = &Call> {
         std::iter::once(&step.action).chain(compensation)
     });
     actions.filter_map(Action::call)
-}
-
-/// Checks that the caller may change schedules, which start workflows on behalf of the system.
-fn check_may_schedule(context: &CallContext) -> ApiResult<()> {
-    let (permission, namespace) = (Permission::SchedulesWrite, context.namespace.as_str());
-    match &context.principal {
-        Some(principal) if !principal.grants.allows(permission, namespace) => {
-            let detail =
-                format!("the key `schedule` needs the permission {permission} in namespace {namespace}");
-            Err(Problem::new(FORBIDDEN, detail))
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// Parses the number of a version. Any other text is the number of no version.

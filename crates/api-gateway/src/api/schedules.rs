@@ -1,10 +1,11 @@
 //! Schedules: apply, read, pause, trigger, backfill.
 
 mod fields;
+mod origin;
 mod stored;
+mod trigger;
 mod view;
 
-use super::workflows::WorkflowStart;
 use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{
@@ -13,13 +14,11 @@ use crate::error::{
 };
 use crate::time::Time;
 use goconductor_saga::{Json, NameKind, Timestamp, check_labels};
-use goconductor_schedule::{
-    Backfill, Pause, RunKind, Schedule, ScheduleOrigin, ScheduledRun, Spec, SpecError, Timing, rfc3339,
-};
+use goconductor_schedule::{Backfill, Pause, Schedule, ScheduleOrigin, Spec, SpecError, Timing, rfc3339};
+use goconductor_service_kit::permission::Permission;
 use goconductor_store::StoredSchedule;
 use goconductor_transition::clock;
 use serde_json::json;
-use std::time::Duration;
 
 pub(crate) use fields::ScheduleFields;
 pub(crate) use view::{DueTimes, PauseView, RunView, SchedulePage, ScheduleView, TriggeredView};
@@ -52,6 +51,7 @@ impl Api {
     ) -> ApiResult<PutSchedule> {
         check_name(name)?;
         audit_notes::target("schedule", name);
+        context.require(Permission::WorkflowsStart, "a schedule")?;
         self.check_spec(context, name, &spec).await?;
         audit_notes::after(&json!({"definition": spec.definition, "timing": spec.timing}));
         let (schedule, is_new) = self
@@ -142,39 +142,6 @@ impl Api {
         .await
     }
 
-    /// Starts a workflow of a schedule now, whatever its overlap policy, and also while it is paused.
-    pub(crate) async fn trigger_schedule(
-        &self,
-        context: &CallContext,
-        name: &str,
-    ) -> ApiResult<TriggeredView> {
-        check_name(name)?;
-        audit_notes::target("schedule", name);
-        let (_, schedule) = self.find_schedule(context, name).await?.ok_or_else(|| not_found(name))?;
-        let now = clock::now();
-        let scheduled = schedule.spec.start(name, now.0);
-        let start = WorkflowStart {
-            definition: schedule.spec.definition,
-            version: schedule.spec.version,
-            input: Some(scheduled.input),
-            idempotency_key: None,
-            labels: scheduled.labels,
-            wait: Duration::ZERO,
-        };
-        let started = self.start_workflow(context, start).await?;
-        let workflow = started.workflow.id.to_string();
-        let run = ScheduledRun { workflow: workflow.clone(), due: now.0, kind: RunKind::Trigger };
-        let recorded = self.change_schedule(context, name, |schedule, _| {
-            schedule.started(run.clone());
-            Ok(())
-        });
-        // The workflow is started, whether or not the schedule names it.
-        if let Err(problem) = recorded.await {
-            tracing::debug!(schedule = name, code = problem.code(), "trigger was not recorded");
-        }
-        Ok(TriggeredView { workflow, time: now.into() })
-    }
-
     /// Starts the due times from `from` until `until`, both inclusive. The elected executor starts them in order.
     pub(crate) async fn backfill_schedule(
         &self,
@@ -183,7 +150,10 @@ impl Api {
         from: Timestamp,
         until: Timestamp,
     ) -> ApiResult<ScheduleView> {
+        check_name(name)?;
+        audit_notes::target("schedule", name);
         audit_notes::after(&json!({"from": rfc3339(from.0), "until": rfc3339(until.0)}));
+        context.require(Permission::WorkflowsStart, "a backfill")?;
         if from > until || until > clock::now() {
             let detail = "a backfill starts past due times: `from` must not be after `until`, and `until` not after now";
             return Err(invalid("/until", detail));
@@ -230,49 +200,6 @@ impl Api {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let due = schedule.upcoming(&timing(&schedule)?, clock::now().0, count);
         Ok(DueTimes { due_times: due.into_iter().map(|due| Time(Timestamp(due))).collect() })
-    }
-
-    /// Creates, replaces or deletes the schedule of a definition that was applied with or without the key `schedule`.
-    pub(super) async fn apply_schedule(
-        &self,
-        context: &CallContext,
-        name: &str,
-        spec: Option<Spec>,
-    ) -> ApiResult<()> {
-        let Some(spec) = spec else {
-            // Only a schedule that a definition created belongs to it.
-            let is_of_definition = |schedule: &Schedule| match schedule.origin {
-                ScheduleOrigin::Definition => Ok(()),
-                ScheduleOrigin::Api => Err(not_found(name)),
-            };
-            return match self.remove_schedule(context, name, is_of_definition).await {
-                Err(problem) if problem.code() != NO_SCHEDULE.code => Err(problem),
-                Ok(_) | Err(_) => Ok(()),
-            };
-        };
-        self.store_spec(context, name, spec, ScheduleOrigin::Definition, |_| Ok(())).await.map(|_| ())
-    }
-
-    /// Pauses the schedule of a definition that was archived. Applying the definition again ends the pause.
-    pub(super) async fn pause_archived_schedule(&self, context: &CallContext, name: &str) -> ApiResult<()> {
-        let found = self.find_schedule(context, name).await?;
-        let is_active =
-            |schedule: &Schedule| schedule.origin == ScheduleOrigin::Definition && schedule.pause.is_none();
-        if !found.is_some_and(|(_, schedule)| is_active(&schedule)) {
-            return Ok(());
-        }
-        let actor = context.actor.clone();
-        let changed = self.change_schedule(context, name, |schedule, now| {
-            if is_active(schedule) {
-                let reason = Some("the definition was archived".to_owned());
-                schedule.pause(Pause { reason, actor: actor.clone(), since: now.0, by_archive: true }, now.0);
-            }
-            Ok(())
-        });
-        match changed.await {
-            Err(problem) if problem.code() != NO_SCHEDULE.code => Err(problem),
-            Ok(_) | Err(_) => Ok(()),
-        }
     }
 
     /// Checks a specification, its definition and the input of its next start.

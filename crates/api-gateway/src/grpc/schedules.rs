@@ -109,7 +109,7 @@ impl ScheduleService for GrpcServices {
     ) -> RpcResult<wire::TriggerScheduleResponse> {
         let triggered = self
             .serve(operation::TRIGGER_SCHEDULE, request, |api, call| async move {
-                let context = call.context()?;
+                let context = call.context()?.with_idempotency_key(&call.headers)?;
                 api.trigger_schedule(&context, path_name("name", &call.message.name)?).await
             })
             .await?;

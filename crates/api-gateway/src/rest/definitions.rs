@@ -64,6 +64,7 @@ struct SimulateBody {
     request_body(content((String = "application/yaml"), (serde_json::Value = "application/json"))),
     responses((status = 201, body = AppliedDefinition, description = "A new version was created"),
         (status = 200, body = AppliedDefinition, description = "The content is unchanged, or dry_run was set"),
+        (status = 409, body = ProblemBody, description = "The key `schedule` does not replace a schedule that was created through the API"),
         (status = 422, body = ProblemBody, description = "The definition is invalid: every problem with its location. Or its name is not that of the path")))]
 async fn put(
     State(api): State<Api>,

@@ -186,19 +186,29 @@ async fn resume(
 
 /// Start a workflow of a schedule now
 ///
-/// The overlap policy does not apply, and a paused schedule can be triggered.
+/// The overlap policy does not apply, and a paused schedule can be triggered. Requires the permission `workflows.start` as
+/// well.
 #[utoipa::path(post, path = "/schedules/{name}/trigger", tag = "schedules",
-    params(("name" = String, Path)),
+    params(("name" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "Idempotency key of the start")),
     responses((status = 201, body = TriggeredView, description = "The workflow was started, and the start is durable"),
+        (status = 200, body = TriggeredView, description = "Repeated trigger, with Idempotency-Replayed: true"),
         (status = 404, body = ProblemBody, description = "The schedule or its definition was not found"),
+        (status = 409, body = ProblemBody, description = "The key belongs to a start with another definition or input"),
         (status = 422, body = ProblemBody, description = "The input does not match the definition's schema"),
         (status = 429, body = ProblemBody, description = "Nothing was started: retry after Retry-After")))]
 async fn trigger(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(name): Path<String>,
+    headers: HeaderMap,
 ) -> ApiResult<Response> {
+    let context = context.with_idempotency_key(&headers)?;
     let triggered = api.trigger_schedule(&context, &name).await?;
+    if triggered.is_replayed {
+        let replayed = [("idempotency-replayed", HeaderValue::from_static("true"))];
+        return Ok((StatusCode::OK, replayed, Json(triggered)).into_response());
+    }
     let location = HeaderValue::from_str(&format!("/api/v1/workflows/{}", triggered.workflow));
     let mut response = (StatusCode::CREATED, Json(triggered)).into_response();
     if let Ok(location) = location {

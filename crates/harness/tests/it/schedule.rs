@@ -120,6 +120,32 @@ async fn overlaps_are_skipped_and_triggers_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn triggers_neither_hide_a_running_workflow_nor_are_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = dev(&folder).await;
+    put(&dev.api, "stuck", every_second("stuck", "skip")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..12 {
+        let (status, triggered) = post(&dev.api, "/schedules/stuck/trigger", json!({})).await;
+        assert_eq!(status, 201, "{triggered}");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let of_kind = |shown: &Value, kind: &str| -> Vec<Value> {
+        let recent = shown["recent"].as_array().unwrap();
+        recent.iter().filter(|run| run["kind"] == kind).cloned().collect()
+    };
+    let shown = dev.api.get("/schedules/stuck").await.unwrap();
+    assert_eq!((of_kind(&shown, "due").len(), of_kind(&shown, "trigger").len()), (1, 10), "{shown}");
+    put(&dev.api, "stuck", every_second("stuck", "cancel_other")).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let shown = dev.api.get("/schedules/stuck").await.unwrap();
+    assert!(of_kind(&shown, "buffered").len() + of_kind(&shown, "due").len() > 1, "{shown}");
+    for run in of_kind(&shown, "trigger") {
+        assert_ne!(run["status"], "ROLLED_BACK", "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn running_workflow_is_cancelled_before_the_next_one_starts() {
     let folder = tempfile::tempdir().unwrap();
     let dev = dev(&folder).await;

@@ -163,3 +163,33 @@ fn recent_workflows_are_bounded_and_named_once() {
     assert_eq!(schedule.progress.recent.len(), MAX_RECENT);
     assert_eq!(schedule.progress.recent.first().unwrap().workflow, "w14");
 }
+
+#[test]
+fn triggers_and_backfills_displace_no_due_workflow() {
+    let run = |workflow: &str, due, kind| ScheduledRun { workflow: workflow.to_owned(), due, kind };
+    for first in [RunKind::Due, RunKind::Buffered] {
+        let mut schedule = every_ten(Overlap::Skip, 3_600_000);
+        schedule.started(run("first", 10 * S, first));
+        for nth in 0..3 * i64::try_from(MAX_RECENT).unwrap() {
+            let kind = if nth % 2 == 0 { RunKind::Trigger } else { RunKind::Backfill };
+            schedule.started(run(&format!("w{nth}"), nth, kind));
+        }
+        assert_eq!(schedule.progress.recent.len(), MAX_RECENT + 1);
+        assert_eq!(schedule.progress.recent.first().unwrap().workflow, "w29");
+        let due: Vec<&str> = schedule.due_runs().map(|run| run.workflow.as_str()).collect();
+        assert_eq!(due, ["first"], "{first:?}");
+    }
+}
+
+#[test]
+fn backfill_of_a_due_time_does_not_take_its_workflow_away() {
+    let mut schedule = every_ten(Overlap::Skip, 3_600_000);
+    let run = |kind| ScheduledRun { workflow: "w".to_owned(), due: 10 * S, kind };
+    schedule.started(run(RunKind::Due));
+    schedule.started(run(RunKind::Backfill));
+    assert_eq!(schedule.due_runs().count(), 1, "the workflow is still one that was due");
+    let mut schedule = every_ten(Overlap::Skip, 3_600_000);
+    schedule.started(run(RunKind::Backfill));
+    schedule.started(run(RunKind::Due));
+    assert_eq!((schedule.due_runs().count(), schedule.progress.recent.len()), (1, 1));
+}

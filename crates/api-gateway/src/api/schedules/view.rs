@@ -82,7 +82,7 @@ pub(crate) struct ScheduleView {
     /// Last refused start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_failure: Option<StartFailureView>,
-    /// Last ten workflows, newest first.
+    /// Last ten workflows that were due, and last ten that were triggered or backfilled, newest first.
     pub(crate) recent: Vec<RunView>,
 }
 
@@ -154,6 +154,9 @@ pub(crate) struct TriggeredView {
     /// The time in place of a due time.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) time: Time,
+    /// Whether an earlier request with the same idempotency key started the workflow.
+    #[serde(skip)]
+    pub(crate) is_replayed: bool,
 }
 
 impl Api {
