@@ -6,8 +6,8 @@ use crate::cluster_view::ClusterView;
 use crate::metrics;
 use crate::registry::ServedLanes;
 use crate::settings::Settings;
-use futures::StreamExt as _;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt as _, StreamExt as _};
 use goconductor_election::{Election, Leadership};
 use goconductor_queue::Topic;
 use goconductor_saga::{Input, OwedKey, Side, StepIndex, TimerKind, Timestamp, WorkflowId};
@@ -273,11 +273,10 @@ impl Dispatcher {
                 }
             }
         });
-        let children = futures::stream::iter(children)
-            .for_each_concurrent(MAX_CONCURRENT_ACTIONS, |(key, step)| self.drive_child(key, step));
-        let waits = futures::stream::iter(waits)
-            .for_each_concurrent(MAX_CONCURRENT_ACTIONS, |(id, timer)| self.acquire_locks(id, timer));
-        futures::future::join3(join_all(submits), children, waits).await;
+        let children = children.into_iter().map(|(key, step)| self.drive_child(key, step).boxed());
+        let waits = waits.into_iter().map(|(id, timer)| self.acquire_locks(id, timer).boxed());
+        futures::future::join3(join_all(submits), bounded(children.collect()), bounded(waits.collect()))
+            .await;
     }
 
     async fn acquire_locks(&self, id: WorkflowId, timer: TimerKind) {
@@ -301,4 +300,9 @@ impl Dispatcher {
             tracing::warn!(workflow = %id, step = step.0, %error, "executor failed to act on a child; the ledger keeps it");
         }
     }
+}
+
+/// Carries out actions, a few at a time.
+async fn bounded(actions: Vec<BoxFuture<'_, ()>>) {
+    futures::stream::iter(actions).buffer_unordered(MAX_CONCURRENT_ACTIONS).collect::<()>().await;
 }
