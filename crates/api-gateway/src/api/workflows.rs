@@ -25,6 +25,8 @@ use utoipa::ToSchema;
 
 /// The longest long poll. A longer wait is cut to it.
 const MAX_WAIT: Duration = Duration::from_secs(300);
+/// Maximum pages of the store for one page of the list, which leaves out the workflows that run elements of a step.
+const MAX_PAGES_PER_LIST: usize = 20;
 /// The most characters of an idempotency key.
 pub(crate) const MAX_KEY_CHARS: usize = 256;
 
@@ -194,20 +196,27 @@ impl Api {
         // Workflows that run elements of a step are listed only if the filter names their definition.
         let names_elements = filter.contains('[');
         let filter = filter::parse(filter, clock::now())?;
-        let request = ListRequest { namespace: context.namespace.to_string(), filter, limit, before };
-        let page = self.store().list(&request).await?;
-        let last = page.workflows.last().map(|summary| summary.id.to_string());
+        let mut request = ListRequest { namespace: context.namespace.to_string(), filter, limit, before };
         let redaction = self.redaction.for_caller(context);
-        let next_page_token = if page.more { last.unwrap_or_default() } else { String::new() };
-        Ok(WorkflowPage {
-            workflows: page
+        let (mut workflows, mut next_page_token) = (Vec::new(), String::new());
+        for _ in 0..MAX_PAGES_PER_LIST {
+            let page = self.store().list(&request).await?;
+            request.before = page.workflows.last().map(|summary| summary.id);
+            let last = request.before.filter(|_| page.more);
+            let listed = page
                 .workflows
                 .into_iter()
                 .filter(|summary| names_elements || Elements::parse(&summary.definition).is_none())
-                .map(|summary| redaction.summary(view::summary(summary)))
-                .collect(),
-            next_page_token,
-        })
+                .map(|summary| redaction.summary(view::summary(summary)));
+            workflows.extend(listed);
+            next_page_token = last.map(|id| id.to_string()).unwrap_or_default();
+            let missing = limit.saturating_sub(u32::try_from(workflows.len()).unwrap_or(u32::MAX));
+            if last.is_none() || missing == 0 {
+                break;
+            }
+            request.limit = missing;
+        }
+        Ok(WorkflowPage { workflows, next_page_token })
     }
 
     /// Counts the workflows that match an AIP-160 filter.

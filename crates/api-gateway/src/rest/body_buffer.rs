@@ -2,21 +2,24 @@
 //!
 //! The server's connection hands out frames that share its read buffer with the headers of the request. The buffer is not
 //! ours, so it can be overwritten only through the frames, once nothing else refers to it: the headers and the address of
-//! the request are replaced by copies, and the connection takes a new buffer when it reads again. The copy that the
-//! handler gets is overwritten when its last reference is dropped, whether or not the handler reads it.
+//! the request are replaced by copies, and a connection over HTTP/1 is closed after the response. The copy that the handler
+//! gets is overwritten when its last reference is dropped, whether or not the handler reads it.
 
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use bytes::{Bytes, BytesMut};
+use std::time::Duration;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The route whose bodies are secrets.
 const SECRET: &str = "/api/v1/secrets/{name}";
 /// Frames that are kept until the end of the body. A client can send any number of tiny ones.
 const MAX_FRAMES: usize = 1024;
-/// Turns of the connection after which its buffer is its own again. One is enough, unless the connection is closed.
-const TURNS: usize = 3;
+/// The interval and the number of the attempts to overwrite a buffer. A connection that is not closed takes another buffer
+/// sooner or later.
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
+const ATTEMPTS: usize = 30_000;
 
 /// Returns whether the body of a request is a secret.
 pub(super) fn is_secret(request: &Request) -> bool {
@@ -97,17 +100,23 @@ fn copy_of(uri: &Uri) -> Option<Uri> {
     Uri::try_from(uri.to_string()).ok()
 }
 
-/// Overwrites the frames of a body. Nothing else may refer to the memory of its connection, other than the connection.
-pub(super) async fn overwrite_frames(mut frames: Vec<Bytes>) {
-    for _ in 0..TURNS {
-        frames = overwrite(frames);
-        if frames.is_empty() {
-            return;
-        }
-        // The connection reads in the meantime, into another buffer.
-        tokio::task::yield_now().await;
+/// Overwrites the frames of a body as soon as the connection no longer refers to their memory: when it has taken another
+/// buffer, or is closed.
+pub(super) fn overwrite_frames(frames: Vec<Bytes>) {
+    let mut frames = overwrite(frames);
+    if frames.is_empty() {
+        return;
     }
-    tracing::debug!(frames = frames.len(), "buffer of a connection was not overwritten");
+    tokio::spawn(async move {
+        for _ in 0..ATTEMPTS {
+            tokio::time::sleep(ATTEMPT_INTERVAL).await;
+            frames = overwrite(frames);
+            if frames.is_empty() {
+                return;
+            }
+        }
+        tracing::warn!(frames = frames.len(), "buffer of a connection was not overwritten");
+    });
 }
 
 /// Overwrites the frames that nothing else refers to, and returns the others.

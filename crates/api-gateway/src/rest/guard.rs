@@ -7,7 +7,7 @@ use crate::error::{BODY_TIMEOUT, CROSS_SITE, MALFORMED, PARAMETER, Problem};
 use crate::recorded;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -77,6 +77,8 @@ async fn respond(guard: &Guard, mut request: Request, permit: Option<RequestPerm
         hold(&mut request, permit);
     }
     // The permit counts the body until the handler has returned.
+    // The read buffer of a connection over HTTP/1 is free, and can be overwritten, once the connection is closed.
+    let closes = is_secret(&request) && request.version() < Version::HTTP_2;
     let (request, _body) = match read_body(&guard.api, request, permit.as_ref()).await {
         Ok(read) => read,
         Err(response) => return response,
@@ -91,6 +93,9 @@ async fn respond(guard: &Guard, mut request: Request, permit: Option<RequestPerm
         None => recorded::rest(&guard.api, request, next).await,
     };
     restrict_browsers(response.headers_mut());
+    if closes {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -193,7 +198,7 @@ async fn read_body(
             let (bytes, frames) = buffer.into_parts();
             if is_secret {
                 parts = detached(parts);
-                overwrite_frames(frames).await;
+                overwrite_frames(frames);
             }
             Ok((Request::from_parts(parts, Body::from(bytes)), permit))
         }

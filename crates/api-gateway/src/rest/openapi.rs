@@ -280,6 +280,8 @@ mod tests {
             ("ScheduleBody", "input"),
             ("Completion", "output"),
             ("ServiceBody", "http"),
+            ("SimulateBody", "definition"),
+            ("SimulateBody", "input"),
         ];
         let bodies = schemas(&document).filter(|(name, _)| name.ends_with("Body") && *name != "ProblemBody");
         for (component, schema) in bodies.chain(schemas(&document).filter(|(name, _)| *name == "Completion"))

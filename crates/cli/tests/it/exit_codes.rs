@@ -202,7 +202,7 @@ fn definitions_are_compared_formatted_and_simulated_without_a_server() {
     assert_eq!(offline(&["definition", "fmt", "--check", &same]).code, 9);
     assert_eq!(offline(&["definition", "fmt", &same]).code, 0);
     let formatted = std::fs::read_to_string(&same).unwrap();
-    assert_eq!(formatted, format!("workflow: w\n# A comment.\nsteps:\n{step}"));
+    assert_eq!(formatted, format!("# A comment.\nworkflow: w\nsteps:\n{step}"));
 
     let output = offline(&["definition", "simulate", &old]);
     assert_eq!(output.code, 0, "{}{}", output.stdout, output.stderr);

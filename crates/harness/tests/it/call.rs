@@ -22,6 +22,7 @@ fn chain(participants: &Participants) -> String {
 steps:
   - name: one
     call: {{ http: {{ url: '{a}/one', body: '${{ input }}' }} }}
+    timeout: 1s
     compensate:
       call:
         http:

@@ -50,7 +50,7 @@ async fn locks_of_a_definition_are_held_until_the_rollback_has_ended() {
     assert_eq!(waiting["kind"], "LOCK", "{view:#}");
     assert!(waiting["detail"].as_str().unwrap().contains(&first), "{waiting}");
     let (status, _) = world.verb(&first, "cancel", json!({})).await;
-    assert_eq!(status, 202);
+    assert_eq!(status, 200);
     let (first, second) = (world.ended(&first).await, world.ended(&second).await);
     assert_eq!((first.status(), second.status()), ("ROLLED_BACK", "COMPLETED"));
     let undone = first.calls.iter().find(|call| call.operation == "compensate").unwrap();

@@ -283,6 +283,8 @@ async fn secret_is_not_in_memory_after_it_was_set() {
         assert_eq!(status, 200);
     }
     assert!(world.dev.api.get("/secrets/plain").await.is_ok());
+    // The buffers are overwritten after the connections are closed.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     for text in texts {
         match is_in_memory(pid, text) {
             Some(is_found) => assert!(!is_found, "{text} is in the memory of the server"),
