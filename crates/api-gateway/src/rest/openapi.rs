@@ -282,6 +282,7 @@ mod tests {
             ("ServiceBody", "http"),
             ("SimulateBody", "definition"),
             ("SimulateBody", "input"),
+            ("SimulateBody", "outputs"),
         ];
         let bodies = schemas(&document).filter(|(name, _)| name.ends_with("Body") && *name != "ProblemBody");
         for (component, schema) in bodies.chain(schemas(&document).filter(|(name, _)| *name == "Completion"))
