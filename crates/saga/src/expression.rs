@@ -1,6 +1,6 @@
 //! Expressions. This crate defines the scope of an expression, and a trait evaluates it.
 
-use crate::{Element, Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart, WaitTime};
+use crate::{ElementScope, Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart, WaitTime};
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -62,7 +62,7 @@ pub struct Scope<'a> {
     plan: &'a Plan,
     state: &'a State,
     signals: &'a BTreeMap<String, Arc<Json>>,
-    element: Option<Element<'a>>,
+    element: Option<ElementScope<'a>>,
 }
 
 /// The part of a step that expressions may refer to.
@@ -93,13 +93,13 @@ impl<'a> Scope<'a> {
 
     /// Adds the element of a step with `for_each`.
     #[must_use]
-    pub fn with_element(self, element: Element<'a>) -> Self {
+    pub fn with_element(self, element: ElementScope<'a>) -> Self {
         Self { element: Some(element), ..self }
     }
 
     /// Returns the element, if the expression is evaluated for one.
     #[must_use]
-    pub fn element(&self) -> Option<Element<'a>> {
+    pub fn element(&self) -> Option<ElementScope<'a>> {
         self.element
     }
 

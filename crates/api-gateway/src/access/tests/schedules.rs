@@ -1,4 +1,4 @@
-//! What schedules, definitions with a schedule, and batches need besides the permission of the route.
+//! The permissions that schedules, definitions with a schedule, and batches need besides that of the route.
 
 use super::*;
 use goconductor_service_kit::permission::PermissionSet;
