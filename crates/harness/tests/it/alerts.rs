@@ -343,6 +343,6 @@ fn faketime() -> PathBuf {
 #[test]
 fn shortened_rules_keep_their_names_and_conditions() {
     let rule = "  - alert: A\n    expr: increase(a_total{b=\"5m\"}[10m]) > 86400\n    for: 15m\n";
-    let expected = "  - alert: A\n    expr: increase(a_total{b=\"5m\"}[5s]) > 10\n    for: 7s\n";
+    let expected = "  - alert: A\n    expr: increase(a_total{b=\"5m\"}[10s]) > 10\n    for: 7s\n";
     assert_eq!(shortened(rule), expected);
 }

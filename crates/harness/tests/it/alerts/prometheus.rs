@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// The times of the deployed rules are divided by this.
 const FASTER: u64 = 120;
-/// Shortest range of a rate. It contains several scrapes.
-const SHORTEST_RANGE: u64 = 5;
+/// Shortest range of a rate. It contains several scrapes, and a write even if each takes seconds.
+const SHORTEST_RANGE: u64 = 10;
 /// The thresholds that are times: the age of a workflow, and of a due row.
 const THRESHOLDS: [(&str, &str); 2] = [("> 86400", "> 10"), ("> 300", "> 3")];
 
@@ -24,7 +24,7 @@ pub(super) fn rules_with(kind: &str) -> BTreeSet<String> {
     deployed().lines().filter_map(|line| line.trim().strip_prefix(&prefix)).map(str::to_owned).collect()
 }
 
-/// Returns rules with shorter times: ranges of at least five seconds, durations of `for` of at least one second, and
+/// Returns rules with shorter times: ranges of at least ten seconds, durations of `for` of at least one second, and
 /// thresholds that are times. Everything else is unchanged.
 pub(super) fn shortened(rules: &str) -> String {
     let mut all = String::new();
