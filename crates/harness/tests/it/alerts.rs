@@ -53,6 +53,11 @@ steps:
   - { name: pick, run: shelf/pick, compensate: none }
 ";
 
+/// The number of workflows that write while the database is slow, and of their steps. A step follows another one without
+/// a read from the database, whose connections for reads are all in use then.
+const LONG_WORKFLOWS: usize = 6;
+const LONG_STEPS: usize = 100;
+
 /// The number of orders that wait for the slow service: more than the threshold of the alert, fewer than the gateway
 /// accepts.
 const BACKLOG: usize = 650;
@@ -99,12 +104,13 @@ async fn each_alert_fires_because_of_a_fault() {
     world.cluster.services().call("nats.sh", &["lose"]).await.unwrap();
     world.until_firing(&["GoConductorRedeliveriesHigh"]).await;
 
-    // Each start is a write. Without writes there is no latency to report.
-    let starts = world.start_without_end();
+    // Each of their steps is a write. Without writes there is no latency to report.
+    for _ in 0..LONG_WORKFLOWS {
+        world.api().start("long", json!({}), None).await.unwrap();
+    }
     world.cluster.delay_database(SLOW_DATABASE).await.unwrap();
     world.until_firing(&["GoConductorStoreSlow"]).await;
     world.cluster.delay_database(Duration::ZERO).await.unwrap();
-    starts.abort();
 
     world.cluster.kill("elector-1").await.unwrap();
     world.until_firing(&["GoConductorTargetDown"]).await;
@@ -162,6 +168,9 @@ impl World {
         {
             api.apply(name, definition).await.unwrap();
         }
+        let step = |step| format!("  - {{ name: s{step}, run: stock/count, compensate: none }}\n");
+        let steps: Vec<String> = (0..LONG_STEPS).map(step).collect();
+        api.apply("long", &format!("workflow: long\nsteps:\n{}", steps.concat())).await.unwrap();
         let targets = cluster.names().iter().filter_map(|name| cluster.address(name)).collect();
         let prometheus = Prometheus::start(cluster.services(), targets).await;
         for name in cluster.names() {
@@ -285,17 +294,6 @@ impl World {
             loop {
                 order(&api).await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        })
-    }
-
-    /// Starts a workflow that waits for its service, again and again.
-    fn start_without_end(&self) -> tokio::task::JoinHandle<()> {
-        let api = self.api().clone();
-        tokio::spawn(async move {
-            loop {
-                drop(api.start("orphan", json!({}), None).await);
-                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         })
     }
