@@ -1,11 +1,13 @@
 //! Calls that definitions spell out, and the addresses that requests may go to.
 
-use crate::cluster::{ONE, cluster_with, possible};
+use crate::cluster::{ONE, possible};
 use crate::world::World;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
-use goconductor_harness::{Broker, Dev, DevOptions, ElectionServers, Participants, goconductor};
+use goconductor_harness::{
+    Broker, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers, Participants, goconductor,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -286,7 +288,19 @@ async fn calls_are_made_and_undone_over_processes_of_which_one_is_killed() {
         return;
     }
     let _one = ONE.lock().await;
-    let (mut cluster, participants) = cluster_with(Broker::Kafka(1), ElectionServers::Postgres).await;
+    // Executors that serve all services make the calls.
+    let options = ClusterOptions {
+        queue: Broker::Kafka(1),
+        more_queues: Vec::new(),
+        each: 2,
+        services: Vec::new(),
+        proxied: false,
+        election: ElectionServers::Postgres,
+        settings: String::new(),
+        binaries: None,
+    };
+    let mut cluster = Cluster::start(options).await.unwrap();
+    let participants = Participants::start().await.unwrap();
     let (first, second) = (cluster.gateways[0].clone(), cluster.gateways[1].clone());
     first.serve("c", &participants.url("c")).await.unwrap();
     first.apply("chain", &chain(&participants)).await.unwrap();
