@@ -43,6 +43,7 @@ async fn reflection_lists_exactly_the_services_of_the_server() {
         "goconductor.v1.ElectionService",
         "goconductor.v1.LockService",
         "goconductor.v1.QueueService",
+        "goconductor.v1.ScheduleService",
         "goconductor.v1.SecretService",
         "goconductor.v1.ServiceService",
         // `goconductor dev` contains the executor.
