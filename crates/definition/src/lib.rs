@@ -47,6 +47,7 @@ pub use format::{format, key_rank};
 pub use input::{InputProblem, InputSchema, check_input};
 pub use problem::{ERROR_CODES, Problem};
 pub use schema::{label_rule, schema};
+pub use step::call::{CALL_METHODS, RESERVED_CALL_HEADERS};
 
 /// The format of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

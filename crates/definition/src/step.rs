@@ -1,6 +1,6 @@
 //! Steps with their block structure, as parsed and not yet expanded.
 
-mod call;
+pub(crate) mod call;
 mod child;
 pub(crate) mod for_each;
 mod probe;

@@ -1,26 +1,9 @@
 //! HTTP requests as `call`.
 
 use crate::build::Build;
+use goconductor_definition::{CALL_METHODS, RESERVED_CALL_HEADERS};
 use goconductor_saga::{Json, NameKind};
 use serde_json::{Map, json};
-
-/// The methods of calls.
-const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
-/// Headers that the executor sets itself, or that belong to the connection.
-const RESERVED: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "idempotency-key",
-    "keep-alive",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// A request whose values are templates.
 #[derive(Debug, Default)]
@@ -37,8 +20,11 @@ pub(crate) fn http(build: &mut Build, path: &str, request: Request) -> Option<Js
         method if method.is_empty() => "GET".to_owned(),
         method => method,
     };
-    if !METHODS.contains(&method.as_str()) {
-        build.refused(path, format!("the method {method} is not one of a call: use {}", METHODS.join(", ")));
+    if !CALL_METHODS.contains(&method.as_str()) {
+        build.refused(
+            path,
+            format!("the method {method} is not one of a call: use {}", CALL_METHODS.join(", ")),
+        );
         return None;
     }
     if !has_literal_host(&request.url) {
@@ -70,7 +56,7 @@ fn headers(build: &mut Build, path: &str, headers: Vec<(String, Json)>) -> Map<S
         let lower = name.to_ascii_lowercase();
         let is_token = !name.is_empty()
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
-        let is_reserved = RESERVED.contains(&lower.as_str())
+        let is_reserved = RESERVED_CALL_HEADERS.contains(&lower.as_str())
             || lower.starts_with("goconductor-")
             || lower.starts_with("proxy-");
         if !is_token || is_reserved {

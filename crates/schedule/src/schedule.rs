@@ -18,7 +18,7 @@ const BUFFER_POLL: i64 = 500_000;
 pub struct Schedule {
     /// The definition and the due times.
     pub spec: Spec,
-    /// Who created it.
+    /// Whether a request or a definition created it.
     #[serde(default, skip_serializing_if = "ScheduleOrigin::is_api")]
     pub origin: ScheduleOrigin,
     /// Rises by one with each change by a user.
@@ -37,7 +37,7 @@ pub struct Schedule {
     pub progress: ScheduleProgress,
 }
 
-/// Who created a schedule.
+/// The origin of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleOrigin {

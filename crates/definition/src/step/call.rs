@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use std::collections::BTreeMap;
 
 /// The methods of calls.
-const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
+pub const CALL_METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
 /// The scheme of a reference to a secret.
 const SECRET: &str = "secret://";
 /// Maximum headers of a call.
@@ -22,7 +22,7 @@ const MAX_HEADERS: usize = 32;
 /// Maximum bytes of a URL.
 const MAX_URL_BYTES: usize = 2048;
 /// Names of headers that the executor sets itself, or that belong to the connection.
-const RESERVED: &[&str] = &[
+pub const RESERVED_CALL_HEADERS: &[&str] = &[
     "connection",
     "content-length",
     "expect",
@@ -114,10 +114,10 @@ impl FieldReader {
 
     fn method(&mut self, at: &At<'_>) -> Option<String> {
         let text = self.text(at)?;
-        if METHODS.contains(&text) {
+        if CALL_METHODS.contains(&text) {
             return Some(text.to_owned());
         }
-        let detail = format!("`{text}` is not a method of a call: use one of {}", METHODS.join(", "));
+        let detail = format!("`{text}` is not a method of a call: use one of {}", CALL_METHODS.join(", "));
         self.push(at.problem(CALL, detail));
         None
     }
@@ -182,7 +182,8 @@ fn check_header_name(text: &str) -> Result<String, String> {
         return Err(format!("`{text}` is not the name of a header"));
     };
     let name = name.as_str();
-    if RESERVED.contains(&name) || name.starts_with("goconductor-") || name.starts_with("proxy-") {
+    if RESERVED_CALL_HEADERS.contains(&name) || name.starts_with("goconductor-") || name.starts_with("proxy-")
+    {
         return Err(format!("the header `{name}` is set by the executor or belongs to the connection"));
     }
     Ok(name.to_owned())
