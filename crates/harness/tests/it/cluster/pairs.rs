@@ -51,17 +51,27 @@ macro_rules! pairs {
     )*};
 }
 
+// Each queue and each election backend is in one of these pairs. The two adapters of a pair do not know each other, so that
+// the other pairs, which scripts/soak runs, seldom find what these do not.
 pairs! {
-    kafka_with_postgres: Broker::Kafka(1), ElectionServers::Postgres;
-    kafka_with_etcd: Broker::Kafka(1), ElectionServers::Etcd(1);
     kafka_with_zookeeper: Broker::Kafka(1), ElectionServers::ZooKeeper(1);
     kinesis_with_postgres: Broker::Kinesis, ElectionServers::Postgres;
-    kinesis_with_etcd: Broker::Kinesis, ElectionServers::Etcd(1);
-    kinesis_with_zookeeper: Broker::Kinesis, ElectionServers::ZooKeeper(1);
-    nats_with_postgres: Broker::Nats(1), ElectionServers::Postgres;
     nats_with_etcd: Broker::Nats(1), ElectionServers::Etcd(1);
-    nats_with_zookeeper: Broker::Nats(1), ElectionServers::ZooKeeper(1);
     rabbitmq_with_postgres: Broker::RabbitMq, ElectionServers::Postgres;
-    rabbitmq_with_etcd: Broker::RabbitMq, ElectionServers::Etcd(1);
-    rabbitmq_with_zookeeper: Broker::RabbitMq, ElectionServers::ZooKeeper(1);
+}
+
+/// The rest of the matrix. The default profile of cargo-nextest leaves out each module of this name.
+mod soak {
+    use super::*;
+
+    pairs! {
+        kafka_with_postgres: Broker::Kafka(1), ElectionServers::Postgres;
+        kafka_with_etcd: Broker::Kafka(1), ElectionServers::Etcd(1);
+        kinesis_with_etcd: Broker::Kinesis, ElectionServers::Etcd(1);
+        kinesis_with_zookeeper: Broker::Kinesis, ElectionServers::ZooKeeper(1);
+        nats_with_postgres: Broker::Nats(1), ElectionServers::Postgres;
+        nats_with_zookeeper: Broker::Nats(1), ElectionServers::ZooKeeper(1);
+        rabbitmq_with_etcd: Broker::RabbitMq, ElectionServers::Etcd(1);
+        rabbitmq_with_zookeeper: Broker::RabbitMq, ElectionServers::ZooKeeper(1);
+    }
 }
