@@ -6,7 +6,7 @@ use goconductor_store::{AuditRecord, AuditRequest, AuditVerifier};
 
 impl Fixture {
     /// Waits until the log has `number` records, and returns all.
-    async fn audit(&self, number: usize) -> Vec<AuditRecord> {
+    pub(super) async fn audit(&self, number: usize) -> Vec<AuditRecord> {
         let request = AuditRequest { limit: u32::MAX, ..AuditRequest::default() };
         for _ in 0..1000 {
             if self.store.audit_records(&request).await.unwrap().len() >= number {
