@@ -72,7 +72,8 @@ impl ElectionService for GrpcServices {
             .serve(operation::LIST_ELECTIONS, request, |api, _| async move { api.list_elections().await })
             .await?;
         let leaders = list.elections.into_iter().map(message::leader).collect();
-        Ok(Response::new(wire::ListElectionsResponse { leaders }))
+        let processes = list.processes.into_iter().map(message::election_process).collect();
+        Ok(Response::new(wire::ListElectionsResponse { leaders, moving: list.is_moving, processes }))
     }
 
     async fn step_down(&self, request: Request<wire::StepDownRequest>) -> RpcResult<wire::StepDownResponse> {

@@ -4,7 +4,7 @@ use crate::args::{ElectionCommand, HoldArgs, LockCommand};
 use crate::error::{CliError, Exit, Result};
 use crate::output::Output;
 use crate::session::ServerSession;
-use goconductor_client::{Leader, Lock, Reply};
+use goconductor_client::{ElectionList, ElectionProcess, Leader, Lock, Reply};
 
 const LOCK_HEADS: [&str; 5] = ["KEY", "OWNER", "TOKEN", "ACQUIRED", "EXPIRES"];
 const LEADER_HEADS: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
@@ -78,6 +78,7 @@ pub(super) async fn elections(command: ElectionCommand, session: &ServerSession)
     let (text, leaders, key) = match command {
         ElectionCommand::List => {
             let reply = client.elections().await?;
+            report_move(&reply.value, out);
             (reply.text, reply.value.elections, Some("elections"))
         }
         ElectionCommand::Describe { name } => {
@@ -103,6 +104,28 @@ pub(super) async fn elections(command: ElectionCommand, session: &ServerSession)
         out.table(&LEADER_HEADS, leaders.iter().map(|each| leader(each, out)).collect())?;
     }
     Ok(Exit::Success)
+}
+
+/// Reports a move to another backend, and what it waits for.
+fn report_move(list: &ElectionList, out: &Output) {
+    for process in &list.processes {
+        if let Some(error) = &process.error {
+            let ElectionProcess { process, backend, era, .. } = process;
+            out.message(&format!("{process} stays at {backend} in era {era}: {error}"));
+        }
+    }
+    let Some(newest) = list.processes.iter().max_by_key(|process| process.era).filter(|_| list.is_moving)
+    else {
+        return;
+    };
+    let waits_for: Vec<&str> = list
+        .processes
+        .iter()
+        .filter(|process| process.era < newest.era)
+        .map(|process| process.process.as_str())
+        .collect();
+    let (backend, era, waits_for) = (&newest.backend, newest.era, waits_for.join(", "));
+    out.message(&format!("the election moves to {backend} in era {era}, and waits for {waits_for}"));
 }
 
 fn leader(leader: &Leader, out: &Output) -> Vec<String> {

@@ -33,6 +33,7 @@ impl fmt::Display for Apply {
 
 /// Settings and sections that take effect while the processes run.
 const LIVE: &[&str] = &[
+    "election",
     "limits.backlog",
     "limits.calls_in_flight",
     "limits.input_bytes",
@@ -121,7 +122,9 @@ mod tests {
             ("services.payments.http.url", Apply::Live),
             ("queue.backend", Apply::Live),
             ("queue.brokers", Apply::Restart),
-            ("election.backend", Apply::Restart),
+            ("election.backend", Apply::Live),
+            ("election.electors", Apply::FileOnly),
+            ("executor.duty_shards", Apply::Restart),
             ("limits", Apply::Restart),
             ("limits.connections_per_address", Apply::FileOnly),
             ("limits.rate.caller.burst", Apply::Live),

@@ -1,0 +1,160 @@
+//! Moves of the election to the backend of changed settings.
+//!
+//! Each process moves by itself when it reads the settings: it ends its terms at the previous backend, publishes the era
+//! that it has reached, and campaigns at the next backend. A term there begins when all processes have left earlier eras.
+//! The settings are the whole state of a move, so a process that is killed continues it when it starts again. A process
+//! that missed the move holds tokens of an earlier era, which are refused once a leader of the new era has written.
+
+use super::backend::BackendElection;
+use crate::live_config::LiveConfig;
+use goconductor_election::{Election, MovableElection};
+use goconductor_service_kit::config::Config;
+use goconductor_store::ElectionView;
+use parking_lot::Mutex;
+use secrecy::ExposeSecret;
+use std::sync::Arc;
+
+/// What a process does about changed settings of the election.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    /// The settings are in use.
+    InUse,
+    /// The backend is opened again, possibly at another place.
+    Move,
+    /// The settings are not used, for this reason.
+    Refused(String),
+}
+
+/// Moves an election with the settings of the API.
+pub(super) fn follow(live: &Arc<LiveConfig>, first: BackendElection) -> Arc<dyn Election> {
+    live.set_election(view(&first.config, None));
+    let in_use = Mutex::new(Arc::new(first));
+    let movable = Arc::new(MovableElection::new(in_use.lock().clone()));
+    let (moved, publisher) = (Arc::clone(&movable), Arc::downgrade(live));
+    live.on_change(move |config| {
+        let mut in_use = in_use.lock();
+        let Some(live) = publisher.upgrade() else { return };
+        match change(&in_use.config, config) {
+            Change::InUse => live.set_election(view(&in_use.config, None)),
+            Change::Refused(reason) => {
+                tracing::error!(reason, "election stayed at its backend");
+                live.set_election(view(&in_use.config, Some(reason)));
+            }
+            Change::Move => {
+                let next = Arc::new(in_use.at(config.clone()));
+                let left = moved.replace(next.clone());
+                let reached = view(config, None);
+                *in_use = next;
+                tracing::info!(
+                    backend = reached.backend,
+                    era = reached.era,
+                    "election moved to another backend"
+                );
+                // Published when the terms have ended, because others wait for it.
+                drop(goconductor_supervisor::spawn("election-move", async move {
+                    left.await;
+                    live.set_election(reached);
+                }));
+            }
+        }
+    });
+    movable
+}
+
+fn view(config: &Config, error: Option<String>) -> ElectionView {
+    let (backend, era) = (config.election.backend.name().to_owned(), config.election.era);
+    ElectionView { backend, era, error, ..ElectionView::default() }
+}
+
+/// Compares the settings in use with new ones.
+fn change(old: &Config, new: &Config) -> Change {
+    let (before, after) = (old.election.era, new.election.era);
+    let is_moved = place(old) != place(new);
+    if after < before {
+        return Change::Refused(format!(
+            "election.era must not fall below {before}, because fencing tokens would fall"
+        ));
+    }
+    if is_moved && after == before {
+        return Change::Refused(format!(
+            "election.era must be raised above {before} to move to another backend"
+        ));
+    }
+    if is_moved || after > before || !has_same_connection(old, new) { Change::Move } else { Change::InUse }
+}
+
+/// The settings that decide which tokens and leaders exist.
+fn place(config: &Config) -> impl PartialEq + use<> {
+    let election = &config.election;
+    let url = config.election_url().map(|url| url.expose().to_owned());
+    (election.backend, url, election.settings.endpoints.clone(), election.settings.prefix.clone())
+}
+
+/// Whether the same place is reached in the same way.
+fn has_same_connection(old: &Config, new: &Config) -> bool {
+    let (old, new) = (&old.election.settings, &new.election.settings);
+    let times = |settings: &goconductor_election::settings::Settings| {
+        (settings.lease, settings.connect_timeout, settings.request_timeout)
+    };
+    let has_same_credentials = match (&old.credentials, &new.credentials) {
+        (None, None) => true,
+        (Some(old), Some(new)) => {
+            old.user == new.user && old.password.expose_secret() == new.password.expose_secret()
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    };
+    times(old) == times(new) && old.tls == new.tls && has_same_credentials
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_election::Credentials;
+    use goconductor_service_kit::config::{DynamicSettings, Sources};
+    use serde_json::{Value, json};
+
+    fn config(election: Value) -> Config {
+        let base = Config::load(&Sources::default()).expect("the defaults are valid");
+        let settings = json!({"election": election});
+        base.with_dynamic(Some(DynamicSettings { version: 1, settings })).expect("the settings are valid")
+    }
+
+    #[test]
+    fn election_moves_to_a_higher_era_and_opens_changed_connections_again() {
+        let etcd = |era: u8| config(json!({"backend": "etcd", "endpoints": ["10.0.0.1:2379"], "era": era}));
+        let with = |key: &str, value: Value| {
+            let mut settings = json!({"backend": "etcd", "endpoints": ["10.0.0.1:2379"], "era": 1});
+            settings[key] = value;
+            config(settings)
+        };
+        let zookeeper = |era: u8| config(json!({"backend": "zookeeper", "endpoints": ["h:1"], "era": era}));
+        let refused = |reason: &str| Some(reason.to_owned());
+        for (new, expected) in [
+            (etcd(1), None),
+            (etcd(2), Some("move".to_owned())),
+            (zookeeper(2), Some("move".to_owned())),
+            (with("lease", json!("9s")), Some("move".to_owned())),
+            (etcd(0), refused("election.era must not fall below 1, because fencing tokens would fall")),
+            (zookeeper(1), refused("election.era must be raised above 1 to move to another backend")),
+            (
+                with("prefix", json!("b")),
+                refused("election.era must be raised above 1 to move to another backend"),
+            ),
+        ] {
+            let found = match change(&etcd(1), &new) {
+                Change::InUse => None,
+                Change::Move => Some("move".to_owned()),
+                Change::Refused(reason) => Some(reason),
+            };
+            assert_eq!(found, expected);
+        }
+        let user = |password: &str| {
+            let mut config = etcd(1);
+            let credentials = Credentials { user: "u".to_owned(), password: password.into() };
+            config.election.settings.credentials = Some(credentials);
+            config
+        };
+        assert_eq!(change(&user("a"), &user("a")), Change::InUse);
+        assert_eq!(change(&user("a"), &user("b")), Change::Move, "a rotated password is used");
+    }
+}
