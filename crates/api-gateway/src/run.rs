@@ -20,6 +20,7 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let connections = ConnectionLimits::of_clients(&process.config.limits);
     let host = Host::listen_with_access(&process, &process.config.listen, connections).await?;
     let Backends { store, changes, queues, engine, live } = Box::pin(Backends::open(&mut process)).await?;
+    host.bounds().follow(&live, ConnectionLimits::of_clients);
     let keys: Arc<dyn AccessKeyStore> = store.clone();
     let vault = Box::pin(process.vault_of(&engine)).await?;
     let dependencies = Dependencies {

@@ -23,6 +23,9 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
         Some(store) => Some(process.load_config_within_limit(store).await),
         None => None,
     };
+    if let Some(live) = &live {
+        host.bounds().follow(live, ConnectionLimits::of_services);
+    }
     let backend = process.backend_election(live.as_ref().zip(store.as_ref())).await?;
     process.add_check("election", &backend, |backend| async move {
         backend.list().await.map(drop).map_err(|error| error.to_string())
