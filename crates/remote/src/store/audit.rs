@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use goconductor_store::{AuditEvent, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
 use goconductor_wire::internal as wire;
 use goconductor_wire::store::required;
+use std::time::Duration;
 
 #[async_trait]
 impl AuditStore for RemoteStore {
@@ -22,6 +23,18 @@ impl AuditStore for RemoteStore {
 
     async fn audit_head(&self) -> Result<AuditHead, Error> {
         head(self.read(rpc!(get_audit_head, wire::GetAuditHeadRequest {})).await?.head)
+    }
+
+    async fn note_audit_intents(&self, events: &[AuditEvent]) -> Result<(), Error> {
+        let request = wire::NoteAuditIntentsRequest { events: events.iter().map(Into::into).collect() };
+        self.call(Repeat::Idempotent, rpc!(note_audit_intents, request)).await?;
+        Ok(())
+    }
+
+    async fn settle_audit_intents(&self, age: Duration) -> Result<u64, Error> {
+        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let request = wire::SettleAuditIntentsRequest { age_ms };
+        Ok(self.call(Repeat::Idempotent, rpc!(settle_audit_intents, request)).await?.settled)
     }
 }
 

@@ -5,12 +5,13 @@
 
 use super::rows::{escape_nul, number, unescape_nul};
 use super::{PostgresStore, commit, unavailable};
-use crate::audit::{chained, page_of_records};
+use crate::audit::{chained, encoded_intent, page_of_records, unknown_outcomes};
 use crate::{AuditEvent, AuditFilter, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::{PgConnection, Row};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 #[async_trait]
 impl AuditStore for PostgresStore {
@@ -28,11 +29,58 @@ impl AuditStore for PostgresStore {
     async fn audit_head(&self) -> Result<AuditHead, Error> {
         head(&mut *self.connection().await?, "SELECT seq, hash FROM audit_head").await
     }
+
+    async fn note_audit_intents(&self, events: &[AuditEvent]) -> Result<(), Error> {
+        let ids: Vec<_> = events.iter().map(|event| escape_nul(&event.id)).collect();
+        let intents: Vec<String> = events.iter().map(encoded_intent).collect::<Result<_, _>>()?;
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO audit_intents (id, noted_at, event)
+             SELECT new.id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, new.event
+             FROM unnest($1::text[], $2::text[]) AS new (id, event)
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(ids)
+        .bind(intents)
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        commit(transaction).await
+    }
+
+    async fn settle_audit_intents(&self, age: Duration) -> Result<u64, Error> {
+        let mut transaction = self.begin().await?;
+        // Locks the head first, as every writer does.
+        head(&mut transaction, LOCKED_HEAD).await?;
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let intents: Vec<String> = sqlx::query_scalar(
+            "DELETE FROM audit_intents
+             WHERE noted_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1
+             RETURNING event",
+        )
+        .bind(age)
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        if !intents.is_empty() {
+            append(&mut transaction, &unknown_outcomes(&intents)?).await?;
+        }
+        commit(transaction).await?;
+        Ok(u64::try_from(intents.len()).unwrap_or(u64::MAX))
+    }
 }
 
+/// Reads the head, and locks it until the end of the transaction.
+const LOCKED_HEAD: &str = "SELECT seq, hash FROM audit_head FOR UPDATE";
+
 async fn append(connection: &mut PgConnection, events: &[AuditEvent]) -> Result<AuditHead, Error> {
-    let head = head(connection, "SELECT seq, hash FROM audit_head FOR UPDATE").await?;
+    let head = head(connection, LOCKED_HEAD).await?;
     let ids: Vec<_> = events.iter().map(|event| escape_nul(&event.id)).collect();
+    sqlx::query("DELETE FROM audit_intents WHERE id = ANY($1)")
+        .bind(&ids)
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
     let known: Vec<String> = sqlx::query_scalar("SELECT id FROM audit_log WHERE id = ANY($1)")
         .bind(&ids)
         .fetch_all(&mut *connection)

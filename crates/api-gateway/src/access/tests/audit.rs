@@ -107,6 +107,24 @@ async fn changes_and_refusals_name_their_caller() {
 }
 
 #[tokio::test]
+async fn change_whose_process_ended_is_recorded_with_an_unknown_outcome() {
+    let fixture = Fixture::with_access_control().await;
+    fixture.key(&["viewer"], &["shop"]).await;
+    let settle = async || fixture.store.settle_audit_intents(Duration::ZERO).await.unwrap();
+    assert_eq!(settle().await, 0, "the record of a complete change has replaced its intent");
+    let caller = crate::recorded::subject(&HeaderMap::new(), &axum::http::Extensions::new());
+    let (action, target) = ("services.put".to_owned(), "PUT /api/v1/services/payments".to_owned());
+    let subject = crate::audit::Subject { action, target, ..caller };
+    drop(fixture.api.audit.intend(&subject).await.unwrap());
+    assert_eq!(settle().await, 1);
+    let records = fixture.audit(2).await;
+    assert_eq!(
+        summary(records.last().unwrap()),
+        "anonymous services.put request PUT /api/v1/services/payments UNKNOWN -"
+    );
+}
+
+#[tokio::test]
 async fn handler_that_panics_is_recorded_as_failed() {
     let fixture = Fixture::with_access_control().await;
     let begin = |name: &'static str| {
