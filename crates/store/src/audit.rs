@@ -178,3 +178,24 @@ pub struct AuditFilter {
     /// Before this time.
     pub until: Option<Timestamp>,
 }
+
+impl AuditFilter {
+    /// Returns the conditions on texts, in the order of the query of a page.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn texts(&self) -> [Option<&str>; 8] {
+        let Self {
+            actor,
+            credential,
+            source,
+            action,
+            namespace,
+            target_kind,
+            target_name,
+            outcome,
+            since: _,
+            until: _,
+        } = self;
+        [actor, credential, source, action, namespace, target_kind, target_name, outcome]
+            .map(|text| text.as_deref())
+    }
+}

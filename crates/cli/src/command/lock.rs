@@ -2,7 +2,7 @@
 
 use crate::args::{ElectionCommand, HoldArgs, LockCommand};
 use crate::error::{CliError, Exit, Result};
-use crate::output::Output;
+use crate::output::{ListPage, Output};
 use crate::session::ServerSession;
 use goconductor_client::{ElectionList, ElectionProcess, Leader, Lock, Reply};
 
@@ -49,22 +49,15 @@ fn show(reply: &Reply<Lock>, done: &str, session: &ServerSession) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.locks(Some(limit), None).await?;
-    if out.structured_list(&reply.text, "locks")? {
-        return Ok(Exit::Success);
-    }
-    if out.names_only() {
-        for lock in &reply.value.locks {
-            out.data(&lock.key)?;
-        }
-    } else if reply.value.locks.is_empty() {
-        out.message("no locks");
-    } else {
-        out.table(&LOCK_HEADS, reply.value.locks.iter().map(|each| lock(each, out)).collect())?;
-    }
-    if !reply.value.next_page_token.is_empty() {
-        out.message("more locks exist: increase --limit, up to 1000");
-    }
-    Ok(Exit::Success)
+    out.page(&ListPage {
+        text: &reply.text,
+        kind: "locks",
+        items: &reply.value.locks,
+        next_page_token: &reply.value.next_page_token,
+        heads: &LOCK_HEADS,
+        name: |lock| &lock.key,
+        row: lock,
+    })
 }
 
 fn lock(lock: &Lock, out: &Output) -> Vec<String> {

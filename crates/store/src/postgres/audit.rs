@@ -6,7 +6,7 @@
 use super::rows::{escape_nul, number, unescape_nul};
 use super::{PostgresStore, commit, unavailable};
 use crate::audit::{chained, encoded_intent, page_of_records, unknown_outcomes};
-use crate::{AuditEvent, AuditFilter, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
+use crate::{AuditEvent, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::{PgConnection, Row};
@@ -147,34 +147,15 @@ async fn head(connection: &mut PgConnection, sql: &'static str) -> Result<AuditH
 
 async fn records(connection: &mut PgConnection, request: &AuditRequest) -> Result<Vec<AuditRecord>, Error> {
     let AuditRequest { filter, after, before, newest_first, limit } = request;
-    let AuditFilter {
-        actor,
-        credential,
-        source,
-        action,
-        namespace,
-        target_kind,
-        target_name,
-        outcome,
-        since,
-        until,
-    } = filter;
     let sql = page_of_records(*newest_first, |number, kind| format!("${number}::{kind}"));
-    let text = |text: &Option<String>| text.as_deref().map(|text| escape_nul(text).into_owned());
     // Safe: the text contains only constants.
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(signed(*after))
-        .bind(before.map(signed))
-        .bind(text(actor))
-        .bind(text(credential))
-        .bind(text(source))
-        .bind(text(action))
-        .bind(text(namespace))
-        .bind(text(target_kind))
-        .bind(text(target_name))
-        .bind(text(outcome))
-        .bind(since.map(|time| time.0))
-        .bind(until.map(|time| time.0))
+    let mut page = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(signed(*after)).bind(before.map(signed));
+    for text in filter.texts() {
+        page = page.bind(text.map(|text| escape_nul(text).into_owned()));
+    }
+    let rows = page
+        .bind(filter.since.map(|time| time.0))
+        .bind(filter.until.map(|time| time.0))
         .bind(i64::from(*limit))
         .fetch_all(connection)
         .await

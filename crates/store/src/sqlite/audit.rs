@@ -3,7 +3,7 @@
 use super::rows::number;
 use super::{SqliteStore, clock};
 use crate::audit::{chained, encoded_intent, page_of_records, unknown_outcomes};
-use crate::{AuditEvent, AuditFilter, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
+use crate::{AuditEvent, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -126,18 +126,7 @@ fn head(connection: &Connection) -> Result<AuditHead, Error> {
 
 fn records(connection: &Connection, request: &AuditRequest) -> Result<Vec<AuditRecord>, Error> {
     let AuditRequest { filter, after, before, newest_first, limit } = request;
-    let AuditFilter {
-        actor,
-        credential,
-        source,
-        action,
-        namespace,
-        target_kind,
-        target_name,
-        outcome,
-        since,
-        until,
-    } = filter;
+    let [actor, credential, source, action, namespace, target_kind, target_name, outcome] = filter.texts();
     let sql = page_of_records(*newest_first, |number, _| format!("?{number}"));
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(
@@ -152,8 +141,8 @@ fn records(connection: &Connection, request: &AuditRequest) -> Result<Vec<AuditR
             target_kind,
             target_name,
             outcome,
-            since.map(|time| time.0),
-            until.map(|time| time.0),
+            filter.since.map(|time| time.0),
+            filter.until.map(|time| time.0),
             limit,
         ],
         record,
