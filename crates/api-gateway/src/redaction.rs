@@ -88,7 +88,7 @@ impl Redaction {
         if self.paths.is_empty() || Elements::parse(definition).is_none() {
             return Cow::Borrowed(self);
         }
-        let anywhere = |path: &Vec<Part>| {
+        let anywhere = |path: &Vec<Part>| -> Vec<Part> {
             let is_specific = |part: &Part| matches!(part, Part::Name(name) if name != "*");
             let last = path.iter().rposition(is_specific).unwrap_or_default();
             std::iter::once(Part::AnyDepth).chain(path.iter().skip(last).cloned()).collect()

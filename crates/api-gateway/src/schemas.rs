@@ -202,4 +202,21 @@ mod tests {
         drop(held);
         schemas.run(|| ()).await.unwrap();
     }
+
+    #[tokio::test]
+    async fn one_simulation_runs_at_a_time() {
+        let schemas = Arc::new(Schemas::default());
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let first = {
+            let schemas = Arc::clone(&schemas);
+            tokio::spawn(async move { schemas.simulate(move || blocked.recv().is_ok()).await.unwrap() })
+        };
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(schemas.simulation.available_permits(), 0);
+        let waits = tokio::time::timeout(Duration::from_millis(50), schemas.simulate(|| ())).await;
+        assert!(waits.is_err(), "the first one has not ended");
+        release.send(()).unwrap();
+        assert!(first.await.unwrap());
+        schemas.simulate(|| ()).await.unwrap();
+    }
 }
