@@ -78,7 +78,7 @@ impl Terminal {
 }
 
 /// A page of a list that the API returned.
-pub(crate) struct ListPage<'p, T> {
+pub(crate) struct PrintedPage<'p, T> {
     /// The response.
     pub(crate) text: &'p str,
     /// The items in the plural, which is also their field in the response.
@@ -228,8 +228,8 @@ impl Output {
     }
 
     /// Writes a page of a list in every format.
-    pub(crate) fn page<T>(&self, page: &ListPage<'_, T>) -> Result {
-        let ListPage { text, kind, items, next_page_token, heads, name, row } = page;
+    pub(crate) fn page<T>(&self, page: &PrintedPage<'_, T>) -> Result {
+        let PrintedPage { text, kind, items, next_page_token, heads, name, row } = page;
         if self.structured_list(text, kind)? {
             return Ok(Exit::Success);
         }

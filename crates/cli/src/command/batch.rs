@@ -3,7 +3,7 @@
 use crate::args::{BatchCommand, BulkVerb, CreateBatchArgs, ItemStatus};
 use crate::document::JsonDocument;
 use crate::error::{CliError, Exit, Result};
-use crate::output::{ListPage, Output};
+use crate::output::{Output, PrintedPage};
 use crate::session::ServerSession;
 use goconductor_client::{Batch, BatchItem, BatchPreview, NewBatch, Reply, Workflow};
 use std::io::{BufRead, IsTerminal, Write};
@@ -220,7 +220,7 @@ fn show(reply: &Reply<Batch>, out: &Output) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.batches(Some(limit), None).await?;
-    out.page(&ListPage {
+    out.page(&PrintedPage {
         text: &reply.text,
         kind: "batches",
         items: &reply.value.batches,

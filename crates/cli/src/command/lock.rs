@@ -2,7 +2,7 @@
 
 use crate::args::{ElectionCommand, HoldArgs, LockCommand};
 use crate::error::{CliError, Exit, Result};
-use crate::output::{ListPage, Output};
+use crate::output::{Output, PrintedPage};
 use crate::session::ServerSession;
 use goconductor_client::{ElectionList, ElectionProcess, Leader, Lock, Reply};
 
@@ -49,7 +49,7 @@ fn show(reply: &Reply<Lock>, done: &str, session: &ServerSession) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.locks(Some(limit), None).await?;
-    out.page(&ListPage {
+    out.page(&PrintedPage {
         text: &reply.text,
         kind: "locks",
         items: &reply.value.locks,

@@ -3,7 +3,7 @@
 use crate::args::{ScheduleApplyArgs, ScheduleCommand};
 use crate::error::{Exit, Result};
 use crate::json_argument::{self, without_duplicates};
-use crate::output::{ListPage, Output};
+use crate::output::{Output, PrintedPage};
 use crate::session::ServerSession;
 use goconductor_client::{Reply, Schedule, ScheduleSpec};
 
@@ -113,7 +113,7 @@ fn get(reply: &Reply<Schedule>, session: &ServerSession) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.schedules(Some(limit), None).await?;
-    out.page(&ListPage {
+    out.page(&PrintedPage {
         text: &reply.text,
         kind: "schedules",
         items: &reply.value.schedules,

@@ -2,7 +2,7 @@
 
 use crate::args::SecretCommand;
 use crate::error::{CliError, Exit, Result, unreadable};
-use crate::output::{ListPage, Output};
+use crate::output::{Output, PrintedPage};
 use crate::session::ServerSession;
 use goconductor_client::{Reply, Secret};
 use goconductor_secrets::{MasterKey, Randomness};
@@ -78,7 +78,7 @@ fn show(reply: &Reply<Secret>, done: &str, session: &ServerSession) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.secrets(Some(limit), None).await?;
-    out.page(&ListPage {
+    out.page(&PrintedPage {
         text: &reply.text,
         kind: "secrets",
         items: &reply.value.secrets,

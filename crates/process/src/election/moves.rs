@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// What a process does about changed settings of the election.
 #[derive(Debug, PartialEq, Eq)]
-enum Change {
+enum ElectionChange {
     /// The settings are in use.
     InUse,
     /// The backend is opened again, possibly at another place.
@@ -35,12 +35,12 @@ pub(super) fn follow(live: &Arc<LiveConfig>, first: BackendElection) -> Arc<dyn 
         let mut in_use = in_use.lock();
         let Some(live) = publisher.upgrade() else { return };
         match change(&in_use.config, config) {
-            Change::InUse => live.set_election(view(&in_use.config, None)),
-            Change::Refused(reason) => {
+            ElectionChange::InUse => live.set_election(view(&in_use.config, None)),
+            ElectionChange::Refused(reason) => {
                 tracing::error!(reason, "election stayed at its backend");
                 live.set_election(view(&in_use.config, Some(reason)));
             }
-            Change::Move => {
+            ElectionChange::Move => {
                 let next = Arc::new(in_use.at(config.clone()));
                 let left = moved.replace(next.clone());
                 let reached = view(config, None);
@@ -67,20 +67,24 @@ fn view(config: &Config, error: Option<String>) -> ElectionView {
 }
 
 /// Compares the settings in use with new ones.
-fn change(old: &Config, new: &Config) -> Change {
+fn change(old: &Config, new: &Config) -> ElectionChange {
     let (before, after) = (old.election.era, new.election.era);
     let is_moved = place(old) != place(new);
     if after < before {
-        return Change::Refused(format!(
+        return ElectionChange::Refused(format!(
             "election.era must not fall below {before}, because fencing tokens would fall"
         ));
     }
     if is_moved && after == before {
-        return Change::Refused(format!(
+        return ElectionChange::Refused(format!(
             "election.era must be raised above {before} to move to another backend"
         ));
     }
-    if is_moved || after > before || !has_same_connection(old, new) { Change::Move } else { Change::InUse }
+    if is_moved || after > before || !has_same_connection(old, new) {
+        ElectionChange::Move
+    } else {
+        ElectionChange::InUse
+    }
 }
 
 /// The settings that decide which tokens and leaders exist.
@@ -142,9 +146,9 @@ mod tests {
             ),
         ] {
             let found = match change(&etcd(1), &new) {
-                Change::InUse => None,
-                Change::Move => Some("move".to_owned()),
-                Change::Refused(reason) => Some(reason),
+                ElectionChange::InUse => None,
+                ElectionChange::Move => Some("move".to_owned()),
+                ElectionChange::Refused(reason) => Some(reason),
             };
             assert_eq!(found, expected);
         }
@@ -154,7 +158,7 @@ mod tests {
             config.election.settings.credentials = Some(credentials);
             config
         };
-        assert_eq!(change(&user("a"), &user("a")), Change::InUse);
-        assert_eq!(change(&user("a"), &user("b")), Change::Move, "a rotated password is used");
+        assert_eq!(change(&user("a"), &user("a")), ElectionChange::InUse);
+        assert_eq!(change(&user("a"), &user("b")), ElectionChange::Move, "a rotated password is used");
     }
 }
