@@ -72,7 +72,9 @@ impl Redaction {
         }
         let Ok(mut value) = goconductor_saga::parse_json(payload) else { return MASK.to_owned() };
         let mut is_masked = false;
-        for path in &self.paths {
+        let definition = value.pointer("/state/definition").and_then(Json::as_str).unwrap_or_default();
+        let redaction = self.of_definition(definition).into_owned();
+        for path in &redaction.paths {
             let anywhere: Vec<Part> = std::iter::once(Part::AnyDepth).chain(path.iter().cloned()).collect();
             if matches(&value, &anywhere) {
                 mask(&mut value, &anywhere);
@@ -222,6 +224,9 @@ mod tests {
         let message = br#"{"state": {"input": {"card": {"number": "4111", "holder": "Ada"}}}}"#;
         let expected = json!({"state": {"input": {"card": {"number": "***", "holder": "Ada"}}}});
         assert_eq!(redaction.message(message), expected.to_string());
+        let of_elements = json!({"state": {"definition": "order/ship[0..1]", "input": [{"number": "4111", "sku": "book"}]}});
+        let masked = redaction.message(of_elements.to_string().as_bytes());
+        assert!(masked.contains("book") && !masked.contains("4111"), "{masked}");
         assert_eq!(redaction.message(b"{ \"a\": 1 }"), "{ \"a\": 1 }", "nothing is masked");
         assert_eq!(redaction.message(b"4111 \xff"), "***");
         assert_eq!(Redaction::default().message(b"4111"), "4111");

@@ -42,7 +42,7 @@ pub(crate) struct ElectionList {
     pub(crate) elections: Vec<LeaderView>,
     /// Whether the election moves to another backend: some processes have not reached the highest era yet. Terms of the
     /// next backend begin when all have.
-    pub(crate) is_moving: bool,
+    pub(crate) moving: bool,
     /// Processes with an election, and the backend that each uses.
     pub(crate) processes: Vec<ElectionProcessView>,
 }
@@ -85,7 +85,7 @@ impl Api {
         let processes: Vec<ElectionProcessView> = members.into_iter().filter_map(process_view).collect();
         let eras: BTreeSet<u8> = processes.iter().map(|process| process.era).collect();
         let elections = leaders.into_iter().map(view).collect();
-        Ok(ElectionList { elections, is_moving: eras.len() > 1, processes })
+        Ok(ElectionList { elections, moving: eras.len() > 1, processes })
     }
 
     /// Returns the leader of an election.

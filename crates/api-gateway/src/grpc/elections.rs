@@ -73,7 +73,7 @@ impl ElectionService for GrpcServices {
             .await?;
         let leaders = list.elections.into_iter().map(message::leader).collect();
         let processes = list.processes.into_iter().map(message::election_process).collect();
-        Ok(Response::new(wire::ListElectionsResponse { leaders, moving: list.is_moving, processes }))
+        Ok(Response::new(wire::ListElectionsResponse { leaders, moving: list.moving, processes }))
     }
 
     async fn step_down(&self, request: Request<wire::StepDownRequest>) -> RpcResult<wire::StepDownResponse> {

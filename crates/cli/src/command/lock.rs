@@ -107,8 +107,7 @@ fn report_move(list: &ElectionList, out: &Output) {
             out.message(&format!("{process} stays at {backend} in era {era}: {error}"));
         }
     }
-    let Some(newest) = list.processes.iter().max_by_key(|process| process.era).filter(|_| list.is_moving)
-    else {
+    let Some(newest) = list.processes.iter().max_by_key(|process| process.era).filter(|_| list.moving) else {
         return;
     };
     let waits_for: Vec<&str> = list

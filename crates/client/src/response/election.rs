@@ -23,7 +23,7 @@ pub struct ElectionList {
     /// The leaders, ordered by the name of the election.
     pub elections: Vec<Leader>,
     /// Whether the election moves to another backend.
-    pub is_moving: bool,
+    pub moving: bool,
     /// The processes with an election.
     pub processes: Vec<ElectionProcess>,
 }

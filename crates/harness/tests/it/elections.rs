@@ -156,7 +156,7 @@ async fn election_moves_to_another_backend_while_sagas_run() {
         let shown = api.get("/elections").await.unwrap();
         let processes = shown["processes"].as_array().unwrap();
         let is_moved = |process: &Value| process["backend"] == "zookeeper" && process["era"] == 1;
-        if shown["is_moving"] == false && processes.len() >= 6 && processes.iter().all(is_moved) {
+        if shown["moving"] == false && processes.len() >= 6 && processes.iter().all(is_moved) {
             break;
         }
         assert!(begun.elapsed() < Duration::from_secs(30), "{shown:#}");
