@@ -33,6 +33,13 @@ impl BackendElection {
         Self { config, opened: OnceCell::new(), store, instance }
     }
 
+    /// Returns an election whose backend is open.
+    #[cfg(test)]
+    pub(super) fn opened(config: Config, election: Arc<dyn Election>, store: Option<Arc<dyn Store>>) -> Self {
+        let opened = OnceCell::new_with(Some(election));
+        Self { config, opened, store, instance: "self".to_owned() }
+    }
+
     /// Returns an election at the backend of another configuration.
     pub(super) fn at(&self, config: Config) -> Self {
         Self::new(config, self.store.clone(), self.instance.clone())
@@ -124,9 +131,7 @@ mod tests {
     fn election(store: &Arc<dyn Store>, era: u8) -> BackendElection {
         let mut config = Config::load(&Sources::default()).expect("the defaults are valid");
         config.election.era = era;
-        let local: Arc<dyn Election> = Arc::new(LocalElection::new(1));
-        let opened = OnceCell::new_with(Some(local));
-        BackendElection { config, opened, store: Some(Arc::clone(store)), instance: "self".to_owned() }
+        BackendElection::opened(config, Arc::new(LocalElection::new(1)), Some(Arc::clone(store)))
     }
 
     #[tokio::test]

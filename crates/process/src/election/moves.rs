@@ -113,9 +113,12 @@ fn has_same_connection(old: &Config, new: &Config) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goconductor_election::Credentials;
+    use goconductor_election::{Credentials, LocalElection};
     use goconductor_service_kit::config::{DynamicSettings, Sources};
+    use goconductor_store::sqlite::SqliteStore;
+    use goconductor_store::{ConfigChange, ConfigHistory, Store};
     use serde_json::{Value, json};
+    use std::time::Duration;
 
     fn config(election: Value) -> Config {
         let base = Config::load(&Sources::default()).expect("the defaults are valid");
@@ -160,5 +163,38 @@ mod tests {
         };
         assert_eq!(change(&user("a"), &user("a")), ElectionChange::InUse);
         assert_eq!(change(&user("a"), &user("b")), ElectionChange::Move, "a rotated password is used");
+    }
+
+    #[tokio::test]
+    async fn era_is_published_when_the_holders_of_all_terms_have_dropped_them() {
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created"));
+        let base = Config::load(&Sources::default()).expect("the defaults are valid");
+        let live = LiveConfig::load(base.clone(), &store).await.expect("the store can be read");
+        let local = Arc::new(LocalElection::new(1));
+        let election = follow(&live, BackendElection::opened(base, local, None));
+        let era = || live.election().map(|view| view.era);
+        assert_eq!(era(), Some(0));
+        let leads = election.campaign("relay", "a").await.expect("nobody else is a candidate");
+        let settings = json!({"election": {"backend": "etcd", "endpoints": ["127.0.0.1:1"], "era": 1}});
+        let change = ConfigChange {
+            id: "change".to_owned(),
+            settings,
+            digest: String::new(),
+            actor: None,
+            reason: None,
+        };
+        ConfigHistory::of(&*store).append(0, &change).await.expect("the store can be written");
+        live.refresh(&store).await.expect("the store can be read");
+        assert!(!leads.is_valid(), "the term has ended");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!((era(), live.view().pending.len()), (Some(0), 0), "the holder may still act");
+        drop(leads);
+        let published = async {
+            while era() != Some(1) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), published).await.expect("the era is published");
     }
 }
