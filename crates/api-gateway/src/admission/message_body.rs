@@ -121,7 +121,7 @@ impl HttpBody for MessageBody {
             |problem: Problem| Poll::Ready(Some(Err(axum::Error::new(tonic::Status::from(problem)))));
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
+                let data: &[u8] = frame.data_ref().map_or(&[], |data| data.as_ref());
                 let limit = this.api.limits().body_bytes;
                 if !this.messages.are_within(data, limit.saturating_add(MESSAGE_OVERHEAD)) {
                     return refuse(Problem::too_large(limit));
