@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use backlog_monitor::monitor;
-pub(crate) use message_body::limit_message;
+pub(crate) use message_body::{MESSAGE_OVERHEAD, limit_message};
 pub(crate) use rate::{RateCaller, RateFields};
 pub(crate) use responses::ResponseHolds;
 

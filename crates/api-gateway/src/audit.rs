@@ -1,7 +1,8 @@
 //! The audit log of the gateway: what is recorded, and when.
 //!
-//! A request that may change something is recorded with its outcome before its response is sent. If the log cannot be
-//! written, such a request is refused before anything is done. A refused request is recorded in the background, and
+//! A request that may change something is recorded with its outcome before its response is sent. Its intent is noted before
+//! anything is done, so that a process that ends in between leaves a record with an unknown outcome. If the log cannot be
+//! written, such a request is refused. A refused request is recorded in the background, and
 //! equal refusals of one source are counted, so that an attacker cannot fill the disk. Streams that claim something, such
 //! as campaigns, are recorded with their begin and their end in the same manner.
 
@@ -14,7 +15,7 @@ use crate::error::{AUDIT_DELAYED, AUDIT_UNAVAILABLE, ApiResult, Problem, RETRY_A
 use axum::http::Extensions;
 use goconductor_process::{CountedEvents, OfferEvent, PeerAddress};
 use goconductor_saga::Timestamp;
-use goconductor_store::{AuditEvent, AuditOutcome, AuditStore};
+use goconductor_store::{AuditEvent, AuditOutcome, AuditStore, Error};
 use goconductor_transition::clock;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +28,11 @@ pub(crate) use stream::StreamRecord;
 
 /// Time for which a request waits for its record. It is longer than a failover of the database's connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Age from which the process of an intent counts as ended. It is longer than a request takes, and a request that takes
+/// longer has a second record.
+const INTENT_AGE: Duration = Duration::from_secs(120);
+/// Interval between two looks for such intents.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(15);
 /// The caller of a request that is not authenticated.
 pub(crate) const ANONYMOUS: &str = "anonymous";
 /// Maximum characters of a text that a caller chose, such as a path.
@@ -35,6 +41,7 @@ const MAX_TEXT_CHARS: usize = 256;
 /// The audit log.
 #[derive(Debug)]
 pub(crate) struct AuditLog {
+    store: Arc<dyn AuditStore>,
     writer: AuditWriter,
     refusals: Arc<CountedEvents>,
     streams: Arc<CountedEvents>,
@@ -71,14 +78,15 @@ pub(crate) enum Frequency {
 impl AuditLog {
     /// Starts the log over a store. Must be called within a Tokio runtime.
     pub(crate) fn start(store: Arc<dyn AuditStore>, starts: bool, stop: CancellationToken) -> Arc<Self> {
-        let writer = AuditWriter::start(store);
+        let writer = AuditWriter::start(store.clone());
+        drop(goconductor_supervisor::spawn("audit-intents", settle_intents(store.clone(), stop.clone())));
         let offer = || -> OfferEvent {
             let writer = writer.clone();
             Box::new(move |event| writer.offer(event))
         };
         let refusals = CountedEvents::start("audit-refusals", offer(), stop.clone());
         let streams = CountedEvents::start("audit-streams", offer(), stop);
-        Arc::new(Self { writer, refusals, streams, starts })
+        Arc::new(Self { store, writer, refusals, streams, starts })
     }
 
     /// Whether a request that may change something is recorded.
@@ -88,17 +96,37 @@ impl AuditLog {
 
     /// Refuses a request that must be recorded while the log cannot be written.
     pub(crate) fn check(&self) -> ApiResult<()> {
-        if !self.writer.is_failing() {
-            return Ok(());
+        if self.writer.is_failing() { Err(unavailable()) } else { Ok(()) }
+    }
+
+    /// Notes a request that is about to be served, and waits until the note is durable. Refuses the request otherwise.
+    pub(crate) async fn intend(&self, subject: &Subject) -> ApiResult<AuditIntent> {
+        let event = event(subject.clone(), Notes::default(), AuditOutcome::Unknown, clock::now());
+        let id = event.id.clone();
+        match tokio::time::timeout(WRITE_TIMEOUT, self.store.note_audit_intents(&[event])).await {
+            // A state store of an earlier release does not know intents.
+            Ok(Ok(()) | Err(Error::Corrupt { .. })) => Ok(AuditIntent(id)),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "intent of a change was not noted; the change was refused");
+                Err(unavailable())
+            }
+            Err(_) => Err(unavailable()),
         }
-        let detail = "the audit log cannot be written, so that changes are refused; retry when the database is available";
-        Err(Problem::new(AUDIT_UNAVAILABLE, detail).retry_after(RETRY_AFTER))
     }
 
     /// Records the outcome of a request that may have changed something, and waits until the record is durable.
-    pub(crate) async fn record(&self, subject: Subject, notes: Notes, is_failed: bool) -> ApiResult<()> {
+    pub(crate) async fn record(
+        &self,
+        intent: Option<AuditIntent>,
+        subject: Subject,
+        notes: Notes,
+        is_failed: bool,
+    ) -> ApiResult<()> {
         let outcome = if is_failed { AuditOutcome::Failed } else { AuditOutcome::Allowed };
-        let event = event(subject, notes, outcome, clock::now());
+        let mut event = event(subject, notes, outcome, clock::now());
+        if let Some(AuditIntent(id)) = intent {
+            event.id = id;
+        }
         let written = self.writer.write(event);
         if tokio::time::timeout(WRITE_TIMEOUT, written).await.is_ok_and(|written| written) {
             return Ok(());
@@ -122,6 +150,34 @@ impl AuditLog {
         let event = event(subject, notes, AuditOutcome::Allowed, clock::now());
         let target = event.target_name.clone();
         self.streams.add(source, target, event);
+    }
+}
+
+/// A request whose intent was noted: the id of its record.
+#[derive(Debug)]
+pub(crate) struct AuditIntent(String);
+
+fn unavailable() -> Problem {
+    let detail =
+        "the audit log cannot be written, so that changes are refused; retry when the database is available";
+    Problem::new(AUDIT_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
+}
+
+/// Records the requests whose process has ended before their outcome was recorded.
+async fn settle_intents(store: Arc<dyn AuditStore>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match store.settle_audit_intents(INTENT_AGE).await {
+            Ok(0) => {}
+            Ok(settled) => {
+                tracing::warn!(settled, "changes with an unknown outcome were recorded in the audit log")
+            }
+            Err(error) => tracing::debug!(%error, "intents of changes were not settled"),
+        }
+        // Safe to cancel: both branches only wait.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(SETTLE_INTERVAL) => {}
+        }
     }
 }
 

@@ -23,7 +23,7 @@ mod workflows;
 pub use reflection::GrpcRoutes;
 
 use crate::access::{self, Authorised};
-use crate::admission::{RequestPermit, ResponseHolds};
+use crate::admission::{MESSAGE_OVERHEAD, RequestPermit, ResponseHolds};
 use crate::api::{Api, CallContext, PageRequest, admission_namespace};
 use crate::error::{ApiResult, NO_ROUTE, PARAMETER, Problem};
 use crate::{recorded, request};
@@ -31,6 +31,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use futures::FutureExt;
 use goconductor_saga::Json;
+use goconductor_service_kit::config::MAX_BODY_BYTES;
 use goconductor_wire::v1::access_service_server::AccessServiceServer;
 use goconductor_wire::v1::audit_service_server::AuditServiceServer;
 use goconductor_wire::v1::batch_service_server::BatchServiceServer;
@@ -51,8 +52,9 @@ use tonic::{Request, Response, Status};
 
 /// The interval between updates of the health service.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-/// The bytes that a message may have besides those of its JSON, which has the limit of a REST body.
-const MESSAGE_OVERHEAD: usize = 64 << 10;
+/// The largest message that is decoded, whatever the limit of bodies. The middleware refuses messages over that limit
+/// before they are decoded, because it can change.
+const MAX_MESSAGE: usize = MAX_BODY_BYTES as usize + MESSAGE_OVERHEAD;
 
 type RpcResult<T> = Result<Response<T>, Status>;
 
@@ -64,7 +66,7 @@ struct GrpcServices {
 
 /// Builds the router of the gRPC services, `more` services, health and reflection.
 pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> Router {
-    let limit = api.limits().body_bytes.saturating_add(MESSAGE_OVERHEAD);
+    let limit = MAX_MESSAGE;
     let (reporter, health) = tonic_health::server::health_reporter();
     drop(goconductor_supervisor::spawn("grpc-health", report_health(api.clone(), reporter)));
     let gate = api.gate.clone();

@@ -41,6 +41,7 @@ pub(crate) fn frequency(method: &str, route: &str) -> Option<Frequency> {
 pub(crate) struct Recording {
     api: Api,
     subject: Subject,
+    frequency: Frequency,
 }
 
 /// Begins the record of a request. Returns `None` if the request is not recorded. Refuses the request if the log cannot be
@@ -52,12 +53,11 @@ pub(crate) fn begin(
     target: impl FnOnce() -> String,
     caller: impl FnOnce() -> Subject,
 ) -> ApiResult<Option<Recording>> {
-    if !frequency(method, route).is_some_and(|frequency| api.audit.records(frequency)) {
-        return Ok(None);
-    }
+    let frequency = frequency(method, route).filter(|frequency| api.audit.records(*frequency));
+    let Some(frequency) = frequency else { return Ok(None) };
     api.audit.check()?;
     let subject = Subject { action: action_name(method, route), target: target(), ..caller() };
-    Ok(Some(Recording { api: api.clone(), subject }))
+    Ok(Some(Recording { api: api.clone(), subject, frequency }))
 }
 
 /// Serves a REST request, and records it if it may change something.
@@ -107,6 +107,14 @@ impl Recording {
         is_failed: impl FnOnce(&R, &mut Notes) -> bool + Send + 'static,
     ) -> (R, ApiResult<()>) {
         in_task(async move {
+            let intent = match self.frequency {
+                Frequency::Operator => match self.api.audit.intend(&self.subject).await {
+                    Ok(intent) => Some(intent),
+                    Err(problem) => return (refuse(problem), Ok(())),
+                },
+                // What an application does is in the histories of its workflows, and must not wait for a second write.
+                Frequency::Application => None,
+            };
             let (caught, mut notes) = scope(AssertUnwindSafe(serving).catch_unwind()).await;
             let response = caught.unwrap_or_else(|panic| {
                 let problem = Problem::from_panic(&*panic);
@@ -114,7 +122,7 @@ impl Recording {
                 refuse(problem)
             });
             let is_failed = is_failed(&response, &mut notes);
-            let recorded = self.api.audit.record(self.subject, notes, is_failed).await;
+            let recorded = self.api.audit.record(intent, self.subject, notes, is_failed).await;
             (response, recorded)
         })
         .await

@@ -3,8 +3,9 @@
 
 use crate::api::CallContext;
 use crate::view::{EventView, FailureView, SummaryView, WorkflowView};
-use goconductor_saga::Json;
+use goconductor_saga::{Elements, Json};
 use goconductor_service_kit::permission::Permission;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The text in place of a masked value.
@@ -71,7 +72,9 @@ impl Redaction {
         }
         let Ok(mut value) = goconductor_saga::parse_json(payload) else { return MASK.to_owned() };
         let mut is_masked = false;
-        for path in &self.paths {
+        let definition = value.pointer("/state/definition").and_then(Json::as_str).unwrap_or_default();
+        let redaction = self.of_definition(definition).into_owned();
+        for path in &redaction.paths {
             let anywhere: Vec<Part> = std::iter::once(Part::AnyDepth).chain(path.iter().cloned()).collect();
             if matches(&value, &anywhere) {
                 mask(&mut value, &anywhere);
@@ -81,11 +84,29 @@ impl Redaction {
         if is_masked { value.to_string() } else { text() }
     }
 
+    /// Returns the redaction of the workflows of a definition. A workflow that runs elements of a step has parts of the
+    /// data of its parent at other paths, so that the last names of each path are masked at any depth.
+    pub(crate) fn of_definition(&self, definition: &str) -> Cow<'_, Self> {
+        if self.paths.is_empty() || Elements::parse(definition).is_none() {
+            return Cow::Borrowed(self);
+        }
+        let anywhere = |path: &Vec<Part>| -> Vec<Part> {
+            let is_specific = |part: &Part| matches!(part, Part::Name(name) if name != "*");
+            let last = path.iter().rposition(is_specific).unwrap_or_default();
+            std::iter::once(Part::AnyDepth).chain(path.iter().skip(last).cloned()).collect()
+        };
+        Cow::Owned(Self { paths: self.paths.iter().map(anywhere).collect() })
+    }
+
     /// Masks the fields of a workflow.
-    pub(crate) fn workflow(&self, mut view: WorkflowView) -> WorkflowView {
+    pub(crate) fn workflow(&self, view: WorkflowView) -> WorkflowView {
         if self.paths.is_empty() {
             return view;
         }
+        self.of_definition(&view.definition).own_workflow(view)
+    }
+
+    fn own_workflow(&self, mut view: WorkflowView) -> WorkflowView {
         view.input = self.shared(&view.input);
         view.output = view.output.as_ref().map(|output| self.shared(output));
         self.failure(view.error.as_mut());
@@ -114,7 +135,7 @@ impl Redaction {
         if !self.paths.is_empty()
             && let Some(detail) = view.error.as_mut().and_then(|error| error.get_mut("detail"))
         {
-            self.mask(detail);
+            self.of_definition(&view.definition).mask(detail);
         }
         view
     }
@@ -203,6 +224,9 @@ mod tests {
         let message = br#"{"state": {"input": {"card": {"number": "4111", "holder": "Ada"}}}}"#;
         let expected = json!({"state": {"input": {"card": {"number": "***", "holder": "Ada"}}}});
         assert_eq!(redaction.message(message), expected.to_string());
+        let of_elements = json!({"state": {"definition": "order/ship[0..1]", "input": [{"number": "4111", "sku": "book"}]}});
+        let masked = redaction.message(of_elements.to_string().as_bytes());
+        assert!(masked.contains("book") && !masked.contains("4111"), "{masked}");
         assert_eq!(redaction.message(b"{ \"a\": 1 }"), "{ \"a\": 1 }", "nothing is masked");
         assert_eq!(redaction.message(b"4111 \xff"), "***");
         assert_eq!(Redaction::default().message(b"4111"), "4111");
@@ -230,5 +254,18 @@ mod tests {
             "a value without masked fields is not copied"
         );
         assert!(Arc::ptr_eq(&Redaction::default().shared(&value), &value));
+    }
+
+    /// The elements of a list are the input of a workflow of their own, so that the path of the parent does not apply.
+    #[test]
+    fn fields_are_masked_at_any_depth_in_workflows_that_run_elements() {
+        let redaction = Redaction::new(&["$.items.*.card.number", "$.tokens.*"].map(str::to_owned));
+        let input =
+            Arc::new(json!([{"card": {"number": "4111"}, "sku": "book"}, {"number": 2, "tokens": ["t"]}]));
+        let expected =
+            json!([{"card": {"number": "***"}, "sku": "book"}, {"number": "***", "tokens": ["***"]}]);
+        assert_eq!(*redaction.of_definition("order/ship[0..2]").shared(&input), expected);
+        assert!(Arc::ptr_eq(&redaction.of_definition("order").shared(&input), &input));
+        assert!(Arc::ptr_eq(&Redaction::default().of_definition("order/ship[0..2]").shared(&input), &input));
     }
 }

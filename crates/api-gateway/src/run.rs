@@ -4,9 +4,11 @@ use crate::{AdmissionLimits, Dependencies, Limits, rest, router};
 use anyhow::Context;
 use goconductor_access::AccessControl;
 use goconductor_election::Election;
-use goconductor_process::{Backends, ConnectionLimits, Host, MembershipLease, Process, ReaderCheck};
-use goconductor_service_kit::config::{Config, ElectionBackend};
-use goconductor_store::{AccessKeyStore, ProcessInfo};
+use goconductor_process::{
+    Backends, ConnectionLimits, Host, LiveConfig, MembershipLease, Process, ReaderCheck,
+};
+use goconductor_service_kit::config::Config;
+use goconductor_store::{AccessKeyStore, ProcessInfo, Store};
 use goconductor_transition::clock;
 use std::sync::Arc;
 
@@ -18,11 +20,12 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let connections = ConnectionLimits::of_clients(&process.config.limits);
     let host = Host::listen_with_access(&process, &process.config.listen, connections).await?;
     let Backends { store, changes, queues, engine, live } = Box::pin(Backends::open(&mut process)).await?;
+    host.bounds().follow(&live, ConnectionLimits::of_clients);
     let keys: Arc<dyn AccessKeyStore> = store.clone();
     let vault = Box::pin(process.vault_of(&engine)).await?;
     let dependencies = Dependencies {
         engine: Arc::clone(&engine),
-        election: election(&process).await?,
+        election: Some(election(&process, &live, &store).await?),
         queues: Some(Arc::clone(&queues)),
         config: Arc::clone(&live),
         vault,
@@ -45,6 +48,7 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let info = move || ProcessInfo {
         queue: Some(queues.view()),
         config: Some(live.view()),
+        election: live.election(),
         ..ProcessInfo::default()
     };
     let (name, address) = (process.name, host.advertised());
@@ -66,13 +70,17 @@ fn readers(access: AccessControl) -> ReaderCheck {
     })
 }
 
-/// Connects to the election, unless the configuration has none that reaches other processes.
-async fn election(process: &Process) -> anyhow::Result<Option<Arc<dyn Election>>> {
-    let config = &process.config.election;
-    if config.backend == ElectionBackend::Local && config.electors.is_empty() {
-        return Ok(None);
+/// Connects to the election. A gateway works without one, and settings of the API can add one later.
+async fn election(
+    process: &Process,
+    live: &Arc<LiveConfig>,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<Arc<dyn Election>> {
+    if process.config.election.connects_processes() {
+        process.election(live, store).await
+    } else {
+        Ok(process.optional_election(live, store))
     }
-    process.election().await.map(Some)
 }
 
 /// Starts the configured check of callers. Returns `None` if access control is off. Must be called within a Tokio runtime.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// The longest wait for a thread.
@@ -30,6 +31,9 @@ type CompiledSchema = Result<InputSchema, String>;
 pub(crate) struct Schemas {
     compiled: Mutex<LruCache<SchemaKey, Arc<CompiledSchema>>>,
     threads: LongWork,
+    /// The simulation that runs or waits for a thread. Every reader may request simulations, so they must not keep the
+    /// threads from checking definitions and inputs.
+    simulation: Arc<Semaphore>,
 }
 
 /// The result of a validation.
@@ -45,7 +49,7 @@ pub(crate) enum Validation {
 impl Default for Schemas {
     fn default() -> Self {
         let compiled = Mutex::new(LruCache::new(CAPACITY));
-        Self { compiled, threads: LongWork::default() }
+        Self { compiled, threads: LongWork::default(), simulation: Arc::new(Semaphore::new(1)) }
     }
 }
 
@@ -90,20 +94,40 @@ impl Schemas {
         }
     }
 
+    /// Like [`run`](Self::run), for a simulation. One at a time runs or waits for a thread.
+    pub(crate) async fn simulate<T: Send + 'static>(
+        &self,
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> ApiResult<T> {
+        let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&self.simulation).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(busy()) };
+        self.run(move || {
+            let result = function();
+            // Here, because a caller that disconnects does not end the work.
+            drop(turn);
+            result
+        })
+        .await
+    }
+
     /// Runs a function that can take long. Returns [`VALIDATION_BUSY`] if no thread becomes free in time.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         function: impl FnOnce() -> T + Send + 'static,
     ) -> ApiResult<T> {
         let Ok(thread) = tokio::time::timeout(MAX_WAIT, self.threads.thread()).await else {
-            let detail = "the threads that check definitions and inputs are busy: retry later";
-            return Err(Problem::new(VALIDATION_BUSY, detail).retry_after(RETRY_AFTER));
+            return Err(busy());
         };
         thread.run(function).await.map_err(|error| match error.try_into_panic() {
             Ok(panic) => Problem::from_panic(&*panic),
             Err(_) => Problem::new(INTERNAL, "the server shut down while it checked the request"),
         })
     }
+}
+
+fn busy() -> Problem {
+    let detail = "the threads that check definitions and inputs are busy: retry later";
+    Problem::new(VALIDATION_BUSY, detail).retry_after(RETRY_AFTER)
 }
 
 fn is_quick(compiled: &CompiledSchema, input: &Json) -> bool {
@@ -177,5 +201,22 @@ mod tests {
         assert!(schemas.run(|| ()).await.unwrap_err().is(VALIDATION_BUSY));
         drop(held);
         schemas.run(|| ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_simulation_runs_at_a_time() {
+        let schemas = Arc::new(Schemas::default());
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let first = {
+            let schemas = Arc::clone(&schemas);
+            tokio::spawn(async move { schemas.simulate(move || blocked.recv().is_ok()).await.unwrap() })
+        };
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(schemas.simulation.available_permits(), 0);
+        let waits = tokio::time::timeout(Duration::from_millis(50), schemas.simulate(|| ())).await;
+        assert!(waits.is_err(), "the first one has not ended");
+        release.send(()).unwrap();
+        assert!(first.await.unwrap());
+        schemas.simulate(|| ()).await.unwrap();
     }
 }

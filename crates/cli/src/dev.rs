@@ -15,7 +15,7 @@ use goconductor_process::{
 };
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
-use goconductor_saga_executor::{Executor, WorkerAcceptor};
+use goconductor_saga_executor::{Executor, InFlightLimits, WorkerAcceptor};
 use goconductor_service_kit::config::Config;
 use goconductor_service_kit::drain::Drain;
 use goconductor_service_kit::health::Readiness;
@@ -86,7 +86,9 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
         let url = format!("{scheme}://{}", config.listen.with_port(address.port()));
         print_banner(&url, &config, &args);
         let limits = ConnectionLimits::of_clients(&config.limits);
-        services.serve(LimitedListener::new(listeners, limits)).await
+        let connections = LimitedListener::new(listeners, limits);
+        connections.bounds().follow(&live, ConnectionLimits::of_clients);
+        services.serve(connections).await
     });
     let served = until_failure(&drain, server).await;
     // It blocks the thread, and the export needs the others.
@@ -190,7 +192,7 @@ impl DevServices {
             metrics: metrics.clone(),
             stop: drain.token(),
         };
-        follow(live, &engine, &store, info_changed, &drain);
+        follow(live, &engine, executor.in_flight_limits(), info_changed, &drain);
         let maintenance =
             maintenance_loop(Arc::clone(&store), live.retention(), drain.token().cancelled_owned());
         let maintenance = goconductor_supervisor::spawn("maintenance", maintenance);
@@ -258,17 +260,19 @@ async fn set_services(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result
 fn follow(
     live: &Arc<LiveConfig>,
     engine: &Arc<Engine>,
-    store: &Arc<dyn Store>,
+    limits: InFlightLimits,
     info_changed: Arc<Notify>,
     drain: &Drain,
 ) {
+    let store = engine.store().clone();
+    live.on_change(move |config| limits.set(config));
     let engine = Arc::downgrade(engine);
     live.on_change(move |config| {
         if let Some(engine) = engine.upgrade() {
             engine.set_state_bytes(config.limits.state_bytes);
         }
     });
-    live.follow(store.clone(), info_changed, drain.token());
+    live.follow(store, info_changed, drain.token());
 }
 
 fn readiness(store: &Arc<dyn Store>) -> Readiness {

@@ -77,6 +77,20 @@ impl Terminal {
     }
 }
 
+/// A page of a list that the API returned.
+pub(crate) struct PrintedPage<'p, T> {
+    /// The response.
+    pub(crate) text: &'p str,
+    /// The items in the plural, which is also their field in the response.
+    pub(crate) kind: &'static str,
+    pub(crate) items: &'p [T],
+    /// The token of the next page. It is empty on the last page.
+    pub(crate) next_page_token: &'p str,
+    pub(crate) heads: &'p [&'static str],
+    pub(crate) name: fn(&T) -> &str,
+    pub(crate) row: fn(&T, &Output) -> Vec<String>,
+}
+
 impl Output {
     /// Creates the output from the command line and the environment. `--no-color`, `NO_COLOR` and `TERM=dumb` turn
     /// colours off, and so does an output that is not a terminal.
@@ -211,6 +225,27 @@ impl Output {
             Some(time) if !self.exact_times => time::format_age(time, time::now()),
             Some(_) | None => text.to_owned(),
         }
+    }
+
+    /// Writes a page of a list in every format.
+    pub(crate) fn page<T>(&self, page: &PrintedPage<'_, T>) -> Result {
+        let PrintedPage { text, kind, items, next_page_token, heads, name, row } = page;
+        if self.structured_list(text, kind)? {
+            return Ok(Exit::Success);
+        }
+        if self.names_only() {
+            for item in *items {
+                self.data(name(item))?;
+            }
+        } else if items.is_empty() {
+            self.message(&format!("no {kind}"));
+        } else {
+            self.table(heads, items.iter().map(|item| row(item, self)).collect())?;
+        }
+        if !next_page_token.is_empty() {
+            self.message(&format!("more {kind} exist: increase --limit, up to 1000"));
+        }
+        Ok(Exit::Success)
     }
 
     /// Writes a table whose columns are as wide as their widest cell.

@@ -67,7 +67,7 @@ pub struct AuditRecord {
     pub target_kind: Option<String>,
     /// The name or the id of the target.
     pub target_name: Option<String>,
-    /// `ALLOWED`, `REFUSED` or `FAILED`.
+    /// `ALLOWED`, `REFUSED`, `FAILED` or `UNKNOWN`.
     pub outcome: String,
     /// The error code of a request that was refused or failed.
     pub code: Option<String>,

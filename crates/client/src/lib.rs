@@ -46,8 +46,8 @@ pub use response::schedule::{
 pub use response::{
     AccessKey, AccessKeyPage, AppliedDefinition, Batch, BatchItem, BatchItemPage, BatchPage, BatchPreview,
     Count, Counts, CreatedAccessKey, DeadLetter, DeadLetterPage, DefinitionList, DefinitionRecord,
-    DeletedService, ElectionList, Event, EventPage, Failure, Health, Leader, Lock, LockPage, Process,
-    ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, ReadinessCheck,
+    DeletedService, ElectionList, ElectionProcess, Event, EventPage, Failure, Health, Leader, Lock, LockPage,
+    Process, ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, ReadinessCheck,
     RelatedWorkflow, Released, RotatedPayloadKey, Rotation, Secret, SecretPage, ServerReadiness, ServiceList,
     ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
 };

@@ -15,7 +15,7 @@ use std::fmt;
 
 pub use access::{AccessKey, AccessKeyPage, CreatedAccessKey};
 pub use batch::{Batch, BatchItem, BatchItemPage, BatchPage, BatchPreview};
-pub use election::{ElectionList, Leader, SteppedDown};
+pub use election::{ElectionList, ElectionProcess, Leader, SteppedDown};
 pub use queue::{QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser};
 pub use secret::{RotatedPayloadKey, Rotation, Secret, SecretPage};
 

@@ -24,6 +24,8 @@ pub trait Term: fmt::Debug + Send + Sync {
 pub struct Leadership {
     leader: Leader,
     lost: watch::Receiver<bool>,
+    /// Becomes true when the backend is replaced. `None` if it cannot be.
+    replaced: Option<watch::Receiver<bool>>,
     term: Box<dyn Term>,
 }
 
@@ -31,7 +33,12 @@ impl Leadership {
     /// Creates the leadership of a won term. `lost` must become true, or its sender must be dropped, when the term ends.
     #[must_use]
     pub fn new(leader: Leader, lost: watch::Receiver<bool>, term: Box<dyn Term>) -> Self {
-        Self { leader, lost, term }
+        Self { leader, lost, replaced: None, term }
+    }
+
+    /// Ends the leadership also when `replaced` becomes true.
+    pub(crate) fn ending_with(self, replaced: watch::Receiver<bool>) -> Self {
+        Self { replaced: Some(replaced), ..self }
     }
 
     /// Replaces the description of the leader. If `map` fails, the term is dropped.
@@ -59,14 +66,26 @@ impl Leadership {
     /// a check of the token where a write lands is reliable.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        !*self.lost.borrow() && self.lost.has_changed().is_ok()
+        let has_ended = |ended: &watch::Receiver<bool>| *ended.borrow() || ended.has_changed().is_err();
+        !has_ended(&self.lost) && !self.replaced.as_ref().is_some_and(has_ended)
     }
 
     /// Waits for the end of the term. The future does not borrow the leadership, and any number of tasks can wait.
     pub fn lost(&self) -> Lost {
-        let mut lost = self.lost.clone();
-        // A closed channel also means the end.
-        Lost(Box::pin(async move { drop(lost.wait_for(|lost| *lost).await) }))
+        let (mut lost, replaced) = (self.lost.clone(), self.replaced.clone());
+        Lost(Box::pin(async move {
+            let replaced = async {
+                match replaced {
+                    Some(mut replaced) => drop(replaced.wait_for(|replaced| *replaced).await),
+                    None => std::future::pending().await,
+                }
+            };
+            // A closed channel also means the end. Safe to cancel: both branches only wait.
+            tokio::select! {
+                _ = lost.wait_for(|lost| *lost) => {}
+                () = replaced => {}
+            }
+        }))
     }
 
     /// Ends the leadership and waits until another candidate can win.

@@ -7,7 +7,7 @@
 //! attempts.
 //!
 //! [`Hosted`] runs campaigns and holds terms for remote candidates. [`EraElection`] keeps tokens increasing across a
-//! change of the backend.
+//! change of the backend, and [`MovableElection`] moves to another backend while it is in use.
 //!
 //! This crate does not know the purpose of an election, and it does not know the store: the caller supplies the lower
 //! bound for tokens.
@@ -31,6 +31,7 @@ pub mod etcd;
 mod hosted;
 mod leadership;
 pub mod local;
+mod movable;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod settings;
@@ -48,6 +49,7 @@ pub use etcd::EtcdElection;
 pub use hosted::{CampaignError, CampaignUpdate, Hosted, ResignScope, Resignation};
 pub use leadership::{Leadership, Lost, Term};
 pub use local::LocalElection;
+pub use movable::MovableElection;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresElection;
 pub use settings::{Credentials, ElectionTls};

@@ -23,7 +23,10 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
         Some(store) => Some(process.load_config_within_limit(store).await),
         None => None,
     };
-    let backend = process.backend_election().await?;
+    if let Some(live) = &live {
+        host.bounds().follow(live, ConnectionLimits::of_services);
+    }
+    let backend = process.backend_election(live.as_ref().zip(store.as_ref())).await?;
     process.add_check("election", &backend, |backend| async move {
         backend.list().await.map(drop).map_err(|error| error.to_string())
     });
@@ -33,7 +36,11 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
     let membership = store.zip(live).map(|(store, live)| {
         let info_changed: Arc<Notify> = Arc::default();
         live.follow(store.clone(), Arc::clone(&info_changed), process.drain.token());
-        let info = move || ProcessInfo { config: Some(live.view()), ..ProcessInfo::default() };
+        let info = move || ProcessInfo {
+            config: Some(live.view()),
+            election: live.election(),
+            ..ProcessInfo::default()
+        };
         let (name, address) = (process.name, host.advertised());
         MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed)
     });

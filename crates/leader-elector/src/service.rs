@@ -95,7 +95,7 @@ impl ElectionService for ElectionServer {
     ) -> RpcResult<wire::ListElectionsResponse> {
         let leaders = self.hosted.election().list().await.map_err(|error| backend_status(&error))?;
         let leaders = leaders.iter().map(Into::into).collect();
-        Ok(Response::new(wire::ListElectionsResponse { leaders }))
+        Ok(Response::new(wire::ListElectionsResponse { leaders, ..wire::ListElectionsResponse::default() }))
     }
 
     async fn step_down(&self, request: Request<wire::StepDownRequest>) -> RpcResult<wire::StepDownResponse> {

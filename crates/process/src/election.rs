@@ -5,48 +5,80 @@
 //! counter, so a term is the same whichever path it was won on. A process that knows the backend is a direct candidate
 //! while no leader-elector is reachable, so its duties do not depend on leader-electors.
 
+mod backend;
+mod moves;
+
+use crate::live_config::LiveConfig;
 use crate::process::Process;
 use anyhow::Context;
 use async_trait::async_trait;
+use backend::BackendElection;
 use goconductor_election::{Election, EraElection, Error, Leader, Leadership};
 use goconductor_remote::RemoteElection;
 use goconductor_service_kit::config::{Config, ElectionBackend};
+use goconductor_store::Store;
 use goconductor_tls::PeerRole;
 use std::sync::Arc;
-use tokio::sync::OnceCell;
 
 impl Process {
-    /// Returns the configured election: through the leader-electors if any are configured, or else at the backend.
+    /// Returns the configured election: through the leader-electors if any are configured, or else at the backend. It
+    /// moves with the settings of the API.
     ///
     /// # Errors
     /// Returns an error if the configuration cannot work.
-    pub async fn election(&self) -> anyhow::Result<Arc<dyn Election>> {
+    pub async fn election(
+        &self,
+        live: &Arc<LiveConfig>,
+        store: &Arc<dyn Store>,
+    ) -> anyhow::Result<Arc<dyn Election>> {
         let config = &self.config.election;
         if config.electors.is_empty() {
-            return self.backend_election().await;
+            return self.backend_election(Some((live, store))).await;
         }
         let endpoints =
             self.endpoints(&config.electors, PeerRole::LeaderElector).context("election.electors")?;
         let electors = RemoteElection::new(endpoints);
-        let knows_backend = match config.backend {
-            ElectionBackend::Local => false,
-            ElectionBackend::Postgres => self.config.election_url().is_some(),
-            ElectionBackend::Etcd | ElectionBackend::ZooKeeper => !config.settings.endpoints.is_empty(),
-        };
-        if knows_backend {
+        if knows_backend(&self.config) {
             check_driver(config.backend).context("failed to open the election")?;
-            Ok(Arc::new(ElectionWithFallback::new(electors, self.config.clone())))
-        } else {
-            Ok(Arc::new(electors))
         }
+        let direct = moves::follow(live, self.unopened(Some(store)));
+        Ok(Arc::new(ElectionWithFallback { electors, live: Arc::clone(live), direct }))
     }
 
-    /// Returns the election at the backend, without leader-electors.
+    /// Returns the election at the backend, without leader-electors. It moves with the settings of the API, if the process
+    /// has a store to read them from.
     ///
     /// # Errors
     /// Returns an error if the configuration cannot work.
-    pub async fn backend_election(&self) -> anyhow::Result<Arc<dyn Election>> {
-        open(&self.config).await.context("failed to open the election")
+    pub async fn backend_election(
+        &self,
+        follows: Option<(&Arc<LiveConfig>, &Arc<dyn Store>)>,
+    ) -> anyhow::Result<Arc<dyn Election>> {
+        let first = self.unopened(follows.map(|(_, store)| store));
+        first.open().await.context("failed to open the election")?;
+        Ok(match follows {
+            Some((live, _)) => moves::follow(live, first),
+            None => Arc::new(first),
+        })
+    }
+
+    /// Returns the election of a process that works without one. It is opened when it is needed.
+    #[must_use]
+    pub fn optional_election(&self, live: &Arc<LiveConfig>, store: &Arc<dyn Store>) -> Arc<dyn Election> {
+        moves::follow(live, self.unopened(Some(store)))
+    }
+
+    fn unopened(&self, store: Option<&Arc<dyn Store>>) -> BackendElection {
+        BackendElection::new(self.config.clone(), store.cloned(), self.instance.clone())
+    }
+}
+
+/// Returns whether the configuration names a backend, besides leader-electors.
+fn knows_backend(config: &Config) -> bool {
+    match config.election.backend {
+        ElectionBackend::Local => false,
+        ElectionBackend::Postgres => config.election_url().is_some(),
+        ElectionBackend::Etcd | ElectionBackend::ZooKeeper => !config.election.settings.endpoints.is_empty(),
     }
 }
 
@@ -111,21 +143,19 @@ fn missing_driver(feature: &str) -> Error {
     Error::Configuration { reason: crate::missing_driver("election.backend", feature) }
 }
 
-/// An election through leader-electors that falls back to their backend.
+/// An election through leader-electors that falls back to their backend, if the process knows it.
 #[derive(Debug)]
 struct ElectionWithFallback {
     electors: RemoteElection,
-    config: Config,
-    direct: OnceCell<Arc<dyn Election>>,
+    live: Arc<LiveConfig>,
+    direct: Arc<dyn Election>,
 }
 
 impl ElectionWithFallback {
-    fn new(electors: RemoteElection, config: Config) -> Self {
-        Self { electors, config, direct: OnceCell::new() }
-    }
-
-    async fn direct(&self) -> Result<&Arc<dyn Election>, Error> {
-        self.direct.get_or_try_init(|| open(&self.config)).await
+    /// Returns the election at the backend after the leader-electors failed with `error`.
+    fn direct(&self, error: Error) -> Result<&Arc<dyn Election>, Error> {
+        let is_possible = error.is_retryable() && knows_backend(&self.live.current());
+        if is_possible { Ok(&self.direct) } else { Err(error) }
     }
 }
 
@@ -133,32 +163,38 @@ impl ElectionWithFallback {
 impl Election for ElectionWithFallback {
     async fn campaign(&self, name: &str, candidate: &str) -> Result<Leadership, Error> {
         match self.electors.campaign(name, candidate).await {
-            Err(error) if error.is_retryable() => {
-                tracing::info!(election = name, %error, "campaign started at the backend, because no leader-elector was reachable");
-                self.direct().await?.campaign(name, candidate).await
+            Ok(leadership) => Ok(leadership),
+            Err(error) => {
+                let reason = error.to_string();
+                let direct = self.direct(error)?;
+                tracing::info!(
+                    election = name,
+                    reason,
+                    "campaign started at the backend, because no leader-elector was reachable"
+                );
+                direct.campaign(name, candidate).await
             }
-            other => other,
         }
     }
 
     async fn observe(&self, name: &str) -> Result<Option<Leader>, Error> {
         match self.electors.observe(name).await {
-            Err(error) if error.is_retryable() => self.direct().await?.observe(name).await,
-            other => other,
+            Ok(answer) => Ok(answer),
+            Err(error) => self.direct(error)?.observe(name).await,
         }
     }
 
     async fn list(&self) -> Result<Vec<Leader>, Error> {
         match self.electors.list().await {
-            Err(error) if error.is_retryable() => self.direct().await?.list().await,
-            other => other,
+            Ok(answer) => Ok(answer),
+            Err(error) => self.direct(error)?.list().await,
         }
     }
 
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
         match self.electors.step_down(name).await {
-            Err(error) if error.is_retryable() => self.direct().await?.step_down(name).await,
-            other => other,
+            Ok(answer) => Ok(answer),
+            Err(error) => self.direct(error)?.step_down(name).await,
         }
     }
 }

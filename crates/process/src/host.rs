@@ -3,7 +3,7 @@
 
 use crate::advertised::advertised_address;
 use crate::connection_limits::{ConnectionLimits, PeerAddress};
-use crate::listener::LimitedListener;
+use crate::listener::{ConnectionBounds, LimitedListener};
 use crate::listeners::Listeners;
 use crate::process::Process;
 use crate::serve::serve;
@@ -40,6 +40,7 @@ pub type ReaderCheck = Box<dyn Fn(&Parts) -> BoxFuture<'static, bool> + Send + S
 /// The port of a process.
 pub struct Host {
     advertised: String,
+    bounds: ConnectionBounds,
     service: Arc<OnceLock<Router>>,
     readers: Arc<OnceLock<ReaderCheck>>,
     closing: CancellationToken,
@@ -113,6 +114,7 @@ impl Host {
         };
         let closing = CancellationToken::new();
         let connections = LimitedListener::new(listeners, limits);
+        let bounds = connections.bounds().clone();
         let serving = goconductor_supervisor::spawn(
             "server",
             serve(connections, router(surface.clone()), closing.clone()),
@@ -124,13 +126,19 @@ impl Host {
         let tls = process.tls.is_some();
         tracing::info!(%address, tls, service = process.name, "service started to listen");
         let advertised = advertised_address(&process.config, address);
-        Ok(Self { advertised, service, readers, closing, serving })
+        Ok(Self { advertised, bounds, service, readers, closing, serving })
     }
 
     /// Returns the address under which other processes reach this one.
     #[must_use]
     pub fn advertised(&self) -> &str {
         &self.advertised
+    }
+
+    /// Returns the limits of the connections that can change.
+    #[must_use]
+    pub fn bounds(&self) -> &ConnectionBounds {
+        &self.bounds
     }
 
     /// Sets the check of who may see the errors of `/readyz`, of a process with access control. Must be called before

@@ -74,6 +74,8 @@ const METHODS: &[(&str, &str, PeerRoles)] = &[
     (STATE_STORE, "AppendAudit", ENGINES),
     (STATE_STORE, "ListAuditRecords", GATEWAY),
     (STATE_STORE, "GetAuditHead", GATEWAY),
+    (STATE_STORE, "NoteAuditIntents", GATEWAY),
+    (STATE_STORE, "SettleAuditIntents", GATEWAY),
     (STATE_STORE, "AcquireLock", GATEWAY),
     (STATE_STORE, "RenewLock", GATEWAY),
     (STATE_STORE, "ReleaseLock", GATEWAY),

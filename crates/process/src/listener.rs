@@ -3,8 +3,11 @@
 //! others out.
 
 use crate::connection_limits::{ConnectionLimits, PeerAddress};
+use crate::count_limit::{CountLimit, CountPermit};
 use crate::listeners::Listeners;
+use crate::live_config::LiveConfig;
 use crate::{file_limit, metrics};
+use goconductor_service_kit::config;
 use goconductor_tls::TlsIdentity;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -12,11 +15,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// Response to a connection beyond the limit of all connections. It is sent before the request is read.
@@ -39,11 +42,59 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub struct LimitedListener {
     listeners: Listeners,
     limits: ConnectionLimits,
-    permits: Arc<Semaphore>,
+    bounds: ConnectionBounds,
     addresses: AddressCounts,
-    max: usize,
-    max_per_address: usize,
     warned_at: Option<Instant>,
+}
+
+/// The limits of a listener that can change while it accepts connections: all but those of one connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionBounds {
+    connections: Arc<CountLimit>,
+    per_address: Arc<AtomicUsize>,
+    requests: Arc<CountLimit>,
+    /// The limits that were set last.
+    set: Arc<Mutex<ConnectionLimits>>,
+}
+
+impl ConnectionBounds {
+    /// The limit of open files may lower the number of connections.
+    fn new(limits: ConnectionLimits) -> Self {
+        let max = file_limit::connections_within(limits.connections);
+        Self {
+            connections: CountLimit::new(max),
+            per_address: Arc::new(AtomicUsize::new(limits.per_address(max))),
+            requests: CountLimit::new(limits.requests),
+            set: Arc::new(Mutex::new(limits)),
+        }
+    }
+
+    /// Changes the limits. Connections and requests beyond the new ones are not ended.
+    pub fn set(&self, limits: ConnectionLimits) {
+        let previous = std::mem::replace(&mut *self.set.lock(), limits);
+        if previous == limits {
+            return;
+        }
+        let max = file_limit::connections_within(limits.connections);
+        self.connections.set(max);
+        self.per_address.store(limits.per_address(max), Ordering::Relaxed);
+        self.requests.set(limits.requests);
+    }
+
+    /// Changes the limits with the settings of the API. `limits` returns those of the port.
+    pub fn follow(&self, live: &LiveConfig, limits: fn(&config::Limits) -> ConnectionLimits) {
+        let bounds = self.clone();
+        live.on_change(move |config| bounds.set(limits(&config.limits)));
+    }
+
+    /// Returns the limit of the requests in progress over all connections.
+    pub(crate) fn requests(&self) -> Arc<CountLimit> {
+        Arc::clone(&self.requests)
+    }
+
+    fn per_address(&self) -> usize {
+        self.per_address.load(Ordering::Relaxed)
+    }
 }
 
 /// The open connections by address.
@@ -86,7 +137,7 @@ impl Drop for AddressPermit {
 #[derive(Debug)]
 pub struct LimitedConnection {
     stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+    _permit: CountPermit,
     _address: AddressPermit,
 }
 
@@ -101,16 +152,19 @@ impl LimitedListener {
     /// Creates a listener with limits. The limit of open files may lower the number of connections.
     #[must_use]
     pub fn new(listeners: impl Into<Listeners>, limits: ConnectionLimits) -> Self {
-        let max = file_limit::connections_within(limits.connections.min(Semaphore::MAX_PERMITS));
         Self {
             listeners: listeners.into(),
             limits,
-            permits: Arc::new(Semaphore::new(max)),
+            bounds: ConnectionBounds::new(limits),
             addresses: AddressCounts::default(),
-            max,
-            max_per_address: limits.per_address(max),
             warned_at: None,
         }
+    }
+
+    /// Returns the limits that can change.
+    #[must_use]
+    pub fn bounds(&self) -> &ConnectionBounds {
+        &self.bounds
     }
 
     /// Returns the TLS of the listener. `None` means that its connections are not encrypted.
@@ -150,10 +204,11 @@ impl LimitedListener {
         }
     }
 
-    fn admit(&self, address: IpAddr) -> Result<(OwnedSemaphorePermit, AddressPermit), Excess> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Excess::All)?;
+    fn admit(&self, address: IpAddr) -> Result<(CountPermit, AddressPermit), Excess> {
+        let permit = self.bounds.connections.try_acquire().ok_or(Excess::All)?;
         let network = PeerAddress(address).network();
-        let address = self.addresses.try_acquire(network, self.max_per_address).ok_or(Excess::Address)?;
+        let max = self.bounds.per_address();
+        let address = self.addresses.try_acquire(network, max).ok_or(Excess::Address)?;
         Ok((permit, address))
     }
 
@@ -164,7 +219,10 @@ impl LimitedListener {
         let response = match excess {
             Excess::All => {
                 if should_warn {
-                    tracing::warn!(limit = self.max, "connections were refused, because too many are open");
+                    tracing::warn!(
+                        limit = self.bounds.connections.max(),
+                        "connections were refused, because too many are open"
+                    );
                 }
                 FULL
             }
@@ -172,7 +230,7 @@ impl LimitedListener {
                 if should_warn {
                     tracing::warn!(
                         address = %peer.ip(),
-                        limit = self.max_per_address,
+                        limit = self.bounds.per_address(),
                         "connections were refused, because too many of one address are open"
                     );
                 }
@@ -283,6 +341,26 @@ mod tests {
         check_refused(address, "503", "GC2030").await;
         drop(first);
         let _third_client = TcpStream::connect(address).await.unwrap();
+        next.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn changed_limits_apply_to_the_next_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut connections = LimitedListener::new(listener, LIMITS);
+        let bounds = connections.bounds().clone();
+        bounds.set(ConnectionLimits { connections: 2, connections_per_address: Some(2), ..LIMITS });
+        let _clients =
+            [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        let (first, second) = (connections.next().await, connections.next().await);
+        bounds.set(LIMITS);
+        let next = tokio::spawn(async move { connections.next().await });
+        check_refused(address, "503", "GC2030").await;
+        drop(first);
+        check_refused(address, "503", "GC2030").await;
+        drop(second);
+        let _client = TcpStream::connect(address).await.unwrap();
         next.await.unwrap();
     }
 

@@ -10,7 +10,9 @@ use goconductor_service_kit::config::{
     Apply, Config, DynamicSettings, Invalid, apply_of, changed_settings, setting_of,
 };
 use goconductor_service_kit::telemetry;
-use goconductor_store::{AppliedConfig, ConfigHistory, ConfigVersion, Error, PendingSetting, Store};
+use goconductor_store::{
+    AppliedConfig, ConfigHistory, ConfigVersion, ElectionView, Error, PendingSetting, Store,
+};
 use goconductor_transition::clock;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -52,6 +54,7 @@ pub struct LiveConfig {
 struct State {
     current: Arc<Config>,
     view: AppliedConfig,
+    election: Option<ElectionView>,
 }
 
 impl fmt::Debug for LiveConfig {
@@ -103,7 +106,7 @@ impl LiveConfig {
             base,
             at_start,
             started_with: Arc::clone(&current),
-            state: Mutex::new(State { current, view }),
+            state: Mutex::new(State { current, view, election: None }),
             subscribers: Mutex::default(),
             is_applied: OnceLock::new(),
             view_changed: OnceLock::new(),
@@ -144,6 +147,25 @@ impl LiveConfig {
     #[must_use]
     pub fn view(&self) -> AppliedConfig {
         self.state.lock().view.clone()
+    }
+
+    /// Returns what the process publishes about its election. `None` if it has none that moves.
+    #[must_use]
+    pub fn election(&self) -> Option<ElectionView> {
+        self.state.lock().election.clone()
+    }
+
+    /// Sets what the process publishes about its election, unless it has published a higher era.
+    pub(crate) fn set_election(&self, new: ElectionView) {
+        let mut state = self.state.lock();
+        if state.election.as_ref().is_some_and(|known| known.era > new.era || *known == new) {
+            return;
+        }
+        state.election = Some(new);
+        drop(state);
+        if let Some(view_changed) = self.view_changed.get() {
+            view_changed.notify_one();
+        }
     }
 
     /// Calls `apply` with the newest configuration, now and after each change.
@@ -352,7 +374,7 @@ mod tests {
     async fn live_settings_are_applied_and_others_are_pending_until_they_are_reverted() {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created"));
-        set(&store, 0, json!({"election": {"lease": "6s"}})).await;
+        set(&store, 0, json!({"executor": {"duty_shards": 3}})).await;
         let base = Config::load(&Sources::default()).expect("the defaults are valid");
         let live = LiveConfig::load(base, &store).await.expect("the store can be read");
         assert_eq!((live.view().version, pending(&live)), (1, Vec::new()));
@@ -361,17 +383,19 @@ mod tests {
         live.on_change(move |config| seen.store(config.limits.page_size, Ordering::Relaxed));
         assert_eq!(page_size.load(Ordering::Relaxed), 100);
 
-        let changed = json!({"election": {"lease": "8s"}, "limits": {"page_size": 7}});
+        let changed = json!({"executor": {"duty_shards": 5}, "limits": {"page_size": 7}});
         set(&store, 1, changed.clone()).await;
         live.refresh(&store).await.expect("the store can be read");
         assert_eq!(page_size.load(Ordering::Relaxed), 7);
-        assert_eq!((live.view().version, pending(&live)), (2, vec!["election.lease".to_owned()]));
+        assert_eq!((live.view().version, pending(&live)), (2, vec!["executor.duty_shards".to_owned()]));
         let since = live.view().pending[0].since;
 
-        set(&store, 2, json!({"limits": {"page_size": 7}, "election": {"lease": "8s", "era": 1}})).await;
+        let more =
+            json!({"executor": {"duty_shards": 5}, "limits": {"page_size": 7, "bodies_bytes": "64MiB"}});
+        set(&store, 2, more).await;
         live.refresh(&store).await.expect("the store can be read");
-        assert_eq!(pending(&live), ["election.era", "election.lease"]);
-        assert_eq!(live.view().pending[1].since, since, "a setting is pending since its first change");
+        assert_eq!(pending(&live), ["executor.duty_shards", "limits.bodies_bytes"]);
+        assert_eq!(live.view().pending[0].since, since, "a setting is pending since its first change");
 
         // Invalid only together with the configuration of this process.
         set(&store, 3, json!({"election": {"lease": "3s", "request_timeout": "2s"}})).await;
@@ -381,7 +405,7 @@ mod tests {
         assert!(view.error.is_some_and(|error| error.contains("election.lease")), "the reason is reported");
         assert_eq!(page_size.load(Ordering::Relaxed), 7);
 
-        set(&store, 4, json!({"election": {"lease": "6s"}})).await;
+        set(&store, 4, json!({"executor": {"duty_shards": 3}})).await;
         live.refresh(&store).await.expect("the store can be read");
         assert_eq!((live.view().version, live.view().error, pending(&live)), (5, None, Vec::new()));
         assert_eq!(page_size.load(Ordering::Relaxed), 100);

@@ -12,6 +12,7 @@ mod session;
 
 use crate::connection::{AcceptedConnection, establish};
 use crate::connection_limits::{ConnectionLimits, PeerAddress};
+use crate::count_limit::CountLimit;
 use crate::listener::LimitedListener;
 use crate::metrics;
 use activity::{Activity, ActivityStatus};
@@ -30,7 +31,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,7 +84,7 @@ struct Server {
 struct RequestHandler {
     router: Router,
     /// The requests in progress over all connections.
-    requests: Arc<Semaphore>,
+    requests: Arc<CountLimit>,
 }
 
 /// Serves until `closing` is cancelled, and then until all requests in flight have completed. Streams to peers that
@@ -92,7 +92,7 @@ struct RequestHandler {
 pub async fn serve(mut connections: LimitedListener, router: Router, closing: CancellationToken) {
     let tasks = TaskTracker::new();
     let limits = connections.limits();
-    let requests = Arc::new(Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS)));
+    let requests = connections.bounds().requests();
     let server = Server {
         builder: builder(limits),
         tls: connections.tls().cloned(),
@@ -252,7 +252,7 @@ impl RequestHandler {
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Result<Response<TrackedBody>, Infallible> {
-        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
+        let Some(permit) = self.requests.try_acquire() else {
             return Ok(TrackedBody::track(refusal(request.headers()), activity.request(None)));
         };
         if carries_secret(&request) {

@@ -4,6 +4,7 @@ use crate::cluster_view::{self, ClusterView};
 use crate::connection_log::ConnectionLog;
 use crate::dispatcher::Dispatcher;
 use crate::in_flight::InFlight;
+use crate::limits::InFlightLimits;
 use crate::metrics;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
@@ -27,6 +28,7 @@ pub struct Executor {
     engine: Arc<Engine>,
     election: Arc<dyn Election>,
     settings: Arc<Settings>,
+    limits: InFlightLimits,
     in_flight: Arc<InFlight>,
     workers: Arc<Workers>,
     access: Option<AccessControl>,
@@ -43,6 +45,7 @@ impl Executor {
         Self {
             engine,
             election,
+            limits: InFlightLimits::of(&settings),
             settings: Arc::new(settings),
             in_flight,
             workers: Arc::default(),
@@ -92,6 +95,12 @@ impl Executor {
         worker_service::service(workers, settings, self.access.clone(), log, stop)
     }
 
+    /// Returns the limits of attempts in flight. They can be changed while the executor runs.
+    #[must_use]
+    pub fn in_flight_limits(&self) -> InFlightLimits {
+        self.limits.clone()
+    }
+
     /// Returns a function that describes the services that this executor serves at the time of the call.
     pub fn process_info(&self) -> impl Fn() -> ProcessInfo + Send + 'static {
         let (registry, workers) = (Arc::clone(&self.registry), Arc::clone(&self.workers));
@@ -110,6 +119,7 @@ impl Executor {
         let registry = Registry::new(
             Arc::clone(&self.engine),
             Arc::clone(&self.settings),
+            self.limits,
             Arc::clone(&self.in_flight),
             Arc::clone(&self.workers),
             self.in_process,

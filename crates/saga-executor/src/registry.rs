@@ -15,6 +15,7 @@ use crate::http_client::HttpClient;
 use crate::http_participant::HttpParticipant;
 use crate::in_flight::InFlight;
 use crate::lane_consumer::LaneConsumer;
+use crate::limits::InFlightLimits;
 use crate::settings::Settings;
 use crate::task::Participant;
 use crate::workers::{ServiceKey, Workers};
@@ -62,6 +63,7 @@ pub(crate) struct ServiceStatus {
 pub(crate) struct Registry {
     engine: Arc<Engine>,
     settings: Arc<Settings>,
+    limits: InFlightLimits,
     runner: Arc<Runner>,
     workers: Arc<Workers>,
     in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
@@ -81,16 +83,14 @@ impl Registry {
     pub(crate) fn new(
         engine: Arc<Engine>,
         settings: Arc<Settings>,
+        limits: InFlightLimits,
         in_flight: Arc<InFlight>,
         workers: Arc<Workers>,
         in_process: BTreeMap<ServiceKey, (Arc<dyn Participant>, usize)>,
         vault: Option<Arc<Vault>>,
     ) -> Arc<Self> {
         let give_up = CancellationToken::new();
-        let permits = settings.all_in_flight;
-        let shared_permits = [(); 2].map(|()| {
-            FairSemaphore::new(Limits { permits, permits_per_key: permits, waiting_per_key: usize::MAX })
-        });
+        let shared_permits = [(); 2].map(|()| FairSemaphore::new(shared_limits(limits.get().all)));
         let runner = Arc::new(Runner {
             engine: Arc::clone(&engine),
             settings: Arc::clone(&settings),
@@ -103,6 +103,7 @@ impl Registry {
         let this = Arc::new(Self {
             engine,
             settings,
+            limits,
             runner,
             workers,
             in_process,
@@ -140,7 +141,10 @@ impl Registry {
         let mut services = Vec::new();
         let mut resolver = EndpointResolver::new(self.vault.clone());
         let mut endpoints = BTreeMap::new();
+        let mut limits = self.limits.subscribe();
         while !stop.is_cancelled() {
+            let all = limits.borrow_and_update().all;
+            self.shared_permits.iter().for_each(|permits| permits.set_limits(shared_limits(all)));
             match self.engine.store().services().await {
                 Ok(read) => {
                     endpoints = resolver.resolve(&read).await;
@@ -153,6 +157,8 @@ impl Registry {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.engine.services_changed().notified() => {}
+                // The sender lives as long as `self`, so the channel is open.
+                _ = limits.changed() => {}
                 () = self.workers.changed().notified() => {
                     self.reconcile(self.desired(&services, &endpoints), &stop);
                 }
@@ -173,6 +179,7 @@ impl Registry {
         endpoints: &BTreeMap<ServiceKey, Arc<ServiceEndpoint>>,
     ) -> BTreeMap<ServiceKey, DesiredService> {
         let mut desired = BTreeMap::new();
+        let compensations = self.limits.get().compensations;
         for service in services.iter().filter(|service| self.is_configured(&service.name)) {
             let key = (service.namespace.clone(), service.name.clone());
             if service.name == CALLS_SERVICE {
@@ -183,7 +190,7 @@ impl Registry {
                 let http = DesiredService {
                     transport: Transport::Http(Arc::clone(endpoint)),
                     executes: self.executes(service),
-                    compensations: self.settings.compensations_in_flight,
+                    compensations,
                     actions: action_limits(&service.settings),
                 };
                 desired.insert(key, http);
@@ -191,11 +198,11 @@ impl Registry {
         }
         let of = |key: &ServiceKey, participant: Arc<dyn Participant>, capacity: usize| {
             let record = services.iter().find(|service| service.namespace == key.0 && service.name == key.1);
-            let executes = record.map_or(self.settings.executes_in_flight, |record| self.executes(record));
+            let executes = record.map_or(self.limits.get().executes, |record| self.executes(record));
             DesiredService {
                 transport: Transport::Participant(participant),
                 executes: capacity.min(executes),
-                compensations: capacity.min(self.settings.compensations_in_flight),
+                compensations: capacity.min(compensations),
                 actions: record.map(|record| action_limits(&record.settings)).unwrap_or_default(),
             }
         };
@@ -213,8 +220,8 @@ impl Registry {
     fn desired_calls(&self) -> DesiredService {
         DesiredService {
             transport: Transport::Participant(Arc::clone(&self.calls)),
-            executes: self.settings.executes_in_flight,
-            compensations: self.settings.compensations_in_flight,
+            executes: self.limits.get().executes,
+            compensations: self.limits.get().compensations,
             actions: BTreeMap::new(),
         }
     }
@@ -227,7 +234,7 @@ impl Registry {
     /// Returns how many executes of a service may be in flight.
     fn executes(&self, service: &ServiceRecord) -> usize {
         let limit = service.settings.max_in_flight.and_then(|limit| usize::try_from(limit).ok());
-        limit.filter(|limit| *limit > 0).unwrap_or(self.settings.executes_in_flight)
+        limit.filter(|limit| *limit > 0).unwrap_or(self.limits.get().executes)
     }
 
     fn reconcile(&self, desired: BTreeMap<ServiceKey, DesiredService>, stop: &CancellationToken) {
@@ -302,6 +309,11 @@ impl Registry {
             Transport::Participant(participant) => Arc::clone(participant),
         }
     }
+}
+
+/// Returns the limits of the permits that all services share.
+fn shared_limits(permits: usize) -> Limits {
+    Limits { permits, permits_per_key: permits, waiting_per_key: usize::MAX }
 }
 
 impl LocalDispatch for Registry {

@@ -43,7 +43,8 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
     let connections = ConnectionLimits::of_clients(&process.config.limits);
     let host = Host::listen_with_access(&process, &process.config.executor.listen, connections).await?;
     let Backends { store, changes: _, queues, engine, live } = Box::pin(Backends::open(&mut process)).await?;
-    let election = process.election().await?;
+    host.bounds().follow(&live, ConnectionLimits::of_clients);
+    let election = process.election(&live, &store).await?;
     let settings = settings(&process.config, process.instance.clone());
     let access = access_control(&process, store.clone())?;
     let vault = Box::pin(process.vault_of(&engine)).await?;
@@ -53,6 +54,8 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
     for InProcess { namespace, service, participant, capacity } in services {
         executor = executor.with_participant(&namespace, &service, participant, capacity);
     }
+    let limits = executor.in_flight_limits();
+    live.on_change(move |config| limits.set(config));
     let stop = process.drain.token();
     let router: Router = Routes::new(executor.worker_service(stop.clone())).into_axum_router();
     // The metrics are not a method of workers: access control decides who reads them.
@@ -66,7 +69,12 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
     };
     host.open(router);
     let (info, info_changed) = (executor.process_info(), queues.view_changed());
-    let info = move || ProcessInfo { queue: Some(queues.view()), config: Some(live.view()), ..info() };
+    let info = move || ProcessInfo {
+        queue: Some(queues.view()),
+        config: Some(live.view()),
+        election: live.election(),
+        ..info()
+    };
     let (name, address) = (process.name, host.advertised());
     let membership =
         MembershipLease::start_with_notify(name, &process.instance, address, store, info, info_changed);

@@ -27,5 +27,5 @@ pub use schedule::{
     ScheduledRun, StartFailure,
 };
 pub use spec::{MAX_CATCH_UP, MIN_INTERVAL, Spec, SpecError, TimingSpec};
-pub use start::{NAME_LABEL, ScheduledStart, TIME_LABEL};
+pub use start::{KEY_PREFIX, NAME_LABEL, ScheduledStart, TIME_LABEL};
 pub use timing::{Timing, rfc3339};

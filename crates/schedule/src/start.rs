@@ -6,6 +6,9 @@ use crate::timing::rfc3339;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// The prefix of the idempotency keys of scheduled starts. No other start may have such a key: a workflow with the key of a
+/// due time counts as started by the schedule.
+pub const KEY_PREFIX: &str = "schedule/";
 /// The label with the name of the schedule.
 pub const NAME_LABEL: &str = "goconductor.schedule";
 /// The label with the due time.
@@ -34,7 +37,7 @@ impl Spec {
         let mut labels = self.labels.clone();
         labels.insert(NAME_LABEL.to_owned(), name.to_owned());
         labels.insert(TIME_LABEL.to_owned(), time.clone());
-        ScheduledStart { idempotency_key: format!("schedule/{name}/{time}"), time, input, labels }
+        ScheduledStart { idempotency_key: format!("{KEY_PREFIX}{name}/{time}"), time, input, labels }
     }
 }
 

@@ -384,8 +384,11 @@ impl Config {
     }
 }
 
+/// The most bytes of `limits.body_bytes`, and of the limits of its parts.
+pub const MAX_BODY_BYTES: u32 = 64 << 20;
+
 fn limits(reader: &mut SettingReader<'_>) -> Limits {
-    let size = value::bytes(1, 64 * 1024 * 1024);
+    let size = value::bytes(1, MAX_BODY_BYTES);
     let count = value::integer(1, 1_000_000);
     Limits {
         body_bytes: reader.get("limits.body_bytes", &size, 1024 * 1024),

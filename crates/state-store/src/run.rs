@@ -29,6 +29,7 @@ pub async fn run(mut process: Process) -> anyhow::Result<()> {
         store.check().await.map_err(|error| error.to_string())
     });
     let live = process.load_config(store.clone()).await?;
+    host.bounds().follow(&live, ConnectionLimits::of_services);
     let served = service(Arc::clone(&store), changes, process.drain.token());
     let router: Router = Routes::new(served).into_axum_router();
     host.open(guard(router, process.tls.as_ref()));

@@ -182,6 +182,8 @@ serve! {
     audit {
         list_audit_records: ListAuditRecordsRequest => ListAuditRecordsResponse;
         get_audit_head: GetAuditHeadRequest => GetAuditHeadResponse;
+        note_audit_intents: NoteAuditIntentsRequest => NoteAuditIntentsResponse;
+        settle_audit_intents: SettleAuditIntentsRequest => SettleAuditIntentsResponse;
     }
     locks {
         acquire_lock: AcquireLockRequest => AcquireLockResponse;

@@ -5,6 +5,8 @@
 //! whole new chain. Only a head that was exported before, the *anchor*, shows that.
 
 mod chain;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod intent;
 mod verify;
 
 pub use chain::{AuditHead, AuditRecord};
@@ -16,12 +18,16 @@ mod sql;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use chain::chained;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use intent::{encoded_intent, unknown_outcomes};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use sql::page_of_records;
 
 use crate::Error;
 use crate::layer::layer;
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The audit log.
 #[async_trait]
@@ -46,16 +52,34 @@ pub trait AuditStore: std::fmt::Debug + Send + Sync {
     /// Returns `Error::Unavailable` if the database cannot be reached, and `Error::Corrupt` if the head of the log is
     /// missing.
     async fn audit_head(&self) -> Result<AuditHead, Error>;
+
+    /// Notes changes that are about to be made. [`append_audit`](Self::append_audit) of an event with the same id deletes the
+    /// note with the same commit. A repeated call has no further effect.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written, and `Error::OutcomeUnknown` if the response was lost.
+    async fn note_audit_intents(&self, events: &[AuditEvent]) -> Result<(), Error>;
+
+    /// Appends a record with the outcome [`AuditOutcome::Unknown`] for each intent that is older than `age` by the
+    /// database's clock, and deletes the intents. Returns their number. The id of such a record is that of the intent
+    /// followed by `.unknown`, so that a late record of the outcome is not left out.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if nothing was written, `Error::OutcomeUnknown` if the response was lost, and
+    /// `Error::Corrupt` if an intent cannot be read.
+    async fn settle_audit_intents(&self, age: Duration) -> Result<u64, Error>;
 }
 
 layer!(AuditStore, AuditLayer {
     fn append_audit(events: &[AuditEvent]) -> AuditHead;
     fn audit_records(request: &AuditRequest) -> Vec<AuditRecord>;
     fn audit_head() -> AuditHead;
+    fn note_audit_intents(events: &[AuditEvent]) -> ();
+    fn settle_audit_intents(age: Duration) -> u64;
 });
 
 /// An event to be appended. Texts are stored unchanged. Values must be redacted before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent {
     /// Identifies the event, so that it is stored once.
     pub id: String,
@@ -98,6 +122,8 @@ pub enum AuditOutcome {
     Refused,
     /// The caller was authorised, and the action failed.
     Failed,
+    /// The process ended while it carried out the action.
+    Unknown,
 }
 
 impl AuditOutcome {
@@ -108,6 +134,7 @@ impl AuditOutcome {
             Self::Allowed => "ALLOWED",
             Self::Refused => "REFUSED",
             Self::Failed => "FAILED",
+            Self::Unknown => "UNKNOWN",
         }
     }
 }
@@ -150,4 +177,25 @@ pub struct AuditFilter {
     pub since: Option<Timestamp>,
     /// Before this time.
     pub until: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    /// Returns the conditions on texts, in the order of the query of a page.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn texts(&self) -> [Option<&str>; 8] {
+        let Self {
+            actor,
+            credential,
+            source,
+            action,
+            namespace,
+            target_kind,
+            target_name,
+            outcome,
+            since: _,
+            until: _,
+        } = self;
+        [actor, credential, source, action, namespace, target_kind, target_name, outcome]
+            .map(|text| text.as_deref())
+    }
 }

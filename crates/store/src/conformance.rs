@@ -278,6 +278,7 @@ pub const CASES: &[Case] = &[
     Case { name: "audit_records_form_a_chain", run: |f| Box::pin(audit::chained(f)) },
     Case { name: "repeated_audit_event_is_stored_once", run: |f| Box::pin(audit::repeated(f)) },
     Case { name: "concurrent_audit_writers_do_not_fork_the_chain", run: |f| Box::pin(audit::concurrent(f)) },
+    Case { name: "audit_intent_without_outcome_is_recorded", run: |f| Box::pin(audit::intents(f)) },
     Case { name: "audit_records_are_filtered_and_paged", run: |f| Box::pin(audit::listed(f)) },
     Case {
         name: "concurrent_writers_and_claimers_lose_nothing",

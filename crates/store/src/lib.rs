@@ -95,7 +95,8 @@ pub use maintenance::{
     maintenance_loop,
 };
 pub use member::{
-    ActionBacklog, Announcement, AppliedConfig, Member, PendingSetting, ProcessInfo, QueueView, ServedService,
+    ActionBacklog, Announcement, AppliedConfig, ElectionView, Member, PendingSetting, ProcessInfo, QueueView,
+    ServedService,
 };
 pub use open::{DatabaseLocation, open, open_with, remains};
 pub use record::{EncodedTransition, EncodedWorkflow, Loaded};

@@ -52,6 +52,9 @@ pub struct ProcessInfo {
     /// The configuration of the process; `None` if its release does not know settings of the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<AppliedConfig>,
+    /// The election backend of the process; `None` if it has none, or if its release cannot move it while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub election: Option<ElectionView>,
     /// The release of the process; `None` if it is older than this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
@@ -128,6 +131,22 @@ pub struct AppliedConfig {
     pub other: serde_json::Map<String, Json>,
 }
 
+/// The election backend that a process uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ElectionView {
+    /// The name of the backend, such as `etcd`.
+    pub backend: String,
+    /// The era of the terms that the process can hold. Its terms of all lower eras have ended.
+    pub era: u8,
+    /// The reason why the process does not use the newest settings of the election.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Keys of other releases.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, Json>,
+}
+
 /// A setting that takes effect when the process is restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingSetting {
@@ -160,6 +179,7 @@ impl From<Json> for ProcessInfo {
             only: fields.remove("only").and_then(readable_entries),
             queue: fields.remove("queue").and_then(|queue| serde_json::from_value(queue).ok()),
             config: fields.remove("config").and_then(|config| serde_json::from_value(config).ok()),
+            election: fields.remove("election").and_then(|election| serde_json::from_value(election).ok()),
             release: fields.remove("release").and_then(|release| serde_json::from_value(release).ok()),
             other: fields,
         }

@@ -241,3 +241,8 @@ pub(super) fn of_route(method: &Method, route: &str) -> Option<Rule> {
 pub(super) fn of_grpc(path: &str) -> Option<Rule> {
     GRPC_BY_PATH.get(path).copied()
 }
+
+/// Whether the response of a gRPC method may be a stream, whose body has no end that can be awaited.
+pub(crate) fn is_stream(path: &str) -> bool {
+    of_grpc(path).is_some_and(|rule| rule.streams)
+}

@@ -274,6 +274,27 @@ fn every_grpc_method_has_a_row_and_every_row_a_method() {
     assert_eq!(methods, rows);
 }
 
+/// The gateway awaits the end of every other response before it sends it, see `admission::responses`.
+#[test]
+fn every_streaming_method_is_marked_as_a_stream() {
+    let mut streams = BTreeSet::new();
+    for file in prost_types::FileDescriptorSet::decode(goconductor_wire::API_DESCRIPTORS).unwrap().file {
+        for service in &file.service {
+            let streaming = service.method.iter().filter(|method| method.server_streaming());
+            streams.extend(
+                streaming.map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())),
+            );
+        }
+    }
+    assert!(streams.contains("/goconductor.v1.ElectionService/Campaign"), "{streams:?}");
+    let marked: BTreeSet<String> = GRPC
+        .iter()
+        .filter(|(path, rule)| rule.streams && path.starts_with("/goconductor."))
+        .map(|(path, _)| (*path).to_owned())
+        .collect();
+    assert_eq!(streams, marked);
+}
+
 #[test]
 fn only_health_and_version_are_public() {
     let is_public = |rule: &Rule| rule.permission.is_none();

@@ -2,6 +2,7 @@
 //! make the gateway keep any number of them, while no request is in flight.
 
 use super::{Admission, RETRY_AFTER, RequestPermit};
+use crate::access::rules::is_stream;
 use crate::error::{ApiResult, Problem, TOO_MANY_REQUESTS};
 use crate::metrics::REQUESTS_REFUSED;
 use axum::body::{Body, HttpBody};
@@ -22,8 +23,6 @@ const READ_WAIT: Duration = Duration::from_secs(1);
 /// Time for which the response of a write waits for memory. It is never refused, because the write had an effect.
 /// Connections whose peers do not read are closed before.
 const WRITE_WAIT: Duration = Duration::from_secs(45);
-/// The only streaming method of the API.
-const STREAM: &str = "/FollowEvents";
 
 /// The resources that the response to a request holds until it was sent. They are an extension of the request.
 #[derive(Debug, Clone, Default)]
@@ -66,10 +65,10 @@ impl Admission {
         let holds = ResponseHolds::default();
         request.extensions_mut().insert(holds.clone());
         let is_read = is_read(&request, is_grpc);
-        let is_stream = request.uri().path().ends_with(STREAM);
+        let streams = is_grpc && is_stream(request.uri().path());
         let mut response = serve(request).await;
         let length = if is_grpc {
-            if is_stream || !holds.is_admitted() {
+            if streams || !holds.is_admitted() {
                 None
             } else {
                 let (complete, length) = encode(response).await;
@@ -136,7 +135,8 @@ pub(super) fn memory(bytes: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)))
 }
 
-/// Encodes the message of a gRPC response, which otherwise has no length before it is sent.
+/// Encodes the message of a gRPC response, which otherwise has no length before it is sent. Waits for the end of the
+/// body, so the response must not be a stream.
 async fn encode(response: Response) -> (Response, u64) {
     // An error without a message. It must stay a response of headers only.
     if response.body().is_end_stream() {

@@ -12,8 +12,12 @@ use utoipa::ToSchema;
 /// Number of records that a verification reads at once.
 const VERIFY_PAGE: u32 = 1000;
 /// The outcomes that a filter may name.
-pub(crate) const OUTCOMES: [&str; 3] =
-    [AuditOutcome::Allowed.as_str(), AuditOutcome::Refused.as_str(), AuditOutcome::Failed.as_str()];
+pub(crate) const OUTCOMES: [&str; 4] = [
+    AuditOutcome::Allowed.as_str(),
+    AuditOutcome::Refused.as_str(),
+    AuditOutcome::Failed.as_str(),
+    AuditOutcome::Unknown.as_str(),
+];
 
 /// A record of the audit log. Without `hash`, its JSON is the text over which the hash is computed, once its names are
 /// sorted and white space is removed.

@@ -144,10 +144,7 @@ impl Api {
 impl Inner {
     /// Replaces the limits that can change while the gateway runs.
     fn set_limits(&self, config: &Config) {
-        let mut limits = self.limits.write();
-        // The buffers of gRPC have this size.
-        *limits = crate::Limits { body_bytes: limits.body_bytes, ..crate::limits(config) };
-        drop(limits);
+        *self.limits.write() = crate::limits(config);
         self.admission.set_limits(crate::admission(config));
     }
 }

@@ -280,11 +280,15 @@ impl Api {
     }
 }
 
-/// Returns the calls of both sides of all steps.
+/// Returns all calls of a definition: of both sides of its steps and of their elements, and of their probes.
 fn calls_of(definition: &Definition) -> impl Iterator<Item = &Call> {
-    let actions = definition.steps.iter().flat_map(|step| {
-        let compensation = step.compensate.as_ref().map(|compensation| &compensation.action);
-        std::iter::once(&step.action).chain(compensation)
+    let sides = [Side::Execute, Side::Compensate];
+    let actions = definition.steps.iter().flat_map(move |step| {
+        let of_element = step.for_each.as_ref().and_then(|each| each.failure.probe.as_ref());
+        let probes = step.failure.probe.iter().chain(of_element);
+        let own = sides.into_iter().filter_map(|side| step.action(side));
+        let performed = sides.into_iter().filter_map(|side| step.performed_action(side));
+        own.chain(performed).chain(probes)
     });
     actions.filter_map(Action::call)
 }
@@ -369,4 +373,53 @@ fn graph(record: &DefinitionRecord) -> Graph {
 
 fn has_pivot(definition: &Definition) -> bool {
     definition.steps.iter().any(|step| step.kind == Kind::Pivot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goconductor_saga::HttpCall;
+
+    #[test]
+    fn calls_of_elements_and_probes_are_found() {
+        let text = "
+workflow: order
+steps:
+  - { name: pay, run: payments/charge, compensate: payments/refund }
+  - name: ship
+    for_each: { in: '${ input.items }', as: line, max_parallel: 2 }
+    run: parcels/send
+    compensate: parcels/recall
+";
+        let checked = goconductor_definition::parse(text.as_bytes(), Format::Yaml, &Limits::default());
+        let definition = checked.expect("the definition is valid").definition;
+        assert_eq!(calls_of(&definition).count(), 0);
+        let secret_headers = [("authorization".to_owned(), "secret://broker".to_owned())].into();
+        let call =
+            HttpCall { method: "POST".to_owned(), url: "https://a.example/".to_owned(), secret_headers };
+        let call = Action::Call(Box::new(Call::Http(call)));
+        let has_secrets = |change: fn(&mut goconductor_saga::Step, Action)| {
+            let mut changed = definition.clone();
+            let step = changed.steps.last_mut().expect("the definition has steps");
+            change(step, call.clone());
+            calls_of(&changed).any(Call::has_secrets)
+        };
+        assert!(has_secrets(|step, call| step.action = call));
+        assert!(has_secrets(|step, call| step.failure.probe = Some(call)));
+        assert!(has_secrets(|step, call| {
+            if let Some(each) = &mut step.for_each {
+                each.action = call;
+            }
+        }));
+        assert!(has_secrets(|step, call| {
+            if let Some(undo) = step.for_each.as_mut().and_then(|each| each.compensate.as_mut()) {
+                undo.action = call;
+            }
+        }));
+        assert!(has_secrets(|step, call| {
+            if let Some(each) = &mut step.for_each {
+                each.failure.probe = Some(call);
+            }
+        }));
+    }
 }

@@ -10,7 +10,9 @@ use goconductor_election::{
 };
 use goconductor_saga::NameKind;
 use goconductor_service_kit::permission::Permission;
+use goconductor_store::{ElectionView, Member};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::ToSchema;
@@ -38,6 +40,27 @@ pub(crate) struct LeaderView {
 pub(crate) struct ElectionList {
     /// Elections with a leader, ordered by name.
     pub(crate) elections: Vec<LeaderView>,
+    /// Whether the election moves to another backend: some processes have not reached the highest era yet. Terms of the
+    /// next backend begin when all have.
+    pub(crate) moving: bool,
+    /// Processes with an election, and the backend that each uses.
+    pub(crate) processes: Vec<ElectionProcessView>,
+}
+
+/// The election backend of a process.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ElectionProcessView {
+    /// Identity of the process.
+    pub(crate) process: String,
+    /// Service of the process, such as `saga-executor`.
+    pub(crate) kind: String,
+    /// Backend of the election, such as `etcd`.
+    pub(crate) backend: String,
+    /// Era of the fencing tokens that the process can hold. Its terms of lower eras have ended.
+    pub(crate) era: u8,
+    /// Reason why the process does not use the newest settings of the election.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
 }
 
 /// The outcome of a request to step down.
@@ -51,7 +74,18 @@ impl Api {
     /// Lists the elections that have a leader.
     pub(crate) async fn list_elections(&self) -> ApiResult<ElectionList> {
         let leaders = self.election()?.list().await?;
-        Ok(ElectionList { elections: leaders.into_iter().map(view).collect() })
+        let members = match self.store().members().await {
+            Ok(members) => members,
+            Err(error) => {
+                // The election works without a state store, and so does its list.
+                tracing::debug!(%error, "processes of the election were not read");
+                Vec::new()
+            }
+        };
+        let processes: Vec<ElectionProcessView> = members.into_iter().filter_map(process_view).collect();
+        let eras: BTreeSet<u8> = processes.iter().map(|process| process.era).collect();
+        let elections = leaders.into_iter().map(view).collect();
+        Ok(ElectionList { elections, moving: eras.len() > 1, processes })
     }
 
     /// Returns the leader of an election.
@@ -132,7 +166,9 @@ impl Api {
     }
 
     fn hosted(&self) -> ApiResult<&Arc<Hosted>> {
-        self.hosted.as_ref().ok_or_else(|| {
+        // Without queues that connect processes, all services run in this process, and so does the election.
+        let is_configured = self.queues.is_none() || self.config.current().election.connects_processes();
+        self.hosted.as_ref().filter(|_| is_configured).ok_or_else(|| {
             let detail = "this gateway has no election: set election.electors to the leader electors, or \
                           election.backend to a backend";
             Problem::new(NO_ELECTION, detail)
@@ -149,6 +185,12 @@ impl From<CampaignError> for Problem {
             CampaignError::Failed(error) => error.into(),
         }
     }
+}
+
+fn process_view(member: Member) -> Option<ElectionProcessView> {
+    let announcement = member.announcement;
+    let ElectionView { backend, era, error, .. } = announcement.info.election?;
+    Some(ElectionProcessView { process: announcement.instance, kind: announcement.kind, backend, era, error })
 }
 
 fn view(leader: Leader) -> LeaderView {

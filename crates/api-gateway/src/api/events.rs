@@ -37,7 +37,7 @@ impl Api {
         let loaded = self.load(context, parse_id(id)?).await?;
         let plan = self.engine.plan_of(&loaded.state).await?;
         let namespace = context.namespace.as_str();
-        let redaction = self.redaction.for_caller(context);
+        let redaction = self.redaction.for_caller(context).of_definition(&plan.definition().name);
         let events = self.engine.history(namespace, loaded.state.id, after_seq, limit).await?;
         let events = events.iter().map(|event| redaction.event(view::event(&plan, event))).collect();
         Ok(EventPage { events, last_seq: loaded.state.seq })
@@ -55,6 +55,8 @@ impl Api {
         let plan = self.engine.plan_of(&loaded.state).await?;
         let permit = self.admission.admit_waiting(context.namespace.as_str(), context.permit.as_ref())?;
         let id = loaded.state.id;
+        let redaction =
+            self.redaction.for_caller(context).of_definition(&plan.definition().name).into_owned();
         let follower = Follower {
             api: self.clone(),
             namespace: context.namespace.to_string(),
@@ -63,7 +65,7 @@ impl Api {
             watch: self.waiters.watch(id),
             after_seq,
             has_ended: false,
-            redaction: self.redaction.for_caller(context).clone(),
+            redaction,
             _permit: permit,
         };
         Ok(follower.stream())

@@ -123,7 +123,7 @@ impl Api {
         let limits = SimulationLimits { events: MAX_EVENTS, turns: MAX_TURNS, time: MAX_TIME };
         let request =
             SimulationRequest { input, outputs, only, limits, total_events: Some(MAX_TOTAL_EVENTS) };
-        let report = self.schemas.run(move || simulate(&definition, &request)).await?;
+        let report = self.schemas.simulate(move || simulate(&definition, &request)).await?;
         report.map(view).map_err(|error| problem(&error))
     }
 
@@ -137,7 +137,7 @@ impl Api {
         };
         let parse = move || goconductor_definition::parse(text.as_bytes(), format, &Limits::default());
         let Checked { definition, .. } =
-            self.schemas.run(parse).await?.map_err(|problems| invalid_definition(&problems))?;
+            self.schemas.simulate(parse).await?.map_err(|problems| invalid_definition(&problems))?;
         if definition.name != name {
             let detail = format!(
                 "the definition's name is {}, but the request is for {name}: use the same name",

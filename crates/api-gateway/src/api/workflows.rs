@@ -12,6 +12,7 @@ use crate::schemas::Validation;
 use crate::view::{self, LockHolders, SummaryView, Waiting, WorkflowView};
 use goconductor_definition::InputProblem;
 use goconductor_saga::{Elements, Json, Plan, State, WorkflowId, check_labels, json_bytes};
+use goconductor_schedule::KEY_PREFIX;
 use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Loaded};
 use goconductor_telemetry::trace;
@@ -125,6 +126,11 @@ impl Api {
         // First of all, so that a request refused because of overload costs next to nothing.
         self.admission.precheck(namespace, &definition, version, clock::monotonic())?;
         let key = check_idempotency_key(context.idempotency_key.as_deref(), idempotency_key)?;
+        if key.as_ref().is_some_and(|key| key.starts_with(KEY_PREFIX)) {
+            let detail =
+                format!("invalid idempotency key: keys that begin with {KEY_PREFIX} are those of schedules");
+            return Err(Problem::new(WRONG_SHAPE, detail.clone()).at("/idempotency_key", detail));
+        }
         check_labels(&labels)?;
         // Before the start, so that a refused wait means that nothing was started.
         let waiting_permit = self.waiting_permit(context, wait)?;

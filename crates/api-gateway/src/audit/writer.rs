@@ -135,6 +135,14 @@ mod tests {
         async fn audit_head(&self) -> Result<AuditHead, Error> {
             Ok(AuditHead::default())
         }
+
+        async fn note_audit_intents(&self, _: &[AuditEvent]) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn settle_audit_intents(&self, _: Duration) -> Result<u64, Error> {
+            Ok(0)
+        }
     }
 
     fn event() -> AuditEvent {

@@ -1,15 +1,14 @@
 //! `ElectionService`. A campaign and the term that it wins last for as long as their stream.
 
 use super::{GrpcServices, RpcResult, message, operation};
-use crate::access::Authorised;
-use crate::api::{CallContext, admission_namespace};
 use crate::audit::{StreamRecord, Subject};
 use crate::error::NO_LEADER;
 use crate::recorded;
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use goconductor_wire::v1 as wire;
 use goconductor_wire::v1::election_service_server::ElectionService;
+use std::future::ready;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -21,22 +20,21 @@ impl ElectionService for GrpcServices {
         let caller = recorded::subject(request.metadata().as_ref(), request.extensions());
         let subject = Subject { action: "elections.campaign".to_owned(), ..caller };
         let target = ("election", request.get_ref().name.clone());
-        let (metadata, extensions, message) = request.into_parts();
-        let headers = metadata.into_headers();
-        let namespace = admission_namespace(&headers);
-        self.api.admission.check_rate(&extensions, namespace)?;
-        let permit = self.api.admission.admit_request(namespace)?;
-        let authorised = extensions.get::<Authorised>().cloned();
-        self.api.check_gate(authorised.as_ref())?;
-        let context = CallContext::new(&headers, authorised.as_ref(), Some(permit))?;
-        let wire::CampaignRequest { name, candidate } = message;
-        let events = self.api.campaign(&context, name, candidate)?;
+        let events = self
+            .serve(operation::CAMPAIGN, request, |api, call| async move {
+                let context = call.context()?;
+                let wire::CampaignRequest { name, candidate } = call.message;
+                api.campaign(&context, name, candidate)
+            })
+            .await?;
         let mut record = StreamRecord::begin(Arc::clone(&self.api.audit), subject, target);
-        let events = events.map(move |event| {
-            if event.is_err() {
-                record.set_reason("the election failed or the gateway shuts down");
+        let events = events.map(Some).chain(stream::iter([None])).filter_map(move |event| {
+            match &event {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => record.set_reason("the election failed or the gateway shuts down"),
+                None => record.set_reason("the term ended"),
             }
-            Ok(event?.into())
+            ready(event.map(|event| event.map(wire::CampaignResponse::from).map_err(Status::from)))
         });
         Ok(Response::new(events.boxed()))
     }
@@ -74,7 +72,8 @@ impl ElectionService for GrpcServices {
             .serve(operation::LIST_ELECTIONS, request, |api, _| async move { api.list_elections().await })
             .await?;
         let leaders = list.elections.into_iter().map(message::leader).collect();
-        Ok(Response::new(wire::ListElectionsResponse { leaders }))
+        let processes = list.processes.into_iter().map(message::election_process).collect();
+        Ok(Response::new(wire::ListElectionsResponse { leaders, moving: list.moving, processes }))
     }
 
     async fn step_down(&self, request: Request<wire::StepDownRequest>) -> RpcResult<wire::StepDownResponse> {

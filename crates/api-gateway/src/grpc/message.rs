@@ -4,7 +4,7 @@ use crate::api::access_keys::AccessKeyView;
 use crate::api::audit::{self, AuditRecordView};
 use crate::api::config::{ChangeView, ConfigProcessView, ConfigVersionView, ConfigView, PendingView};
 use crate::api::definitions::DefinitionView;
-use crate::api::elections::LeaderView;
+use crate::api::elections::{ElectionProcessView, LeaderView};
 use crate::api::locks::LockView;
 use crate::api::processes::ProcessView;
 use crate::api::queues::{BacklogView, LaneView, QueueUserView, SwitchView};
@@ -225,6 +225,11 @@ pub(super) fn leader(view: LeaderView) -> wire::Leader {
         fencing_token: view.fencing_token,
         since: Some(timestamp(view.since)),
     }
+}
+
+pub(super) fn election_process(view: ElectionProcessView) -> wire::ElectionProcess {
+    let ElectionProcessView { process, kind, backend, era, error } = view;
+    wire::ElectionProcess { process, kind, backend, era: era.into(), error: error.unwrap_or_default() }
 }
 
 pub(super) fn audit_record(view: AuditRecordView) -> wire::AuditRecord {

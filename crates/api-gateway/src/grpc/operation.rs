@@ -99,7 +99,9 @@ operations! {
     SWITCH_QUEUE: "POST" "/queues/switch";
 }
 
-/// REST does not have campaigns, and their ends. They are measured and recorded under this name.
+/// Campaigns are streams, which REST does not have. They are measured and recorded under these names.
+pub(super) const CAMPAIGN: RestOperation =
+    RestOperation { method: "POST", route: "/api/v1/elections/{name}/campaign" };
 pub(super) const RESIGN: RestOperation =
     RestOperation { method: "POST", route: "/api/v1/elections/{name}/resign" };
 

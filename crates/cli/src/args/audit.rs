@@ -51,7 +51,7 @@ pub(crate) struct AuditFilterArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) target_name: Option<String>,
     /// Outcome
-    #[arg(long, value_parser = ["ALLOWED", "REFUSED", "FAILED"], ignore_case = true)]
+    #[arg(long, value_parser = ["ALLOWED", "REFUSED", "FAILED", "UNKNOWN"], ignore_case = true)]
     pub(crate) outcome: Option<String>,
     /// At this time or later, such as 2026-11-30T08:00:00Z
     #[arg(long, value_name = "TIME")]

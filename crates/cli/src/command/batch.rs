@@ -3,7 +3,7 @@
 use crate::args::{BatchCommand, BulkVerb, CreateBatchArgs, ItemStatus};
 use crate::document::JsonDocument;
 use crate::error::{CliError, Exit, Result};
-use crate::output::Output;
+use crate::output::{Output, PrintedPage};
 use crate::session::ServerSession;
 use goconductor_client::{Batch, BatchItem, BatchPreview, NewBatch, Reply, Workflow};
 use std::io::{BufRead, IsTerminal, Write};
@@ -220,22 +220,15 @@ fn show(reply: &Reply<Batch>, out: &Output) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.batches(Some(limit), None).await?;
-    if out.structured_list(&reply.text, "batches")? {
-        return Ok(Exit::Success);
-    }
-    if out.names_only() {
-        for batch in &reply.value.batches {
-            out.data(&batch.id)?;
-        }
-    } else if reply.value.batches.is_empty() {
-        out.message("no batches");
-    } else {
-        out.table(&HEADS, reply.value.batches.iter().map(|each| row(each, out)).collect())?;
-    }
-    if !reply.value.next_page_token.is_empty() {
-        out.message("more batches exist: increase --limit, up to 1000");
-    }
-    Ok(Exit::Success)
+    out.page(&PrintedPage {
+        text: &reply.text,
+        kind: "batches",
+        items: &reply.value.batches,
+        next_page_token: &reply.value.next_page_token,
+        heads: &HEADS,
+        name: |batch| &batch.id,
+        row: row,
+    })
 }
 
 fn row(batch: &Batch, out: &Output) -> Vec<String> {

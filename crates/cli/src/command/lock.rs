@@ -2,9 +2,9 @@
 
 use crate::args::{ElectionCommand, HoldArgs, LockCommand};
 use crate::error::{CliError, Exit, Result};
-use crate::output::Output;
+use crate::output::{Output, PrintedPage};
 use crate::session::ServerSession;
-use goconductor_client::{Leader, Lock, Reply};
+use goconductor_client::{ElectionList, ElectionProcess, Leader, Lock, Reply};
 
 const LOCK_HEADS: [&str; 5] = ["KEY", "OWNER", "TOKEN", "ACQUIRED", "EXPIRES"];
 const LEADER_HEADS: [&str; 4] = ["ELECTION", "LEADER", "TOKEN", "SINCE"];
@@ -49,22 +49,15 @@ fn show(reply: &Reply<Lock>, done: &str, session: &ServerSession) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.locks(Some(limit), None).await?;
-    if out.structured_list(&reply.text, "locks")? {
-        return Ok(Exit::Success);
-    }
-    if out.names_only() {
-        for lock in &reply.value.locks {
-            out.data(&lock.key)?;
-        }
-    } else if reply.value.locks.is_empty() {
-        out.message("no locks");
-    } else {
-        out.table(&LOCK_HEADS, reply.value.locks.iter().map(|each| lock(each, out)).collect())?;
-    }
-    if !reply.value.next_page_token.is_empty() {
-        out.message("more locks exist: increase --limit, up to 1000");
-    }
-    Ok(Exit::Success)
+    out.page(&PrintedPage {
+        text: &reply.text,
+        kind: "locks",
+        items: &reply.value.locks,
+        next_page_token: &reply.value.next_page_token,
+        heads: &LOCK_HEADS,
+        name: |lock| &lock.key,
+        row: lock,
+    })
 }
 
 fn lock(lock: &Lock, out: &Output) -> Vec<String> {
@@ -78,6 +71,7 @@ pub(super) async fn elections(command: ElectionCommand, session: &ServerSession)
     let (text, leaders, key) = match command {
         ElectionCommand::List => {
             let reply = client.elections().await?;
+            report_move(&reply.value, out);
             (reply.text, reply.value.elections, Some("elections"))
         }
         ElectionCommand::Describe { name } => {
@@ -103,6 +97,27 @@ pub(super) async fn elections(command: ElectionCommand, session: &ServerSession)
         out.table(&LEADER_HEADS, leaders.iter().map(|each| leader(each, out)).collect())?;
     }
     Ok(Exit::Success)
+}
+
+/// Reports a move to another backend, and what it waits for.
+fn report_move(list: &ElectionList, out: &Output) {
+    for process in &list.processes {
+        if let Some(error) = &process.error {
+            let ElectionProcess { process, backend, era, .. } = process;
+            out.message(&format!("{process} stays at {backend} in era {era}: {error}"));
+        }
+    }
+    let Some(newest) = list.processes.iter().max_by_key(|process| process.era).filter(|_| list.moving) else {
+        return;
+    };
+    let waits_for: Vec<&str> = list
+        .processes
+        .iter()
+        .filter(|process| process.era < newest.era)
+        .map(|process| process.process.as_str())
+        .collect();
+    let (backend, era, waits_for) = (&newest.backend, newest.era, waits_for.join(", "));
+    out.message(&format!("the election moves to {backend} in era {era}, and waits for {waits_for}"));
 }
 
 fn leader(leader: &Leader, out: &Output) -> Vec<String> {

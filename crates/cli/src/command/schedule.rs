@@ -3,7 +3,7 @@
 use crate::args::{ScheduleApplyArgs, ScheduleCommand};
 use crate::error::{Exit, Result};
 use crate::json_argument::{self, without_duplicates};
-use crate::output::Output;
+use crate::output::{Output, PrintedPage};
 use crate::session::ServerSession;
 use goconductor_client::{Reply, Schedule, ScheduleSpec};
 
@@ -113,22 +113,15 @@ fn get(reply: &Reply<Schedule>, session: &ServerSession) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.schedules(Some(limit), None).await?;
-    if out.structured_list(&reply.text, "schedules")? {
-        return Ok(Exit::Success);
-    }
-    if out.names_only() {
-        for schedule in &reply.value.schedules {
-            out.data(&schedule.name)?;
-        }
-    } else if reply.value.schedules.is_empty() {
-        out.message("no schedules");
-    } else {
-        out.table(&HEADS, reply.value.schedules.iter().map(|each| row(each, out)).collect())?;
-    }
-    if !reply.value.next_page_token.is_empty() {
-        out.message("more schedules exist: increase --limit, up to 1000");
-    }
-    Ok(Exit::Success)
+    out.page(&PrintedPage {
+        text: &reply.text,
+        kind: "schedules",
+        items: &reply.value.schedules,
+        next_page_token: &reply.value.next_page_token,
+        heads: &HEADS,
+        name: |schedule| &schedule.name,
+        row: row,
+    })
 }
 
 fn row(schedule: &Schedule, out: &Output) -> Vec<String> {

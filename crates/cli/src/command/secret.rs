@@ -2,7 +2,7 @@
 
 use crate::args::SecretCommand;
 use crate::error::{CliError, Exit, Result, unreadable};
-use crate::output::Output;
+use crate::output::{Output, PrintedPage};
 use crate::session::ServerSession;
 use goconductor_client::{Reply, Secret};
 use goconductor_secrets::{MasterKey, Randomness};
@@ -78,22 +78,15 @@ fn show(reply: &Reply<Secret>, done: &str, session: &ServerSession) -> Result {
 async fn list(limit: u32, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     let reply = client.secrets(Some(limit), None).await?;
-    if out.structured_list(&reply.text, "secrets")? {
-        return Ok(Exit::Success);
-    }
-    if out.names_only() {
-        for secret in &reply.value.secrets {
-            out.data(&secret.name)?;
-        }
-    } else if reply.value.secrets.is_empty() {
-        out.message("no secrets");
-    } else {
-        out.table(&HEADS, reply.value.secrets.iter().map(|each| row(each, out)).collect())?;
-    }
-    if !reply.value.next_page_token.is_empty() {
-        out.message("more secrets exist: increase --limit, up to 1000");
-    }
-    Ok(Exit::Success)
+    out.page(&PrintedPage {
+        text: &reply.text,
+        kind: "secrets",
+        items: &reply.value.secrets,
+        next_page_token: &reply.value.next_page_token,
+        heads: &HEADS,
+        name: |secret| &secret.name,
+        row: row,
+    })
 }
 
 fn row(secret: &Secret, out: &Output) -> Vec<String> {

@@ -22,6 +22,26 @@ pub struct Leader {
 pub struct ElectionList {
     /// The leaders, ordered by the name of the election.
     pub elections: Vec<Leader>,
+    /// Whether the election moves to another backend.
+    pub moving: bool,
+    /// The processes with an election.
+    pub processes: Vec<ElectionProcess>,
+}
+
+/// The election backend of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ElectionProcess {
+    /// The identity of the process.
+    pub process: String,
+    /// The service of the process.
+    pub kind: String,
+    /// The backend, such as `etcd`.
+    pub backend: String,
+    /// The era of the fencing tokens that the process can hold.
+    pub era: u8,
+    /// The reason why the process does not use the newest settings of the election.
+    pub error: Option<String>,
 }
 
 /// The outcome of a request to step down.

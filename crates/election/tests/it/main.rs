@@ -17,6 +17,7 @@ mod conformance;
 mod eras;
 mod local;
 mod members;
+mod movable;
 mod postgres;
 mod processes;
 mod servers;

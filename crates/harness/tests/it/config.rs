@@ -412,3 +412,63 @@ async fn command_line_reads_changes_compares_and_restores() {
     std::fs::write(&path, "limits: { page_size: 3 }\n").unwrap();
     assert_eq!(run(&dev, &["config", "validate", path.to_str().unwrap()], "").await.code, 0);
 }
+
+/// Waits until a condition holds, for as long as a live setting may take.
+async fn takes_effect(what: &str, holds: impl AsyncFn() -> bool) {
+    let since = Instant::now();
+    while !holds().await {
+        assert!(since.elapsed() < EFFECT, "{what} has no effect");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_bodies_connections_and_attempts_change_while_the_server_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = dev(folder.path()).await;
+    let large = json!({"definition": "order", "input": {"text": "x".repeat(200_000)}});
+    let rest = async || call(&dev, "POST", "/workflows", &[], large.clone()).await.status;
+    let channel = Endpoint::new(dev.api.base().to_owned()).unwrap().connect().await.unwrap();
+    let grpc = async || {
+        let input_json = large["input"].to_string();
+        let request = wire::StartWorkflowRequest {
+            definition: "order".to_owned(),
+            input_json,
+            ..wire::StartWorkflowRequest::default()
+        };
+        let mut workflows = wire::workflow_service_client::WorkflowServiceClient::new(channel.clone());
+        workflows.start_workflow(request).await.unwrap_err().code()
+    };
+    assert_eq!((rest().await, grpc().await), (404, Code::NotFound), "the body is read");
+    let small = json!({"limits": {"body_bytes": "64KiB", "connections": 3, "connections_per_address": 3},
+        "executor": {"max_in_flight": 3, "all_in_flight": 9, "compensations_in_flight": 2}});
+    let changed = call(&dev, "PATCH", "/config", &[], small).await;
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    let changes = changed.body["changes"].as_array().unwrap();
+    assert!(changes.iter().all(|change| change["apply"] == "live"), "{}", changed.body);
+    let refused = async || {
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            open.push(
+                tokio::net::TcpStream::connect(dev.api.base().trim_start_matches("http://")).await.unwrap(),
+            );
+        }
+        let mut first = [0; 12];
+        let last = open.last_mut().unwrap();
+        let read = tokio::io::AsyncReadExt::read_exact(last, &mut first);
+        tokio::time::timeout(Duration::from_millis(200), read).await.is_ok_and(|read| read.is_ok())
+            && first.starts_with(b"HTTP/1.1 503")
+    };
+    takes_effect("limits.connections", refused).await;
+    // Also shows that the connections of the refused attempt were returned.
+    takes_effect("limits.body_bytes", async || grpc().await == Code::ResourceExhausted).await;
+    let restored =
+        json!({"limits": {"body_bytes": null, "connections": null, "connections_per_address": null}});
+    takes_effect("a free connection", async || {
+        let patched = dev.api.send("PATCH", "/config", Some(restored.clone())).await;
+        patched.is_ok_and(|(status, _)| status == 200)
+    })
+    .await;
+    takes_effect("the limit of the file", async || rest().await == 404).await;
+    assert_eq!(pending(&dev, 0).await["settings"]["executor"]["max_in_flight"], 3);
+}

@@ -3,7 +3,7 @@
 
 use crate::cluster::{Load, ONE, all_end_right, cluster_with, orders, possible};
 use goconductor_harness::{Api, Broker, Cluster, ElectionServers};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -114,4 +114,57 @@ async fn sagas_continue_without_one_of_three_etcd_members_and_without_leaders() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sagas_continue_without_one_of_three_zookeeper_servers_and_without_leaders() {
     sagas_go_on(ElectionServers::ZooKeeper(3), "zookeeper.sh").await;
+}
+
+/// Moves the election to another backend by a change of the configuration, while a leader is paused and an elector is
+/// killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn election_moves_to_another_backend_while_sagas_run() {
+    if !possible() {
+        return;
+    }
+    let _one = ONE.lock().await;
+    let (mut cluster, participants) = cluster_with(Broker::Kafka(1), ElectionServers::Etcd(1)).await;
+    let api = cluster.gateways[0].clone();
+    let exported = cluster.services().call("zookeeper.sh", &["up", "1"]).await.unwrap();
+    let servers: Vec<&str> = exported["ZOOKEEPER_SERVERS"].split(',').collect();
+    all_led(&api, |_, _, _| true).await;
+    let load = Load::begin(&cluster);
+    let (paused, _) = name_of_leader(&cluster).await;
+    cluster.pause(&paused).await.unwrap();
+
+    let place = |era: u8| json!({"election": {"backend": "zookeeper", "endpoints": servers, "era": era}});
+    let (status, refused) = api.send("PATCH", "/config", Some(place(0))).await.unwrap();
+    assert_eq!((status, &refused["code"]), (422, &json!("GC2090")), "{refused}");
+    let (status, changed) = api.send("PATCH", "/config", Some(place(1))).await.unwrap();
+    assert_eq!(status, 200, "{changed}");
+    assert!(
+        changed["changes"].as_array().unwrap().iter().all(|change| change["apply"] == "live"),
+        "{changed}"
+    );
+    cluster.kill("elector-1").await.unwrap();
+    cluster.restart("elector-1").await.unwrap();
+    let took = all_led(&api, |_, _, token| token >> 56 == 1).await;
+    eprintln!("the election moved after {took:?}");
+    assert!(took < Duration::from_secs(30), "moved after {took:?}");
+
+    // The paused leader holds a token of the previous era. It follows when it continues, and nothing needs etcd.
+    cluster.resume(&paused).await.unwrap();
+    cluster.services().call("etcd.sh", &["kill", "1"]).await.unwrap();
+    let begun = Instant::now();
+    loop {
+        let shown = api.get("/elections").await.unwrap();
+        let processes = shown["processes"].as_array().unwrap();
+        let is_moved = |process: &Value| process["backend"] == "zookeeper" && process["era"] == 1;
+        if shown["moving"] == false && processes.len() >= 6 && processes.iter().all(is_moved) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{shown:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    all_led(&api, |_, _, token| token >> 56 == 1).await;
+    assert_eq!(api.get("/config").await.unwrap()["pending"], json!([]));
+    let starts = load.end(orders() / 2).await;
+    all_end_right(&cluster, &participants, starts, Duration::from_secs(120)).await;
+    cluster.down().await.unwrap();
 }

@@ -1,12 +1,13 @@
 //! The activity of one connection: its requests in flight, the responses that its peer has not read, and what its peer
 //! sends besides requests.
 
+use crate::count_limit::CountPermit;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Time in which a new connection must send its first request.
@@ -128,7 +129,7 @@ impl Activity {
     }
 
     /// Counts a request as in flight until the result is dropped.
-    pub(super) fn request(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> ActiveRequest {
+    pub(super) fn request(self: &Arc<Self>, permit: Option<CountPermit>) -> ActiveRequest {
         self.explain(HEADERS);
         let mut state = self.state.lock();
         state.requests += 1;
@@ -222,7 +223,7 @@ pub(super) struct ActiveRequest {
     activity: Arc<Activity>,
     has_response: bool,
     /// The place among the requests of all connections.
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<CountPermit>,
 }
 
 impl ActiveRequest {

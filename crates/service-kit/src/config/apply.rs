@@ -33,8 +33,15 @@ impl fmt::Display for Apply {
 
 /// Settings and sections that take effect while the processes run.
 const LIVE: &[&str] = &[
+    "election",
+    "executor.all_in_flight",
+    "executor.compensations_in_flight",
+    "executor.max_in_flight",
     "limits.backlog",
+    "limits.body_bytes",
     "limits.calls_in_flight",
+    "limits.connections",
+    "limits.connections_per_address",
     "limits.input_bytes",
     "limits.json_depth",
     "limits.page_size",
@@ -52,7 +59,7 @@ const LIVE: &[&str] = &[
 
 /// Settings and sections that the API does not change.
 ///
-/// A process needs `listen`, the limits of connections, `data_dir`, the location of the state store and `telemetry` before
+/// A process needs `listen`, the limits of one connection, `data_dir`, the location of the state store and `telemetry` before
 /// it can read the settings of the API. The others differ between processes, or decide who may use the API: a caller that
 /// could change them could lock out everybody else.
 const FILE_ONLY: &[&str] = &[
@@ -67,8 +74,6 @@ const FILE_ONLY: &[&str] = &[
     "executor.duties",
     "executor.listen",
     "executor.services",
-    "limits.connections",
-    "limits.connections_per_address",
     "limits.streams_per_connection",
     "listen",
     "process",
@@ -121,9 +126,14 @@ mod tests {
             ("services.payments.http.url", Apply::Live),
             ("queue.backend", Apply::Live),
             ("queue.brokers", Apply::Restart),
-            ("election.backend", Apply::Restart),
+            ("election.backend", Apply::Live),
+            ("election.electors", Apply::FileOnly),
+            ("executor.duty_shards", Apply::Restart),
             ("limits", Apply::Restart),
-            ("limits.connections_per_address", Apply::FileOnly),
+            ("limits.connections_per_address", Apply::Live),
+            ("limits.streams_per_connection", Apply::FileOnly),
+            ("executor.max_in_flight", Apply::Live),
+            ("executor.redelivery", Apply::Restart),
             ("limits.rate.caller.burst", Apply::Live),
         ] {
             assert_eq!(apply_of(path), apply, "{path}");

@@ -39,14 +39,33 @@ pub enum ElectionBackend {
     ZooKeeper,
 }
 
+impl ElectionConfig {
+    /// Returns whether the election connects processes.
+    #[must_use]
+    pub fn connects_processes(&self) -> bool {
+        self.backend != ElectionBackend::Local || !self.electors.is_empty()
+    }
+}
+
 const BACKENDS: &[(&str, ElectionBackend)] = &[
-    ("local", ElectionBackend::Local),
-    ("postgres", ElectionBackend::Postgres),
-    ("etcd", ElectionBackend::Etcd),
-    ("zookeeper", ElectionBackend::ZooKeeper),
+    (ElectionBackend::Local.name(), ElectionBackend::Local),
+    (ElectionBackend::Postgres.name(), ElectionBackend::Postgres),
+    (ElectionBackend::Etcd.name(), ElectionBackend::Etcd),
+    (ElectionBackend::ZooKeeper.name(), ElectionBackend::ZooKeeper),
 ];
 
 impl ElectionBackend {
+    /// The value of `election.backend`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Postgres => "postgres",
+            Self::Etcd => "etcd",
+            Self::ZooKeeper => "zookeeper",
+        }
+    }
+
     /// Returns whether the backend is configured by `endpoints`.
     fn has_endpoints(self) -> bool {
         match self {

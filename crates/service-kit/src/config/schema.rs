@@ -166,6 +166,7 @@ mod tests {
         assert_eq!(page_size["default"], 100);
         assert_eq!(page_size["anyOf"][0], json!({"type": "integer", "minimum": 1, "maximum": 1000}));
         assert_eq!(found["listen"]["x-apply"], "file-only");
-        assert_eq!(found["election.backend"]["x-apply"], "restart");
+        assert_eq!(found["election.backend"]["x-apply"], "live");
+        assert_eq!(found["executor.redelivery"]["x-apply"], "restart");
     }
 }

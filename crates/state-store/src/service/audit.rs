@@ -3,6 +3,7 @@
 use super::into_status;
 use goconductor_store::{AuditEvent, AuditStore};
 use goconductor_wire::internal as wire;
+use std::time::Duration;
 use tonic::Status;
 
 pub(super) async fn append_audit(
@@ -20,6 +21,24 @@ pub(super) async fn list_audit_records(
 ) -> Result<wire::ListAuditRecordsResponse, Status> {
     let records = into_status(store.audit_records(&request.into()).await)?;
     Ok(wire::ListAuditRecordsResponse { records: records.iter().map(Into::into).collect() })
+}
+
+pub(super) async fn note_audit_intents(
+    store: &dyn AuditStore,
+    request: wire::NoteAuditIntentsRequest,
+) -> Result<wire::NoteAuditIntentsResponse, Status> {
+    let events: Vec<AuditEvent> = request.events.into_iter().map(Into::into).collect();
+    into_status(store.note_audit_intents(&events).await)?;
+    Ok(wire::NoteAuditIntentsResponse {})
+}
+
+pub(super) async fn settle_audit_intents(
+    store: &dyn AuditStore,
+    request: wire::SettleAuditIntentsRequest,
+) -> Result<wire::SettleAuditIntentsResponse, Status> {
+    let age = Duration::from_millis(request.age_ms);
+    let settled = into_status(store.settle_audit_intents(age).await)?;
+    Ok(wire::SettleAuditIntentsResponse { settled })
 }
 
 pub(super) async fn get_audit_head(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use goconductor_saga::Timestamp;
 
@@ -117,6 +118,43 @@ pub(super) async fn concurrent(factory: Arc<dyn Factory>) -> CaseResult {
     let ids: BTreeSet<&str> = records.iter().map(|record| record.event.id.as_str()).collect();
     expect_eq("the number of records of 20 writers", &(records.len(), ids.len()), &(300, 300))?;
     fixture.check_chain(&records).await
+}
+
+pub(super) async fn intents(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let note = async |events: &[AuditEvent]| {
+        fixture.store.note_audit_intents(events).await.map_err(unexpected("note_audit_intents"))
+    };
+    let settle = async |age: Duration| {
+        fixture.store.settle_audit_intents(age).await.map_err(unexpected("settle_audit_intents"))
+    };
+    note(&[full("a"), event("b")]).await?;
+    note(&[event("a"), event("c")]).await?;
+    fixture.append(&[event("b"), event("d")]).await?;
+    expect_eq("the intents that are old enough", &settle(Duration::from_secs(3600)).await?, &0)?;
+    expect_eq("the intents without an outcome", &settle(Duration::ZERO).await?, &2)?;
+    expect_eq("the intents after they were settled", &settle(Duration::ZERO).await?, &0)?;
+    // The outcome of a slow request is recorded as well.
+    fixture.append(&[event("c")]).await?;
+    let records = fixture.all_audit().await?;
+    let found: Vec<(&str, &str)> =
+        records.iter().map(|record| (record.event.id.as_str(), record.event.outcome.as_str())).collect();
+    let expected = [
+        ("b", "ALLOWED"),
+        ("d", "ALLOWED"),
+        ("a.unknown", "UNKNOWN"),
+        ("c.unknown", "UNKNOWN"),
+        ("c", "ALLOWED"),
+    ];
+    expect_eq("the records", &found, &expected.to_vec())?;
+    let kept = AuditEvent { outcome: "UNKNOWN".to_owned(), ..full("a.unknown") };
+    let recorded = records.iter().find(|record| record.event.id == "a.unknown").map(|record| &record.event);
+    expect_eq("the intent that was noted first", &recorded, &Some(&kept))?;
+    fixture.check_chain(&records).await?;
+    // An outcome that is repeated after its record was written forgets a late intent, too.
+    note(&[event("d")]).await?;
+    fixture.append(&[event("d")]).await?;
+    expect_eq("the intents of recorded outcomes", &settle(Duration::ZERO).await?, &0)
 }
 
 pub(super) async fn listed(factory: Arc<dyn Factory>) -> CaseResult {

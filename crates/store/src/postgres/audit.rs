@@ -5,12 +5,13 @@
 
 use super::rows::{escape_nul, number, unescape_nul};
 use super::{PostgresStore, commit, unavailable};
-use crate::audit::{chained, page_of_records};
-use crate::{AuditEvent, AuditFilter, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
+use crate::audit::{chained, encoded_intent, page_of_records, unknown_outcomes};
+use crate::{AuditEvent, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use sqlx::{PgConnection, Row};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 #[async_trait]
 impl AuditStore for PostgresStore {
@@ -28,11 +29,58 @@ impl AuditStore for PostgresStore {
     async fn audit_head(&self) -> Result<AuditHead, Error> {
         head(&mut *self.connection().await?, "SELECT seq, hash FROM audit_head").await
     }
+
+    async fn note_audit_intents(&self, events: &[AuditEvent]) -> Result<(), Error> {
+        let ids: Vec<_> = events.iter().map(|event| escape_nul(&event.id)).collect();
+        let intents: Vec<String> = events.iter().map(encoded_intent).collect::<Result<_, _>>()?;
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO audit_intents (id, noted_at, event)
+             SELECT new.id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, new.event
+             FROM unnest($1::text[], $2::text[]) AS new (id, event)
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(ids)
+        .bind(intents)
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        commit(transaction).await
+    }
+
+    async fn settle_audit_intents(&self, age: Duration) -> Result<u64, Error> {
+        let mut transaction = self.begin().await?;
+        // Locks the head first, as every writer does.
+        head(&mut transaction, LOCKED_HEAD).await?;
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let intents: Vec<String> = sqlx::query_scalar(
+            "DELETE FROM audit_intents
+             WHERE noted_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1
+             RETURNING event",
+        )
+        .bind(age)
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        if !intents.is_empty() {
+            append(&mut transaction, &unknown_outcomes(&intents)?).await?;
+        }
+        commit(transaction).await?;
+        Ok(u64::try_from(intents.len()).unwrap_or(u64::MAX))
+    }
 }
 
+/// Reads the head, and locks it until the end of the transaction.
+const LOCKED_HEAD: &str = "SELECT seq, hash FROM audit_head FOR UPDATE";
+
 async fn append(connection: &mut PgConnection, events: &[AuditEvent]) -> Result<AuditHead, Error> {
-    let head = head(connection, "SELECT seq, hash FROM audit_head FOR UPDATE").await?;
+    let head = head(connection, LOCKED_HEAD).await?;
     let ids: Vec<_> = events.iter().map(|event| escape_nul(&event.id)).collect();
+    sqlx::query("DELETE FROM audit_intents WHERE id = ANY($1)")
+        .bind(&ids)
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
     let known: Vec<String> = sqlx::query_scalar("SELECT id FROM audit_log WHERE id = ANY($1)")
         .bind(&ids)
         .fetch_all(&mut *connection)
@@ -99,34 +147,15 @@ async fn head(connection: &mut PgConnection, sql: &'static str) -> Result<AuditH
 
 async fn records(connection: &mut PgConnection, request: &AuditRequest) -> Result<Vec<AuditRecord>, Error> {
     let AuditRequest { filter, after, before, newest_first, limit } = request;
-    let AuditFilter {
-        actor,
-        credential,
-        source,
-        action,
-        namespace,
-        target_kind,
-        target_name,
-        outcome,
-        since,
-        until,
-    } = filter;
     let sql = page_of_records(*newest_first, |number, kind| format!("${number}::{kind}"));
-    let text = |text: &Option<String>| text.as_deref().map(|text| escape_nul(text).into_owned());
     // Safe: the text contains only constants.
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(signed(*after))
-        .bind(before.map(signed))
-        .bind(text(actor))
-        .bind(text(credential))
-        .bind(text(source))
-        .bind(text(action))
-        .bind(text(namespace))
-        .bind(text(target_kind))
-        .bind(text(target_name))
-        .bind(text(outcome))
-        .bind(since.map(|time| time.0))
-        .bind(until.map(|time| time.0))
+    let mut page = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(signed(*after)).bind(before.map(signed));
+    for text in filter.texts() {
+        page = page.bind(text.map(|text| escape_nul(text).into_owned()));
+    }
+    let rows = page
+        .bind(filter.since.map(|time| time.0))
+        .bind(filter.until.map(|time| time.0))
         .bind(i64::from(*limit))
         .fetch_all(connection)
         .await

@@ -1,13 +1,14 @@
 //! The audit log. The writer thread is the only writer, so that the chain does not fork.
 
-use super::SqliteStore;
 use super::rows::number;
-use crate::audit::{chained, page_of_records};
-use crate::{AuditEvent, AuditFilter, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
+use super::{SqliteStore, clock};
+use crate::audit::{chained, encoded_intent, page_of_records, unknown_outcomes};
+use crate::{AuditEvent, AuditHead, AuditRecord, AuditRequest, AuditStore, Error};
 use async_trait::async_trait;
 use goconductor_saga::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 #[async_trait]
 impl AuditStore for SqliteStore {
@@ -24,14 +25,49 @@ impl AuditStore for SqliteStore {
     async fn audit_head(&self) -> Result<AuditHead, Error> {
         self.read(head).await
     }
+
+    async fn note_audit_intents(&self, events: &[AuditEvent]) -> Result<(), Error> {
+        let mut intents = Vec::with_capacity(events.len());
+        for event in events {
+            intents.push((event.id.clone(), encoded_intent(event)?));
+        }
+        self.write_job(move |connection| {
+            let mut note = connection.prepare_cached(
+                "INSERT INTO audit_intents (id, noted_at, event) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
+            )?;
+            for (id, intent) in intents {
+                note.execute(params![id, clock().0, intent])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn settle_audit_intents(&self, age: Duration) -> Result<u64, Error> {
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        self.write_job(move |connection| {
+            let until = clock().0.saturating_sub(age);
+            let mut delete = connection
+                .prepare_cached("DELETE FROM audit_intents WHERE noted_at <= ?1 RETURNING event")?;
+            let intents: Vec<String> =
+                delete.query_map([until], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            if !intents.is_empty() {
+                append(connection, unknown_outcomes(&intents)?)?;
+            }
+            Ok(u64::try_from(intents.len()).unwrap_or(u64::MAX))
+        })
+        .await
+    }
 }
 
 fn append(connection: &Connection, events: Vec<AuditEvent>) -> Result<AuditHead, Error> {
     let head = head(connection)?;
     let mut known = BTreeSet::new();
     let mut find = connection.prepare_cached("SELECT 1 FROM audit_log WHERE id = ?1")?;
+    let mut forget = connection.prepare_cached("DELETE FROM audit_intents WHERE id = ?1")?;
     let mut new = Vec::with_capacity(events.len());
     for event in events {
+        forget.execute([&event.id])?;
         if known.insert(event.id.clone()) && !find.exists([&event.id])? {
             new.push(event);
         }
@@ -90,18 +126,7 @@ fn head(connection: &Connection) -> Result<AuditHead, Error> {
 
 fn records(connection: &Connection, request: &AuditRequest) -> Result<Vec<AuditRecord>, Error> {
     let AuditRequest { filter, after, before, newest_first, limit } = request;
-    let AuditFilter {
-        actor,
-        credential,
-        source,
-        action,
-        namespace,
-        target_kind,
-        target_name,
-        outcome,
-        since,
-        until,
-    } = filter;
+    let [actor, credential, source, action, namespace, target_kind, target_name, outcome] = filter.texts();
     let sql = page_of_records(*newest_first, |number, _| format!("?{number}"));
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(
@@ -116,8 +141,8 @@ fn records(connection: &Connection, request: &AuditRequest) -> Result<Vec<AuditR
             target_kind,
             target_name,
             outcome,
-            since.map(|time| time.0),
-            until.map(|time| time.0),
+            filter.since.map(|time| time.0),
+            filter.until.map(|time| time.0),
             limit,
         ],
         record,

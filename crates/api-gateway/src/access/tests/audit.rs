@@ -6,7 +6,7 @@ use goconductor_store::{AuditRecord, AuditRequest, AuditVerifier};
 
 impl Fixture {
     /// Waits until the log has `number` records, and returns all.
-    async fn audit(&self, number: usize) -> Vec<AuditRecord> {
+    pub(super) async fn audit(&self, number: usize) -> Vec<AuditRecord> {
         let request = AuditRequest { limit: u32::MAX, ..AuditRequest::default() };
         for _ in 0..1000 {
             if self.store.audit_records(&request).await.unwrap().len() >= number {
@@ -104,6 +104,24 @@ async fn changes_and_refusals_name_their_caller() {
     assert_eq!(cancelled.event.after.as_deref(), Some(r#"{"reason":"test"}"#));
     let text = format!("{records:?}");
     assert!(!text.contains(ADMIN) && !text.contains(&viewer), "no record contains a credential");
+}
+
+#[tokio::test]
+async fn change_whose_process_ended_is_recorded_with_an_unknown_outcome() {
+    let fixture = Fixture::with_access_control().await;
+    fixture.key(&["viewer"], &["shop"]).await;
+    let settle = async || fixture.store.settle_audit_intents(Duration::ZERO).await.unwrap();
+    assert_eq!(settle().await, 0, "the record of a complete change has replaced its intent");
+    let caller = crate::recorded::subject(&HeaderMap::new(), &axum::http::Extensions::new());
+    let (action, target) = ("services.put".to_owned(), "PUT /api/v1/services/payments".to_owned());
+    let subject = crate::audit::Subject { action, target, ..caller };
+    drop(fixture.api.audit.intend(&subject).await.unwrap());
+    assert_eq!(settle().await, 1);
+    let records = fixture.audit(2).await;
+    assert_eq!(
+        summary(records.last().unwrap()),
+        "anonymous services.put request PUT /api/v1/services/payments UNKNOWN -"
+    );
 }
 
 #[tokio::test]

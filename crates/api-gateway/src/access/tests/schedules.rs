@@ -148,3 +148,23 @@ async fn paused_batch_is_resumed_only_with_the_permission_of_its_operation() {
     assert_eq!(batch["status"], "PAUSED", "{batch}");
     assert_eq!(fixture.attempt("POST", &resume, ADMIN, "").await.0, 200);
 }
+
+/// A workflow with the key of a due time would count as the one that the schedule started.
+#[tokio::test]
+async fn start_with_the_key_of_a_due_time_is_refused() {
+    let fixture = fixture().await;
+    let (starter, _) = fixture.key(&["starter"], &["shop"]).await;
+    let before = fixture.contents().await;
+    let start = |key: &str| json!({"definition": "order", "idempotency_key": key}).to_string();
+    let due = start("schedule/daily/2030-01-01T03:00:00Z");
+    assert_eq!(fixture.attempt("POST", "/workflows", &starter, &due).await.0, 422);
+    let request = Request::post("/api/v1/workflows")
+        .header(header::AUTHORIZATION, format!("Bearer {starter}"))
+        .header("goconductor-namespace", "shop")
+        .header("idempotency-key", "schedule/daily/2030-01-01T03:00:00Z")
+        .header(header::CONTENT_TYPE, "application/json");
+    let response = fixture.send(request.body(Body::from(r#"{"definition": "order"}"#)).unwrap()).await;
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(fixture.contents().await, before, "nothing was started");
+    assert_eq!(fixture.attempt("POST", "/workflows", &starter, &start("scheduled-1")).await.0, 201);
+}

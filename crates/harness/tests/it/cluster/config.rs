@@ -94,12 +94,12 @@ async fn configuration_changes_in_every_process_within_two_seconds() {
     assert_eq!(first.get("/config").await.unwrap()["version"], 1);
 
     // A setting that needs a restart is pending in each process until that process is restarted.
-    let (status, changed) = patch(&first, json!({"executor": {"redelivery": "6s"}})).await;
+    let (status, changed) = patch(&first, json!({"limits": {"bodies_bytes": "64MiB"}})).await;
     assert_eq!(status, 200, "{changed}");
     let shown = all_use(&first, 2, PUBLISHED).await;
     let pending = shown["pending"].as_array().unwrap();
     assert_eq!(pending.len(), shown["processes"].as_array().unwrap().len(), "{shown:#}");
-    assert!(pending.iter().all(|each| each["setting"] == "executor.redelivery"), "{shown:#}");
+    assert!(pending.iter().all(|each| each["setting"] == "limits.bodies_bytes"), "{shown:#}");
     let of_gateways = |shown: &Value| {
         shown["pending"].as_array().unwrap().iter().filter(|each| each["kind"] == "api-gateway").count()
     };

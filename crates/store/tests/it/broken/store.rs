@@ -551,6 +551,13 @@ impl AuditLayer for FaultyStore {
         self.inner.append_audit(&events).await
     }
 
+    async fn note_audit_intents(&self, events: &[AuditEvent]) -> Result<(), Error> {
+        if self.fault == Fault::ForgetsAuditIntents {
+            return Ok(());
+        }
+        self.inner.note_audit_intents(events).await
+    }
+
     async fn audit_records(&self, request: &AuditRequest) -> Result<Vec<AuditRecord>, Error> {
         let mut request = request.clone();
         if self.fault == Fault::IgnoresAuditFilters {
