@@ -184,6 +184,7 @@ fn api(dependencies: Dependencies) -> Api {
         metrics,
         stop,
         schemas: Schemas::default(),
+        overviews: api::overview::Overviews::default(),
     })
 }
 

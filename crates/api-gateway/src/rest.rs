@@ -12,6 +12,7 @@ mod elections;
 mod events;
 mod extract;
 mod guard;
+mod insight;
 mod integer;
 mod locks;
 mod object;
@@ -113,6 +114,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(services::routes())
         .merge(workflows::routes())
         .merge(events::routes())
+        .merge(insight::routes())
         .merge(operate::routes())
         .merge(processes::routes())
         .merge(elections::routes())
