@@ -15,6 +15,7 @@ mod api;
 mod audit;
 mod audit_notes;
 mod batch_runner;
+mod console;
 mod error;
 mod filter;
 mod grpc;

@@ -12,7 +12,7 @@ use crate::error::{
 };
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use goconductor_access::{AccessControl, EndingBody, Principal, Rejection};
@@ -26,10 +26,6 @@ use tonic::Status;
 const GRPC_STATUS: &str = "grpc-status";
 /// The action of a request without a route.
 const UNKNOWN: &str = "unknown";
-/// The route of the console. A browser asks its user for a credential, which the scheme `Bearer` does not let it do.
-const CONSOLE: &str = "/";
-const BROWSER_CHALLENGE: HeaderValue =
-    HeaderValue::from_static("Basic realm=\"goconductor\", charset=\"UTF-8\"");
 
 /// The check of all requests.
 #[derive(Debug, Clone)]
@@ -81,11 +77,7 @@ impl Gate {
                 let action =
                     if route.is_empty() { UNKNOWN.to_owned() } else { action_name(method.as_str(), route) };
                 self.refused(rule, action, method.as_str(), &target, &refusal, &parts.extensions);
-                let mut response = refuse(body, refusal.problem).await;
-                if response.status() == StatusCode::UNAUTHORIZED && route == CONSOLE {
-                    response.headers_mut().append(header::WWW_AUTHENTICATE, BROWSER_CHALLENGE);
-                }
-                response
+                refuse(body, refusal.problem).await
             }
             Ok(authorised) => {
                 parts.extensions.insert(authorised.clone());

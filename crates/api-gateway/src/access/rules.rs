@@ -46,7 +46,7 @@ pub(super) const ANY: &str = "*";
 
 /// The rules of REST: method, route, rule. `GET` includes `HEAD`.
 pub(super) const REST: &[(&str, &str, Rule)] = &[
-    ("GET", "/", read(P::DocsRead)),
+    ("GET", "/", PUBLIC),
     ("GET", "/api/v1/access/keys", read(P::AccessRead)),
     ("POST", "/api/v1/access/keys", change(P::AccessWrite)),
     ("GET", "/api/v1/access/keys/{id}", read(P::AccessRead)),
@@ -137,6 +137,9 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("GET", "/openapi.json", read(P::DocsRead)),
     ("GET", "/readyz", PUBLIC),
     ("GET", "/schema/v1/workflow.json", read(P::DocsRead)),
+    ("GET", "/ui", PUBLIC),
+    ("GET", "/ui/", PUBLIC),
+    ("GET", "/ui/{*path}", PUBLIC),
     ("GET", "/version", PUBLIC),
 ];
 
