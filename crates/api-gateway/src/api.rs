@@ -24,6 +24,7 @@ pub(crate) mod relations;
 pub(crate) mod schedules;
 pub(crate) mod secrets;
 pub(crate) mod services;
+pub(crate) mod session;
 mod signals;
 pub(crate) mod simulate;
 pub(crate) mod step_detail;

@@ -25,6 +25,7 @@ mod schedules;
 mod secret_value;
 mod secrets;
 mod services;
+mod session;
 mod shape;
 mod watch;
 mod workflows;
@@ -112,6 +113,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(config::routes())
         .merge(definitions::routes())
         .merge(services::routes())
+        .merge(session::routes())
         .merge(workflows::routes())
         .merge(events::routes())
         .merge(insight::routes())

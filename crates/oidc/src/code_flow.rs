@@ -1,7 +1,7 @@
 //! The authorization code flow with PKCE (OpenID Connect Core 1.0, section 3.1; RFC 7636).
 
 use crate::claims::Claims;
-use crate::fetch::FetchError;
+use crate::fetch::{Endpoints, FetchError};
 use crate::rejection::Rejection;
 use crate::token::Expected;
 use crate::verifier::Verifier;
@@ -10,8 +10,11 @@ use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::time::Instant;
 use url::form_urlencoded;
 
 /// Bytes of the random texts of a sign-in.
@@ -37,6 +40,8 @@ pub struct Client {
 pub struct CodeFlow {
     verifier: Verifier,
     client: Client,
+    /// The endpoints of the issuer, and when they were read.
+    endpoints: Arc<Mutex<Option<(Instant, Endpoints)>>>,
 }
 
 /// What the service must keep from the begin of a sign-in to its end, out of reach of others.
@@ -76,7 +81,7 @@ impl CodeFlow {
     /// Creates the flow of a client.
     #[must_use]
     pub fn new(verifier: Verifier, client: Client) -> Self {
-        Self { verifier, client }
+        Self { verifier, client, endpoints: Arc::default() }
     }
 
     /// Begins a sign-in. Returns the URL to which the browser is sent, and what must be kept until it returns.
@@ -84,7 +89,7 @@ impl CodeFlow {
     /// # Errors
     /// Returns [`SignInError::Unavailable`] if the discovery document cannot be read.
     pub async fn begin(&self) -> Result<(String, PendingSignIn), SignInError> {
-        let endpoints = self.verifier.source().endpoints().await?;
+        let endpoints = self.endpoints().await?;
         let pending = PendingSignIn { state: random()?, nonce: random()?, code_verifier: random()? };
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, pending.code_verifier.as_bytes()));
         let mut scopes = vec!["openid"];
@@ -118,7 +123,7 @@ impl CodeFlow {
             return Err(SignInError::Refused("the code has no characters, or too many".to_owned()));
         }
         let source = self.verifier.source();
-        let endpoints = source.endpoints().await?;
+        let endpoints = self.endpoints().await?;
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "authorization_code")
             .append_pair("code", code)
@@ -141,6 +146,19 @@ impl CodeFlow {
             Rejection::Unavailable => SignInError::Unavailable(rejection.to_string()),
             Rejection::Invalid(_) => SignInError::Token(rejection),
         })
+    }
+
+    /// Returns the endpoints of the issuer. They are read again at the interval at which keys are.
+    async fn endpoints(&self) -> Result<Endpoints, SignInError> {
+        let source = self.verifier.source();
+        let interval = source.settings().refresh_interval;
+        let known = self.endpoints.lock().clone();
+        if let Some((_, endpoints)) = known.filter(|(read_at, _)| read_at.elapsed() < interval) {
+            return Ok(endpoints);
+        }
+        let endpoints = source.endpoints().await?;
+        *self.endpoints.lock() = Some((Instant::now(), endpoints.clone()));
+        Ok(endpoints)
     }
 
     /// Returns the credentials of the client (RFC 6749, section 2.3.1).

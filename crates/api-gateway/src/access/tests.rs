@@ -13,7 +13,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
-use base64::Engine as _;
 use goconductor_access::AccessControl;
 use goconductor_definition::Cel;
 use goconductor_election::local::LocalElection;

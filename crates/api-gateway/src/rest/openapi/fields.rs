@@ -77,6 +77,11 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
                 "examples": ["s3cret"],
             })),
         ),
+        (
+            "SessionBody",
+            "value",
+            keywords(json!({"minLength": 1, "maxLength": 256, "pattern": "^[!-~]+$", "examples": ["gck_…"]})),
+        ),
         ("ReasonBody", "reason", reason()),
         ("RequiredReasonBody", "reason", required_reason()),
         ("RollbackBody", "reason", reason()),
@@ -215,6 +220,8 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("If-Match", _) => {
             keywords(json!({"pattern": patterns::ENTITY_TAG, "minLength": 3, "maxLength": 20}))
         }
+        ("GoConductor-Csrf", _) => keywords(json!({"pattern": "^1$"})),
+        ("return_to", _) => keywords(json!({"pattern": "^/ui/[a-z/]{0,100}$"})),
         ("by", _) => keywords(json!({"enum": CountField::NAMES})),
         ("Idempotency-Key", _) => {
             let mut keywords = header();
