@@ -5,6 +5,7 @@ mod elections;
 mod redaction;
 mod schedules;
 mod secrets;
+mod sessions;
 
 use super::rules::{ANY, GRPC, REST, Rule};
 use crate::api::Api;
