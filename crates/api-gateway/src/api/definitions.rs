@@ -7,7 +7,7 @@ use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
 use crate::time::Time;
 use bytes::Bytes;
 use goconductor_definition::{Checked, ChildReference, Format, Limits};
-use goconductor_saga::{Action, Call, Definition, Kind, Status, decode_text};
+use goconductor_saga::{Action, Call, Definition, Json, Kind, Status, decode_text};
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
 };
@@ -54,6 +54,10 @@ pub(crate) struct DefinitionView {
     pub(crate) actor: Option<String>,
     /// `yaml` or `json`
     pub(crate) source_format: String,
+    /// JSON Schema of the input of a start. Absent in lists, and if the definition has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Json>)]
+    pub(crate) input: Option<Json>,
     /// The applied text. Absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
@@ -294,6 +298,7 @@ fn view(record: DefinitionRecord, with_source: bool) -> DefinitionView {
         created_at: record.created_at.into(),
         actor: record.actor,
         source_format: record.source_format,
+        input: record.definition.input.filter(|_| with_source),
         source: with_source.then_some(record.source),
     }
 }

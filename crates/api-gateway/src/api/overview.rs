@@ -52,6 +52,8 @@ pub(crate) struct OverviewView {
     backlog: u64,
     /// Services with due commands, and services that nobody serves.
     services: Vec<ServiceLoadView>,
+    /// Namespaces in use that the caller may read, as far as they are known: those of services.
+    namespaces: Vec<String>,
     /// Dead letters of all namespaces. Null if the caller may not read them, or if they cannot be read.
     dead_letters: Option<DeadLetterCount>,
     /// Elections. Null if the caller may not read them, or if there is no election that responds.
@@ -168,9 +170,16 @@ impl Api {
         let may = |permission: Permission| {
             context.principal.as_ref().is_none_or(|caller| caller.grants.allows(permission, namespace))
         };
+        let may_read = |namespace: &str| {
+            let caller = context.principal.as_ref();
+            caller.is_none_or(|caller| caller.grants.allows(Permission::WorkflowsRead, namespace))
+        };
         let redaction = self.redaction.for_caller(context);
         let summaries = |summaries: &[Summary]| {
-            summaries.iter().map(|summary| redaction.summary(view::summary(summary.clone()))).collect()
+            summaries
+                .iter()
+                .map(|summary| redaction.summary(view::summary(summary.clone())))
+                .collect::<Vec<_>>()
         };
         let count = |status: Status| {
             let found = snapshot.counts.iter().find(|(value, _)| value == status.as_str());
@@ -190,6 +199,7 @@ impl Api {
             paused: count(Status::Paused),
             backlog: snapshot.services.iter().map(|service| service.backlog).sum(),
             services: snapshot.services.iter().filter(|load| load.needs_attention()).cloned().collect(),
+            namespaces: snapshot.namespaces.iter().filter(|name| may_read(name)).cloned().collect(),
             dead_letters: snapshot.dead_letters.filter(|_| may(Permission::DeadLettersRead)),
             elections: snapshot.elections.clone().filter(|_| may(Permission::ElectionsRead)),
             queue_switch: snapshot.queue_switch.clone().filter(|_| may(Permission::QueuesRead)),

@@ -4,8 +4,10 @@ use super::figures::{RecentView, WINDOW, recent};
 use super::{DeadLetterCount, ElectionsView, QueueSwitchView, ServiceLoadView};
 use crate::api::Api;
 use crate::error::ApiResult;
-use goconductor_saga::{CALLS_SERVICE, Elements, Side, Status, Timestamp};
-use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Member, Summary};
+use goconductor_saga::{CALLS_SERVICE, Elements, Namespace, Side, Status, Timestamp, WorkflowId};
+use goconductor_store::{
+    Comparison, Field, Filter, FilterValue, ListRequest, Member, ServiceRecord, Summary,
+};
 use goconductor_transition::{clock, topic_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub(super) struct Snapshot {
     pub(super) errors: Vec<Summary>,
     pub(super) stuck: Vec<Summary>,
     pub(super) services: Vec<ServiceLoadView>,
+    /// Namespaces that are in use, as far as they are known.
+    pub(super) namespaces: BTreeSet<String>,
     pub(super) dead_letters: Option<DeadLetterCount>,
     pub(super) elections: Option<ElectionsView>,
     pub(super) queue_switch: Option<QueueSwitchView>,
@@ -40,28 +44,43 @@ impl Api {
     pub(super) async fn snapshot(&self, namespace: &str) -> ApiResult<Snapshot> {
         let at = clock::now();
         let counts = self.store().counts(namespace, Field::Status, None).await?;
-        let window = Timestamp(at.0.saturating_sub(micros(WINDOW)));
-        let started = compare(Field::CreatedAt, Comparison::GreaterOrEqual, FilterValue::Time(window));
-        let (sample, is_more) = self.newest(namespace, started, SAMPLE).await?;
-        let (errors, _) = self.newest(namespace, is_status(Status::Error), SHOWN).await?;
+        let (sample, is_complete) = self.sample(namespace, at).await?;
+        let (errors, _) = self.newest(namespace, Some(Status::Error), None, SHOWN).await?;
         let members = self.store().members().await?;
+        let registered = self.store().services().await?;
         Ok(Snapshot {
             at,
             counts: counts.into_iter().map(|count| (count.value, count.count)).collect(),
-            recent: recent(&sample, !is_more, at),
+            recent: recent(&sample, is_complete, at),
             errors,
             stuck: self.stuck(namespace, at).await?,
-            services: self.service_loads(namespace, at, &members).await?,
+            services: self.service_loads(namespace, at, &members, &registered).await?,
+            namespaces: namespaces(&members, &registered),
             dead_letters: self.count_dead_letters().await,
             elections: self.elections_without_leader(&members).await,
             queue_switch: self.running_switch().await,
         })
     }
 
-    /// Returns the newest workflows that match a filter, without those that run elements of a step.
-    async fn newest(&self, namespace: &str, filter: Filter, limit: u32) -> ApiResult<(Vec<Summary>, bool)> {
-        let request =
-            ListRequest { namespace: namespace.to_owned(), filter: Some(filter), limit, before: None };
+    /// Returns the newest workflows of the window, and whether they are all.
+    async fn sample(&self, namespace: &str, now: Timestamp) -> ApiResult<(Vec<Summary>, bool)> {
+        let (mut sample, is_more) = self.newest(namespace, None, None, SAMPLE).await?;
+        let read = sample.len();
+        sample.retain(|summary| now.since(summary.created_at) < WINDOW);
+        let is_complete = !is_more || sample.len() < read;
+        Ok((sample, is_complete))
+    }
+
+    /// Returns the newest workflows with a status, without those that run elements of a step, and whether there are more.
+    async fn newest(
+        &self,
+        namespace: &str,
+        status: Option<Status>,
+        before: Option<WorkflowId>,
+        limit: u32,
+    ) -> ApiResult<(Vec<Summary>, bool)> {
+        let filter = status.map(is_status);
+        let request = ListRequest { namespace: namespace.to_owned(), filter, limit, before };
         let page = self.store().list(&request).await?;
         let whole = page.workflows.into_iter();
         let whole = whole.filter(|summary| Elements::parse(&summary.definition).is_none());
@@ -70,12 +89,10 @@ impl Api {
 
     /// Returns the newest of the workflows that have been open for long.
     async fn stuck(&self, namespace: &str, now: Timestamp) -> ApiResult<Vec<Summary>> {
-        let before = Timestamp(now.0.saturating_sub(micros(LONG)));
+        let before = Some(first_id_at(Timestamp(now.0.saturating_sub(micros(LONG)))));
         let mut stuck = Vec::new();
         for status in [Status::RollingBack, Status::InProgress, Status::Queued] {
-            let is_old = compare(Field::CreatedAt, Comparison::Less, FilterValue::Time(before));
-            let filter = Filter::All(vec![is_status(status), is_old]);
-            stuck.extend(self.newest(namespace, filter, SHOWN).await?.0);
+            stuck.extend(self.newest(namespace, Some(status), before, SHOWN).await?.0);
         }
         stuck.sort_by_key(|summary| std::cmp::Reverse(summary.id));
         stuck.truncate(usize::try_from(SHOWN).unwrap_or(usize::MAX));
@@ -88,6 +105,7 @@ impl Api {
         namespace: &str,
         now: Timestamp,
         members: &[Member],
+        registered: &[ServiceRecord],
     ) -> ApiResult<Vec<ServiceLoadView>> {
         let mut backlogs: BTreeMap<String, u64> = BTreeMap::new();
         for (lane, due) in self.store().backlog(now).await? {
@@ -102,7 +120,6 @@ impl Api {
             *executors += 1;
             *workers += u64::try_from(each.workers).unwrap_or(u64::MAX);
         }
-        let registered = self.store().services().await?;
         let registered = registered
             .iter()
             .filter(|record| record.namespace == namespace)
@@ -180,12 +197,22 @@ fn service_of<'l>(lane: &'l str, namespace: &str) -> Option<&'l str> {
     Some(service)
 }
 
-fn is_status(status: Status) -> Filter {
-    compare(Field::Status, Comparison::Equal, FilterValue::Text(status.as_str().to_owned()))
+/// Returns the namespaces of the services that are registered or served.
+fn namespaces(members: &[Member], registered: &[ServiceRecord]) -> BTreeSet<String> {
+    let served = members.iter().flat_map(|member| member.announcement.info.served());
+    let served = served.map(|served| served.namespace.clone());
+    let registered = registered.iter().map(|record| record.namespace.clone());
+    served.chain(registered).chain([Namespace::DEFAULT.to_owned()]).collect()
 }
 
-fn compare(field: Field, comparison: Comparison, value: FilterValue) -> Filter {
-    Filter::Compare(field, comparison, value)
+fn is_status(status: Status) -> Filter {
+    Filter::Compare(Field::Status, Comparison::Equal, FilterValue::Text(status.as_str().to_owned()))
+}
+
+/// Returns an id below those of all workflows that start at a time or later: ids begin with the time in milliseconds.
+fn first_id_at(time: Timestamp) -> WorkflowId {
+    let millis = u128::try_from(time.as_millis()).unwrap_or_default();
+    WorkflowId(uuid::Uuid::from_u128(millis << 80))
 }
 
 fn micros(duration: Duration) -> i64 {
@@ -201,6 +228,15 @@ mod tests {
         let led = BTreeSet::from(["duties/1-of-2", "reports"]);
         assert_eq!(duties(&led, 4), ["duties/0-of-2", "duties/1-of-2", "duties/schedules"]);
         assert_eq!(duties(&BTreeSet::new(), 1), ["duties/0-of-1", "duties/schedules"]);
+    }
+
+    #[test]
+    fn workflows_of_a_time_have_higher_ids() {
+        let time = Timestamp(1_800_000_000_000_000);
+        let id = uuid::Builder::from_unix_timestamp_millis(1_800_000_000_000, &[0; 10]).into_uuid();
+        assert!(first_id_at(time) < WorkflowId(id));
+        let earlier = uuid::Builder::from_unix_timestamp_millis(1_799_999_999_999, &[0xff; 10]).into_uuid();
+        assert!(WorkflowId(earlier) < first_id_at(time));
     }
 
     #[test]
