@@ -25,6 +25,7 @@ mod oidc;
 mod principal;
 mod session;
 mod sign_in;
+mod sign_in_error;
 mod start_error;
 mod unknown_lookups;
 
@@ -35,5 +36,6 @@ pub use grants::{GrantSummary, Grants};
 pub use key::{IssuedKey, NoRandomness};
 pub use principal::{CredentialId, Principal};
 pub use session::SessionIdentity;
-pub use sign_in::{PendingSignIn, SignInError};
+pub use sign_in::PendingSignIn;
+pub use sign_in_error::SignInError;
 pub use start_error::StartError;

@@ -2,16 +2,16 @@
 
 use crate::credential::Rejection;
 use crate::principal::Principal;
-use crate::sign_in::SignInError;
+use crate::sign_in_error::SignInError;
 use crate::start_error::StartError;
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{AccessConfig, OidcConfig, SessionConfig};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What is kept from the begin of a sign-in to its end. There are no sign-ins.
+/// A sign-in that has begun. There are none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PendingSignIn {
+pub struct NoSignIn {
     /// The state, which the browser returns with the code.
     pub state: String,
 }
@@ -42,14 +42,14 @@ impl NoUsers {
         match *self {}
     }
 
-    pub(crate) async fn begin_sign_in(&self) -> Result<(String, PendingSignIn), SignInError> {
+    pub(crate) async fn begin_sign_in(&self) -> Result<(String, NoSignIn), SignInError> {
         match *self {}
     }
 
     pub(crate) async fn complete_sign_in(
         &self,
         _code: &str,
-        _pending: &PendingSignIn,
+        _pending: &NoSignIn,
         _now: Timestamp,
     ) -> Result<(String, String, Vec<String>), SignInError> {
         match *self {}

@@ -3,11 +3,11 @@
 use crate::credential::Rejection;
 use crate::grants::Grants;
 use crate::principal::{CredentialId, Principal};
-use crate::sign_in::SignInError;
+use crate::sign_in_error::SignInError;
 use crate::start_error::StartError;
 use goconductor_oidc::{
-    Algorithm, Client, CodeFlow, Reason, Rejection as InvalidToken, Settings, SignInError as FlowError,
-    Verifier,
+    Algorithm, CodeFlow, CodeFlowClient, CodeFlowError, PendingSignIn, Reason, Rejection as InvalidToken,
+    Settings, Verifier,
 };
 use goconductor_saga::Timestamp;
 use goconductor_service_kit::config::{AccessConfig, AccessSubject, OidcConfig, SessionConfig};
@@ -18,8 +18,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::Instant;
-
-pub use goconductor_oidc::PendingSignIn;
 
 /// The path to which the provider sends a browser back.
 const CALLBACK: &str = "/api/v1/session/oidc/callback";
@@ -63,12 +61,13 @@ impl Users {
             ..defaults
         };
         let verifier = Verifier::new(settings)?;
-        let client = config.sign_in.as_ref().zip(session.public_url.as_ref()).map(|(sign_in, url)| Client {
-            id: sign_in.client_id.clone(),
-            secret: sign_in.client_secret.as_ref().map(|secret| secret.expose_secret().to_owned()),
-            scopes: sign_in.scopes.clone(),
-            redirect_uri: format!("{url}{CALLBACK}"),
-        });
+        let client =
+            config.sign_in.as_ref().zip(session.public_url.as_ref()).map(|(sign_in, url)| CodeFlowClient {
+                id: sign_in.client_id.clone(),
+                secret: sign_in.client_secret.as_ref().map(|secret| secret.expose_secret().to_owned()),
+                scopes: sign_in.scopes.clone(),
+                redirect_uri: format!("{url}{CALLBACK}"),
+            });
         Ok(Self {
             flow: client.map(|client| CodeFlow::new(verifier.clone(), client)),
             verifier,
@@ -140,11 +139,13 @@ impl Users {
     }
 }
 
-impl From<FlowError> for SignInError {
-    fn from(error: FlowError) -> Self {
+impl From<CodeFlowError> for SignInError {
+    fn from(error: CodeFlowError) -> Self {
         match error {
-            FlowError::Unavailable(_) | FlowError::NoRandomness => Self::Unavailable(error.to_string()),
-            FlowError::Refused(_) | FlowError::Token(_) => Self::Refused(error.to_string()),
+            CodeFlowError::Unavailable(_) | CodeFlowError::NoRandomness => {
+                Self::Unavailable(error.to_string())
+            }
+            CodeFlowError::Refused(_) | CodeFlowError::Token(_) => Self::Refused(error.to_string()),
         }
     }
 }

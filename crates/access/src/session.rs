@@ -1,6 +1,6 @@
 //! Sessions of the console: what is kept of a principal, and how it becomes a principal again.
 //!
-//! A session keeps no credential. Whoever keeps the identity must make sure that it cannot be changed or invented.
+//! A session keeps no credential. The keeper of an identity must make sure that it cannot be changed or invented.
 
 use crate::control::{AccessControl, record};
 use crate::credential::Rejection;

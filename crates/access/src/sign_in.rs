@@ -2,29 +2,15 @@
 
 use crate::control::AccessControl;
 use crate::grants::Grants;
-#[cfg(not(feature = "oidc"))]
-use crate::no_oidc as oidc;
-#[cfg(feature = "oidc")]
-use crate::oidc;
 use crate::principal::{CredentialId, Principal};
 use crate::session::SessionIdentity;
+use crate::sign_in_error::SignInError;
 use goconductor_service_kit::config::AccessSubject;
 
-pub use oidc::PendingSignIn;
-
-/// A sign-in that failed. No message contains a code, a token or a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SignInError {
-    /// Users cannot sign in at an identity provider.
-    #[error("no sign-in at an identity provider is configured")]
-    NotConfigured,
-    /// The identity provider does not respond.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The identity provider, or the check of its ID token, refused the sign-in.
-    #[error("{0}")]
-    Refused(String),
-}
+#[cfg(not(feature = "oidc"))]
+pub use crate::no_oidc::NoSignIn as PendingSignIn;
+#[cfg(feature = "oidc")]
+pub use goconductor_oidc::PendingSignIn;
 
 impl AccessControl {
     /// Returns whether users can sign in at an identity provider.

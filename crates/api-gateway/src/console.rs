@@ -33,16 +33,16 @@ const BUFFER_BYTES: usize = 16 << 10;
 
 #[derive(RustEmbed)]
 #[folder = "console"]
-struct Files;
+struct ConsoleFiles;
 
 /// A file in the form in which it is sent.
 struct Representation {
     name: String,
-    body: Body,
+    body: FileBody,
     tag: String,
 }
 
-enum Body {
+enum FileBody {
     Plain(Bytes),
     /// Sent as it is.
     Compressed(Bytes),
@@ -74,12 +74,12 @@ fn find(name: &str, accepts_brotli: bool) -> Option<Representation> {
     if name.ends_with(COMPRESSED) || name == SOURCE {
         return None;
     }
-    let compressed = Files::get(&format!("{name}{COMPRESSED}"));
-    let plain = Files::get(name);
-    let (file, body, suffix): (EmbeddedFile, fn(Bytes) -> Body, &str) = match (compressed, plain) {
-        (Some(compressed), _) if accepts_brotli => (compressed, Body::Compressed, ""),
-        (_, Some(plain)) => (plain, Body::Plain, ""),
-        (Some(compressed), None) => (compressed, Body::Packed, "-plain"),
+    let compressed = ConsoleFiles::get(&format!("{name}{COMPRESSED}"));
+    let plain = ConsoleFiles::get(name);
+    let (file, body, suffix): (EmbeddedFile, fn(Bytes) -> FileBody, &str) = match (compressed, plain) {
+        (Some(compressed), _) if accepts_brotli => (compressed, FileBody::Compressed, ""),
+        (_, Some(plain)) => (plain, FileBody::Plain, ""),
+        (Some(compressed), None) => (compressed, FileBody::Packed, "-plain"),
         (None, None) => return None,
     };
     let hash = file.metadata.sha256_hash();
@@ -97,13 +97,13 @@ async fn respond(file: Representation, headers: &HeaderMap) -> Response {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         match body {
-            Body::Plain(bytes) => bytes.into_response(),
-            Body::Compressed(bytes) => {
+            FileBody::Plain(bytes) => bytes.into_response(),
+            FileBody::Compressed(bytes) => {
                 let mut response = bytes.into_response();
                 response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
                 response
             }
-            Body::Packed(bytes) => match tokio::task::spawn_blocking(move || decompress(&bytes)).await {
+            FileBody::Packed(bytes) => match tokio::task::spawn_blocking(move || decompress(&bytes)).await {
                 Ok(Ok(bytes)) => bytes.into_response(),
                 Ok(Err(_)) | Err(_) => StatusCode::NOT_FOUND.into_response(),
             },
@@ -220,7 +220,7 @@ mod tests {
         for path in ["assets/nope.js", "assets/", "assets/../index.html", "assets/%2e%2e/index.html"] {
             assert!(file(path, &HeaderMap::new()).await.is_none(), "{path}");
         }
-        for name in Files::iter().filter(|name| name.starts_with(ASSETS)) {
+        for name in ConsoleFiles::iter().filter(|name| name.starts_with(ASSETS)) {
             let name = name.strip_suffix(COMPRESSED).unwrap_or(&name);
             for coding in ["br", "identity"] {
                 let response = file(name, &headers(&[(header::ACCEPT_ENCODING, coding)])).await.unwrap();

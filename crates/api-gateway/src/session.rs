@@ -35,14 +35,14 @@ const SIGN_IN_LIFETIME: Duration = Duration::from_secs(600);
 /// Issues and reads the cookies of sessions.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    keys: Keys,
+    keys: SessionKeys,
     lifetime: Duration,
     session: Cookie,
     sign_in: Cookie,
 }
 
 #[derive(Debug)]
-enum Keys {
+enum SessionKeys {
     Vault(Arc<Vault>),
     Process(Arc<KeyRing>),
     /// The operating system has no random numbers.
@@ -51,7 +51,7 @@ enum Keys {
 
 /// A session, as its cookie keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Session {
+pub(crate) struct ConsoleSession {
     pub(crate) identity: SessionIdentity,
     pub(crate) ends_at: Timestamp,
 }
@@ -65,14 +65,14 @@ pub(crate) struct BegunSignIn {
     ends_at: Timestamp,
 }
 
-/// What a request says about a session.
+/// The session of a request.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Presented {
     /// The request has no cookie of a session.
     Nothing,
     /// The cookie was changed, has expired or was sealed by a key that is not in use.
     Invalid,
-    Session(Session),
+    Session(ConsoleSession),
 }
 
 impl Sessions {
@@ -82,11 +82,11 @@ impl Sessions {
         let is_public_secure = session.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
         let is_secure = config.tls.is_some() || access.config().allow_plaintext || is_public_secure;
         let of_process = || match Randomness::of_system() {
-            Ok(randomness) => Keys::Process(Arc::new(KeyRing::of_process(&randomness))),
-            Err(_) => Keys::Missing,
+            Ok(randomness) => SessionKeys::Process(Arc::new(KeyRing::of_process(&randomness))),
+            Err(_) => SessionKeys::Missing,
         };
         Self {
-            keys: vault.map_or_else(of_process, Keys::Vault),
+            keys: vault.map_or_else(of_process, SessionKeys::Vault),
             lifetime: session.lifetime,
             session: Cookie::strict(SESSION, is_secure),
             sign_in: Cookie::lax(SIGN_IN, is_secure),
@@ -96,7 +96,7 @@ impl Sessions {
     /// Begins a session. Returns the cookie and the end of the session.
     pub(crate) fn begin(&self, identity: SessionIdentity) -> ApiResult<(HeaderValue, Timestamp)> {
         let ends_at = clock::now().after(self.lifetime);
-        let token = self.seal(SESSION, &Session { identity, ends_at })?;
+        let token = self.seal(SESSION, &ConsoleSession { identity, ends_at })?;
         Ok((self.session.set(&token, self.lifetime)?, ends_at))
     }
 
@@ -108,7 +108,7 @@ impl Sessions {
     /// Reads the session of a request.
     pub(crate) fn read(&self, headers: &HeaderMap) -> Presented {
         let Some(token) = self.session.value(headers) else { return Presented::Nothing };
-        match self.open::<Session>(SESSION, token) {
+        match self.open::<ConsoleSession>(SESSION, token) {
             Some(session) if session.ends_at > clock::now() => Presented::Session(session),
             Some(_) | None => Presented::Invalid,
         }
@@ -134,9 +134,9 @@ impl Sessions {
 
     fn ring(&self) -> Option<Arc<KeyRing>> {
         match &self.keys {
-            Keys::Vault(vault) => Some(vault.key_ring()),
-            Keys::Process(ring) => Some(Arc::clone(ring)),
-            Keys::Missing => None,
+            SessionKeys::Vault(vault) => Some(vault.key_ring()),
+            SessionKeys::Process(ring) => Some(Arc::clone(ring)),
+            SessionKeys::Missing => None,
         }
     }
 

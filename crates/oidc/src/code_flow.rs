@@ -1,7 +1,7 @@
 //! The authorization code flow with PKCE (OpenID Connect Core 1.0, section 3.1; RFC 7636).
 
 use crate::claims::Claims;
-use crate::fetch::{Endpoints, FetchError};
+use crate::fetch::{FetchError, IssuerEndpoints};
 use crate::rejection::Rejection;
 use crate::token::Expected;
 use crate::verifier::Verifier;
@@ -24,7 +24,7 @@ const MAX_CODE_CHARS: usize = 4096;
 
 /// This service as a client of the issuer.
 #[derive(Clone)]
-pub struct Client {
+pub struct CodeFlowClient {
     /// The client id that the issuer has given out.
     pub id: String,
     /// The client secret. `None` for a public client.
@@ -39,12 +39,12 @@ pub struct Client {
 #[derive(Debug, Clone)]
 pub struct CodeFlow {
     verifier: Verifier,
-    client: Client,
+    client: CodeFlowClient,
     /// The endpoints of the issuer, and when they were read.
-    endpoints: Arc<Mutex<Option<(Instant, Endpoints)>>>,
+    endpoints: Arc<Mutex<Option<(Instant, IssuerEndpoints)>>>,
 }
 
-/// What the service must keep from the begin of a sign-in to its end, out of reach of others.
+/// A sign-in that has begun. The service must keep it until the end, out of reach of others.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct PendingSignIn {
     /// The state, which the browser returns with the code.
@@ -55,7 +55,7 @@ pub struct PendingSignIn {
 
 /// A sign-in that failed. No message contains a code, a token or a secret.
 #[derive(Debug, thiserror::Error)]
-pub enum SignInError {
+pub enum CodeFlowError {
     /// The issuer does not respond, or its discovery document cannot be used.
     #[error("the issuer is not available: {0}")]
     Unavailable(String),
@@ -80,15 +80,15 @@ struct TokenResponse {
 impl CodeFlow {
     /// Creates the flow of a client.
     #[must_use]
-    pub fn new(verifier: Verifier, client: Client) -> Self {
+    pub fn new(verifier: Verifier, client: CodeFlowClient) -> Self {
         Self { verifier, client, endpoints: Arc::default() }
     }
 
     /// Begins a sign-in. Returns the URL to which the browser is sent, and what must be kept until it returns.
     ///
     /// # Errors
-    /// Returns [`SignInError::Unavailable`] if the discovery document cannot be read.
-    pub async fn begin(&self) -> Result<(String, PendingSignIn), SignInError> {
+    /// Returns [`CodeFlowError::Unavailable`] if the discovery document cannot be read.
+    pub async fn begin(&self) -> Result<(String, PendingSignIn), CodeFlowError> {
         let endpoints = self.endpoints().await?;
         let pending = PendingSignIn { state: random()?, nonce: random()?, code_verifier: random()? };
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, pending.code_verifier.as_bytes()));
@@ -111,16 +111,16 @@ impl CodeFlow {
     /// state.
     ///
     /// # Errors
-    /// Returns [`SignInError`] if the issuer does not respond, does not accept the code or sends an ID token that is not
+    /// Returns [`CodeFlowError`] if the issuer does not respond, does not accept the code or sends an ID token that is not
     /// valid.
     pub async fn complete(
         &self,
         code: &str,
         pending: &PendingSignIn,
         now: SystemTime,
-    ) -> Result<Claims, SignInError> {
+    ) -> Result<Claims, CodeFlowError> {
         if code.is_empty() || code.len() > MAX_CODE_CHARS {
-            return Err(SignInError::Refused("the code has no characters, or too many".to_owned()));
+            return Err(CodeFlowError::Refused("the code has no characters, or too many".to_owned()));
         }
         let source = self.verifier.source();
         let endpoints = self.endpoints().await?;
@@ -139,17 +139,17 @@ impl CodeFlow {
             let error = response.and_then(|response| response.error);
             let error = error.filter(|error| is_error_code(error));
             let error = error.unwrap_or_else(|| "the response has no ID token".to_owned());
-            return Err(SignInError::Refused(format!("status {}, {error}", status.as_u16())));
+            return Err(CodeFlowError::Refused(format!("status {}, {error}", status.as_u16())));
         };
         let expected = Expected::IdToken { client_id: &self.client.id, nonce: &pending.nonce };
         self.verifier.verify_as(expected, token, now).await.map_err(|rejection| match rejection {
-            Rejection::Unavailable => SignInError::Unavailable(rejection.to_string()),
-            Rejection::Invalid(_) => SignInError::Token(rejection),
+            Rejection::Unavailable => CodeFlowError::Unavailable(rejection.to_string()),
+            Rejection::Invalid(_) => CodeFlowError::Token(rejection),
         })
     }
 
     /// Returns the endpoints of the issuer. They are read again at the interval at which keys are.
-    async fn endpoints(&self) -> Result<Endpoints, SignInError> {
+    async fn endpoints(&self) -> Result<IssuerEndpoints, CodeFlowError> {
         let source = self.verifier.source();
         let interval = source.settings().refresh_interval;
         let known = self.endpoints.lock().clone();
@@ -177,21 +177,21 @@ fn is_error_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-fn random() -> Result<String, SignInError> {
+fn random() -> Result<String, CodeFlowError> {
     let mut bytes = [0; RANDOM_BYTES];
-    rand::fill(&mut bytes).map_err(|_| SignInError::NoRandomness)?;
+    rand::fill(&mut bytes).map_err(|_| CodeFlowError::NoRandomness)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-impl From<FetchError> for SignInError {
+impl From<FetchError> for CodeFlowError {
     fn from(error: FetchError) -> Self {
         Self::Unavailable(error.to_string())
     }
 }
 
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for CodeFlowClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("CodeFlowClient").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -61,7 +61,7 @@ struct Discovery {
 
 /// The endpoints of the authorization code flow.
 #[derive(Debug, Clone)]
-pub(crate) struct Endpoints {
+pub(crate) struct IssuerEndpoints {
     pub(crate) authorization: Url,
     pub(crate) token: Url,
 }
@@ -100,7 +100,7 @@ impl KeySource {
     }
 
     /// Fetches the endpoints of the authorization code flow within the timeout of the settings.
-    pub(crate) async fn endpoints(&self) -> Result<Endpoints, FetchError> {
+    pub(crate) async fn endpoints(&self) -> Result<IssuerEndpoints, FetchError> {
         let timeout = self.settings.fetch_timeout;
         let discovered = tokio::time::timeout(timeout, self.discover()).await;
         let document = discovered.unwrap_or(Err(FetchError::Timeout { timeout }))?;
@@ -109,7 +109,7 @@ impl KeySource {
             let parsed = Url::parse(&url).ok().filter(|parsed| self.is_accepted(parsed));
             parsed.ok_or(FetchError::InsecureEndpoint { url })
         };
-        Ok(Endpoints {
+        Ok(IssuerEndpoints {
             authorization: endpoint("authorization_endpoint", document.authorization_endpoint)?,
             token: endpoint("token_endpoint", document.token_endpoint)?,
         })

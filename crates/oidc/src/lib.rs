@@ -25,7 +25,7 @@ mod token;
 mod verifier;
 
 pub use claims::Claims;
-pub use code_flow::{Client, CodeFlow, PendingSignIn, SignInError};
+pub use code_flow::{CodeFlow, CodeFlowClient, CodeFlowError, PendingSignIn};
 pub use rejection::{Reason, Rejection};
 pub use settings::{Algorithm, Error, MAX_SKEW, Settings};
 pub use verifier::Verifier;

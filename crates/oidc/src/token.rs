@@ -17,7 +17,7 @@ const MAX_SUBJECT_BYTES: usize = 255;
 /// have the same claims with another meaning.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 
-/// What a token must be.
+/// The purpose that a token must have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Expected<'e> {
     /// A token for an audience of the settings.

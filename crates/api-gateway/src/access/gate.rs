@@ -10,7 +10,7 @@ use crate::error::{
     FORBIDDEN, INVALID_CREDENTIAL, PROVIDER_UNAVAILABLE, Problem, RETRY_AFTER, TOO_MANY_REQUESTS,
     UNAUTHENTICATED, UNAVAILABLE,
 };
-use crate::session::{Presented, Session, Sessions, check_origin, session_ended};
+use crate::session::{ConsoleSession, Presented, Sessions, check_origin, session_ended};
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -166,7 +166,11 @@ impl Gate {
         }
     }
 
-    async fn resume(&self, session: &Session, extensions: &Extensions) -> Result<Arc<Principal>, Problem> {
+    async fn resume(
+        &self,
+        session: &ConsoleSession,
+        extensions: &Extensions,
+    ) -> Result<Arc<Principal>, Problem> {
         match self.access.resume(&session.identity, session.ends_at).await {
             Ok(principal) => Ok(principal),
             Err(

@@ -19,7 +19,7 @@ use goconductor_store::Summary;
 use lru::LruCache;
 use parking_lot::Mutex;
 use serde::Serialize;
-use snapshot::Snapshot;
+use snapshot::OverviewFigures;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(crate) struct OverviewView {
     paused: u64,
     /// Number of due commands.
     backlog: u64,
-    /// Services with due commands, and services that nobody serves.
+    /// Services with due commands, and services without an executor.
     services: Vec<ServiceLoadView>,
     /// Namespaces in use that the caller may read, as far as they are known: those of services.
     namespaces: Vec<String>,
@@ -122,7 +122,7 @@ pub(crate) struct QueueSwitchView {
 /// The overviews that were read recently.
 #[derive(Debug)]
 pub(crate) struct Overviews {
-    snapshots: Mutex<LruCache<String, (Instant, Arc<Snapshot>)>>,
+    snapshots: Mutex<LruCache<String, (Instant, Arc<OverviewFigures>)>>,
     reads: Semaphore,
 }
 
@@ -133,7 +133,7 @@ impl Default for Overviews {
 }
 
 impl Overviews {
-    fn fresh(&self, namespace: &str) -> Option<Arc<Snapshot>> {
+    fn fresh(&self, namespace: &str) -> Option<Arc<OverviewFigures>> {
         let mut snapshots = self.snapshots.lock();
         let (read_at, snapshot) = snapshots.get(namespace)?;
         (read_at.elapsed() < FRESH).then(|| Arc::clone(snapshot))
@@ -151,7 +151,7 @@ impl Api {
         Ok(self.overview_view(context, &snapshot))
     }
 
-    async fn read_overview(&self, namespace: &str) -> ApiResult<Arc<Snapshot>> {
+    async fn read_overview(&self, namespace: &str) -> ApiResult<Arc<OverviewFigures>> {
         // The semaphore is never closed.
         let _permit = self.overviews.reads.acquire().await;
         // Another request may have read it while this one waited.
@@ -165,7 +165,7 @@ impl Api {
     }
 
     /// Builds the view for a caller, without what it may not read.
-    fn overview_view(&self, context: &CallContext, snapshot: &Snapshot) -> OverviewView {
+    fn overview_view(&self, context: &CallContext, snapshot: &OverviewFigures) -> OverviewView {
         let namespace = context.namespace.as_str();
         let may = |permission: Permission| {
             context.principal.as_ref().is_none_or(|caller| caller.grants.allows(permission, namespace))

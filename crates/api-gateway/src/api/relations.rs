@@ -1,4 +1,4 @@
-//! What a workflow is related to: its parent, its children, its schedule, its locks and its trace.
+//! The relations of a workflow: its parent, its children, its schedule, its locks and its trace.
 
 use super::workflows::parse_id;
 use super::{Api, CallContext};
@@ -15,7 +15,7 @@ const MAX_CHILDREN: usize = 1000;
 /// Maximum locks whose holders are read.
 const MAX_HOLDERS: usize = 64;
 
-/// What a workflow is related to.
+/// The relations of a workflow.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RelationsView {
     /// The workflow that started this one as its child. Null if there is none.
@@ -73,7 +73,7 @@ struct LockRelation {
 }
 
 impl Api {
-    /// Returns what a workflow is related to.
+    /// Returns the relations of a workflow.
     pub(crate) async fn workflow_relations(
         &self,
         context: &CallContext,

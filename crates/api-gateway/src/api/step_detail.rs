@@ -76,7 +76,7 @@ struct AttemptView {
 
 /// The attempts of a step, while its history is read.
 #[derive(Debug, Default)]
-struct Attempts {
+struct StepAttempts {
     all: VecDeque<AttemptView>,
     is_cut: bool,
 }
@@ -142,7 +142,7 @@ impl Api {
         state: &State,
         step: &str,
     ) -> ApiResult<(Vec<AttemptView>, bool)> {
-        let (mut attempts, mut after) = (Attempts::default(), 0);
+        let (mut attempts, mut after) = (StepAttempts::default(), 0);
         let id: WorkflowId = state.id;
         while after < state.seq.min(MAX_EVENTS) {
             let events = self.engine.history(&state.namespace, id, after, EVENTS_PER_READ).await?;
@@ -157,7 +157,7 @@ impl Api {
     }
 }
 
-impl Attempts {
+impl StepAttempts {
     /// Adds an event of the step. Events that say nothing about an attempt have no effect.
     fn add(&mut self, event: EventView) {
         let (side, outcome) = match event.kind.as_str() {
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn events_of_an_attempt_become_one_entry() {
-        let mut attempts = Attempts::default();
+        let mut attempts = StepAttempts::default();
         let failure = json!({"code": "BUSY", "message": "later"});
         for event in [
             event(1, "STEP_QUEUED", 0, json!({})),
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn first_attempts_are_left_out_if_there_are_too_many() {
-        let mut attempts = Attempts::default();
+        let mut attempts = StepAttempts::default();
         for attempt in 1..=MAX_ATTEMPTS as u64 + 1 {
             attempts.add(event(attempt, "ATTEMPT_FAILED", attempt, json!({"side": "execute"})));
         }

@@ -22,8 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// Get the overview of a namespace
 ///
-/// What needs a person, and figures about what runs. The figures are at most two seconds old. What the caller may not
-/// read is null.
+/// It has the problems that need a person, and figures about the workflows. It is at most two seconds old. A part that the
+/// caller may not read is null.
 #[utoipa::path(get, path = "/overview", tag = "overview", responses((status = 200, body = OverviewView)))]
 async fn overview(State(api): State<Api>, Caller(context): Caller) -> ApiResult<Json<OverviewView>> {
     api.overview(&context).await.map(Json)

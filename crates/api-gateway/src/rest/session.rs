@@ -51,7 +51,7 @@ struct StartQuery {
     return_to: Option<String>,
 }
 
-/// What the identity provider sends back. It may add parameters.
+/// The response of the identity provider. It may add parameters.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct CallbackQuery {

@@ -6,7 +6,7 @@ use axum::http::header;
 fn sessions(seed: u8) -> Sessions {
     let ring = KeyRing::of_process(&Randomness::of_bytes([seed; 32], [0; 24], [0; 24]));
     Sessions {
-        keys: Keys::Process(Arc::new(ring)),
+        keys: SessionKeys::Process(Arc::new(ring)),
         lifetime: Duration::from_secs(60),
         session: Cookie::strict(SESSION, false),
         sign_in: Cookie::lax(SIGN_IN, false),
@@ -30,7 +30,7 @@ fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
 #[test]
 fn session_is_read_by_a_gateway_with_the_same_key_only() {
     let (set, ends_at) = sessions(1).begin(identity()).unwrap();
-    let expected = Presented::Session(Session { identity: identity(), ends_at });
+    let expected = Presented::Session(ConsoleSession { identity: identity(), ends_at });
     assert_eq!(sessions(1).read(&returned(&set)), expected);
     assert_eq!(sessions(2).read(&returned(&set)), Presented::Invalid);
     assert_eq!(sessions(1).read(&HeaderMap::new()), Presented::Nothing);

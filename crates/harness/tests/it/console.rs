@@ -1,4 +1,4 @@
-//! What the console reads, and its files, over a running server.
+//! The reads of the console and its files, over a running server.
 
 use crate::world::World;
 use reqwest::redirect::Policy;

@@ -4,14 +4,14 @@ use crate::issuer::{Issuer, Mode, NOW, now};
 use crate::signer::{Signer, encode};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::StatusCode;
-use goconductor_oidc::{Client, CodeFlow, PendingSignIn, SignInError};
+use goconductor_oidc::{CodeFlow, CodeFlowClient, CodeFlowError, PendingSignIn};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const REDIRECT: &str = "https://conductor.example/api/v1/session/oidc/callback";
 
 fn flow(issuer: &Issuer, secret: Option<&str>) -> CodeFlow {
-    let client = Client {
+    let client = CodeFlowClient {
         id: "console".to_owned(),
         secret: secret.map(str::to_owned),
         scopes: vec!["groups".to_owned(), "openid".to_owned()],
@@ -94,14 +94,14 @@ async fn id_token_of_another_sign_in_or_client_is_refused() {
     ] {
         issuer.set_exchange(StatusCode::OK, id_token(&issuer, &signer, changes.clone()));
         let refused = flow.complete("code", &pending, now()).await;
-        assert!(matches!(refused, Err(SignInError::Token(_))), "{changes}: {refused:?}");
+        assert!(matches!(refused, Err(CodeFlowError::Token(_))), "{changes}: {refused:?}");
     }
     let several = json!({"nonce": nonce, "aud": ["console", "other"], "azp": "console"});
     issuer.set_exchange(StatusCode::OK, id_token(&issuer, &signer, several));
     assert!(flow.complete("code", &pending, now()).await.is_ok());
     let other = Signer::p256();
     issuer.set_exchange(StatusCode::OK, id_token(&issuer, &other, json!({"nonce": nonce})));
-    assert!(matches!(flow.complete("code", &pending, now()).await, Err(SignInError::Token(_))));
+    assert!(matches!(flow.complete("code", &pending, now()).await, Err(CodeFlowError::Token(_))));
 }
 
 #[tokio::test]
@@ -120,17 +120,17 @@ async fn failures_of_the_issuer_are_reported_without_its_texts() {
         (StatusCode::FOUND, json!({"id_token": "x.y.z"}), "status 302, the response has no ID token"),
     ] {
         issuer.set_exchange(status, body);
-        let Err(SignInError::Refused(message)) = flow.complete("code", &pending, now()).await else {
+        let Err(CodeFlowError::Refused(message)) = flow.complete("code", &pending, now()).await else {
             panic!("{shown}: not refused")
         };
         assert_eq!(message, shown);
     }
-    assert!(matches!(flow.complete("", &pending, now()).await, Err(SignInError::Refused(_))));
+    assert!(matches!(flow.complete("", &pending, now()).await, Err(CodeFlowError::Refused(_))));
     for mode in [Mode::Status(StatusCode::INTERNAL_SERVER_ERROR), Mode::OtherIssuer] {
         issuer.set_mode(mode);
         assert!(flow.begin().await.is_ok(), "the endpoints are known");
         let other = self::flow(&issuer, None);
-        assert!(matches!(other.begin().await, Err(SignInError::Unavailable(_))));
+        assert!(matches!(other.begin().await, Err(CodeFlowError::Unavailable(_))));
     }
 }
 

@@ -23,9 +23,9 @@ const MAX_DEAD_LETTERS: u32 = 20;
 /// Timeout of the reads that may be missing from an overview.
 const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What was read for a namespace.
+/// The figures of a namespace.
 #[derive(Debug)]
-pub(super) struct Snapshot {
+pub(super) struct OverviewFigures {
     pub(super) at: Timestamp,
     /// Numbers of workflows by status.
     pub(super) counts: Vec<(String, u64)>,
@@ -41,14 +41,14 @@ pub(super) struct Snapshot {
 }
 
 impl Api {
-    pub(super) async fn snapshot(&self, namespace: &str) -> ApiResult<Snapshot> {
+    pub(super) async fn snapshot(&self, namespace: &str) -> ApiResult<OverviewFigures> {
         let at = clock::now();
         let counts = self.store().counts(namespace, Field::Status, None).await?;
         let (sample, is_complete) = self.sample(namespace, at).await?;
         let (errors, _) = self.newest(namespace, Some(Status::Error), None, SHOWN).await?;
         let members = self.store().members().await?;
         let registered = self.store().services().await?;
-        Ok(Snapshot {
+        Ok(OverviewFigures {
             at,
             counts: counts.into_iter().map(|count| (count.value, count.count)).collect(),
             recent: recent(&sample, is_complete, at),
