@@ -138,7 +138,7 @@ impl KeySource {
             let response = self.client.request(request).await.map_err(|error| failed(&error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect().await;
-            Ok((status, body.map_err(|error| failed(&*error))?.to_bytes()))
+            Ok::<_, FetchError>((status, body.map_err(|error| failed(&*error))?.to_bytes()))
         };
         let timeout = self.settings.fetch_timeout;
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(FetchError::Timeout { timeout }))
