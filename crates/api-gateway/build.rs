@@ -27,6 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(table, "ErrorPage {{ code: {code:?}, title: {title:?}, text: include_str!({path:?}) }},")?;
     }
     table.push_str("];\n");
+    // The console is embedded by a macro, which does not see that files are added or removed.
+    println!("cargo::rerun-if-changed=console");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("pages.rs"), table)?;
     Ok(())
 }

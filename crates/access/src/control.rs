@@ -82,7 +82,7 @@ impl AccessControl {
         let state = Arc::new(State {
             bootstrap: config.bootstrap_key.as_ref().map(bootstrap),
             certificates: CertificateGrants::of(&config),
-            users: config.oidc.as_ref().map(Users::new).transpose()?,
+            users: config.oidc.as_ref().map(|oidc| Users::new(oidc, &config.session)).transpose()?,
             config,
             store,
             clock,
@@ -98,6 +98,28 @@ impl AccessControl {
             drop(goconductor_supervisor::spawn("access-users", prepare_users(Arc::clone(&state))));
         }
         Ok(Self(state))
+    }
+
+    /// Returns the users of the identity provider. `None` if there is none.
+    pub(crate) fn users(&self) -> Option<&Users> {
+        self.0.users.as_ref()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.0.clock)()
+    }
+
+    /// Returns the digest and the principal of the bootstrap key.
+    pub(crate) fn bootstrap(&self) -> Option<&(blake3::Hash, Arc<Principal>)> {
+        self.0.bootstrap.as_ref()
+    }
+
+    /// Returns the principal of a stored key that was valid before, by its id.
+    pub(crate) async fn principal_of_key(&self, id: &str) -> Result<Arc<Principal>, Rejection> {
+        match self.lookup_valid(id).await? {
+            Lookup::Key(key) => self.check_end(&key),
+            Lookup::NoKey => Err(Rejection::Revoked),
+        }
     }
 
     /// Returns the configuration.
@@ -126,7 +148,7 @@ impl AccessControl {
             }
             Err(rejection) => Err(rejection),
         };
-        authenticated.inspect_err(|rejection| REFUSED.with([rejection.reason().into()]).increment(1))
+        authenticated.inspect_err(record)
     }
 
     /// Like [`authenticate`](Self::authenticate), for a credential that needs no read: a certificate, or a token that was
@@ -298,6 +320,11 @@ impl AccessControl {
         let confirmed = *self.0.confirmed.lock();
         confirmed.filter(|at| at.elapsed() < FRESH).and_then(|_| self.0.cache.get(id))
     }
+}
+
+/// Counts a refused credential.
+pub(crate) fn record(rejection: &Rejection) {
+    REFUSED.with([rejection.reason().into()]).increment(1);
 }
 
 /// The caller is not authenticated yet, so that it does not learn the cause.

@@ -5,6 +5,9 @@ use goconductor_service_kit::permission::{Permission, PermissionSet, Reach};
 use goconductor_store::AccessScope;
 use std::collections::BTreeSet;
 
+/// The role of an administrator.
+const ADMIN: &str = "admin";
+
 /// The rights of a principal. An empty value grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants(Vec<Grant>);
@@ -17,6 +20,19 @@ struct Grant {
     /// The services that a worker may serve. `None` for all.
     services: Option<BTreeSet<String>>,
     permissions: PermissionSet,
+    /// The names of the roles that give the permissions, for people.
+    roles: Vec<String>,
+}
+
+/// Permissions in some namespaces, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantSummary {
+    /// `None` for all.
+    pub namespaces: Option<Vec<String>>,
+    /// The names of the roles.
+    pub roles: Vec<String>,
+    /// The permissions.
+    pub permissions: Vec<Permission>,
 }
 
 impl Grant {
@@ -37,7 +53,8 @@ impl Grants {
     /// Returns the grants of an administrator: all permissions in all namespaces.
     #[must_use]
     pub fn all() -> Self {
-        Self(vec![Grant { namespaces: None, services: None, permissions: PermissionSet::ALL }])
+        let roles = vec![ADMIN.to_owned()];
+        Self(vec![Grant { namespaces: None, services: None, permissions: PermissionSet::ALL, roles }])
     }
 
     /// Returns the grants of a scope. A role that the configuration does not have grants nothing.
@@ -48,7 +65,9 @@ impl Grants {
         let is_all = scope.namespaces.iter().any(|namespace| namespace == ALL_NAMESPACES);
         let services = (!scope.services.is_empty()).then(|| scope.services.iter().cloned().collect());
         let namespaces = (!is_all).then(|| scope.namespaces.iter().cloned().collect());
-        Self(vec![Grant { namespaces, services, permissions }])
+        let roles =
+            scope.roles.iter().filter(|role| config.permissions_of(role).is_some()).cloned().collect();
+        Self(vec![Grant { namespaces, services, permissions, roles }])
     }
 
     /// Returns the grants of a binding to each of its subjects.
@@ -67,6 +86,21 @@ impl Grants {
             grants.extend(Self::of_binding(binding, config));
         }
         grants
+    }
+
+    /// Returns the grants for people. Grants without a permission are left out.
+    #[must_use]
+    pub fn summaries(&self) -> Vec<GrantSummary> {
+        let summary = |grant: &Grant| GrantSummary {
+            namespaces: grant.namespaces.as_ref().map(|names| names.iter().cloned().collect()),
+            roles: grant.roles.clone(),
+            permissions: Permission::ALL
+                .iter()
+                .copied()
+                .filter(|permission| grant.permissions.contains(*permission))
+                .collect(),
+        };
+        self.0.iter().map(summary).filter(|grant| !grant.permissions.is_empty()).collect()
     }
 
     /// Adds the grants of another value.

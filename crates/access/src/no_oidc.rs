@@ -2,17 +2,26 @@
 
 use crate::credential::Rejection;
 use crate::principal::Principal;
+use crate::sign_in_error::SignInError;
 use crate::start_error::StartError;
 use goconductor_saga::Timestamp;
-use goconductor_service_kit::config::{AccessConfig, OidcConfig};
+use goconductor_service_kit::config::{AccessConfig, OidcConfig, SessionConfig};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// A sign-in that has begun. There are none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NoSignIn {
+    /// The state, which the browser returns with the code.
+    pub state: String,
+}
 
 /// No users.
 #[derive(Debug)]
 pub(crate) enum NoUsers {}
 
 impl NoUsers {
-    pub(crate) fn new(_config: &OidcConfig) -> Result<Self, StartError> {
+    pub(crate) fn new(_config: &OidcConfig, _session: &SessionConfig) -> Result<Self, StartError> {
         Err(StartError::NoOidc)
     }
 
@@ -30,6 +39,19 @@ impl NoUsers {
         _now: Timestamp,
         _config: &AccessConfig,
     ) -> Result<Arc<Principal>, Rejection> {
+        match *self {}
+    }
+
+    pub(crate) async fn begin_sign_in(&self) -> Result<(String, NoSignIn), SignInError> {
+        match *self {}
+    }
+
+    pub(crate) async fn complete_sign_in(
+        &self,
+        _code: &str,
+        _pending: &NoSignIn,
+        _now: Timestamp,
+    ) -> Result<(String, String, Vec<String>), SignInError> {
         match *self {}
     }
 }

@@ -3,17 +3,24 @@
 use crate::credential::Rejection;
 use crate::grants::Grants;
 use crate::principal::{CredentialId, Principal};
+use crate::sign_in_error::SignInError;
 use crate::start_error::StartError;
-use goconductor_oidc::{Algorithm, Reason, Rejection as InvalidToken, Settings, Verifier};
+use goconductor_oidc::{
+    Algorithm, CodeFlow, CodeFlowClient, CodeFlowError, PendingSignIn, Reason, Rejection as InvalidToken,
+    Settings, Verifier,
+};
 use goconductor_saga::Timestamp;
-use goconductor_service_kit::config::{AccessConfig, AccessSubject, OidcConfig};
+use goconductor_service_kit::config::{AccessConfig, AccessSubject, OidcConfig, SessionConfig};
 use lru::LruCache;
 use parking_lot::Mutex;
+use secrecy::ExposeSecret;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::Instant;
 
+/// The path to which the provider sends a browser back.
+const CALLBACK: &str = "/api/v1/session/oidc/callback";
 /// Maximum number of verified tokens in the cache.
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
@@ -25,6 +32,8 @@ const VERIFIED_FOR: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Users {
     verifier: Verifier,
+    /// The sign-in of the console. `None` without a client id.
+    flow: Option<CodeFlow>,
     /// Added to the end of a token, as the verifier does.
     clock_skew: Duration,
     verified: Mutex<LruCache<blake3::Hash, VerifiedToken>>,
@@ -41,7 +50,7 @@ impl Users {
     ///
     /// # Errors
     /// Returns an error if a setting is not valid or the authorities cannot be read.
-    pub(crate) fn new(config: &OidcConfig) -> Result<Self, StartError> {
+    pub(crate) fn new(config: &OidcConfig, session: &SessionConfig) -> Result<Self, StartError> {
         let defaults = Settings::new(config.issuer.clone(), config.audience.clone());
         let settings = Settings {
             algorithms: config.algorithms.iter().filter_map(|name| Algorithm::parse(name)).collect(),
@@ -51,8 +60,17 @@ impl Users {
             skew: config.clock_skew,
             ..defaults
         };
+        let verifier = Verifier::new(settings)?;
+        let client =
+            config.sign_in.as_ref().zip(session.public_url.as_ref()).map(|(sign_in, url)| CodeFlowClient {
+                id: sign_in.client_id.clone(),
+                secret: sign_in.client_secret.as_ref().map(|secret| secret.expose_secret().to_owned()),
+                scopes: sign_in.scopes.clone(),
+                redirect_uri: format!("{url}{CALLBACK}"),
+            });
         Ok(Self {
-            verifier: Verifier::new(settings)?,
+            flow: client.map(|client| CodeFlow::new(verifier.clone(), client)),
+            verifier,
             clock_skew: config.clock_skew,
             verified: Mutex::new(LruCache::new(CAPACITY)),
         })
@@ -61,6 +79,23 @@ impl Users {
     /// Fetches the keys of the issuer in advance. Returns whether there are keys.
     pub(crate) async fn prepare(&self) -> bool {
         self.verifier.prepare().await
+    }
+
+    pub(crate) async fn begin_sign_in(&self) -> Result<(String, PendingSignIn), SignInError> {
+        Ok(self.flow.as_ref().ok_or(SignInError::NotConfigured)?.begin().await?)
+    }
+
+    /// Returns the issuer, the subject and the groups of the user.
+    pub(crate) async fn complete_sign_in(
+        &self,
+        code: &str,
+        pending: &PendingSignIn,
+        now: Timestamp,
+    ) -> Result<(String, String, Vec<String>), SignInError> {
+        let micros = u64::try_from(now.0).unwrap_or_default();
+        let flow = self.flow.as_ref().ok_or(SignInError::NotConfigured)?;
+        let claims = flow.complete(code, pending, UNIX_EPOCH + Duration::from_micros(micros)).await?;
+        Ok((claims.issuer, claims.subject, claims.groups))
     }
 
     /// Returns the principal of a token that was verified recently. Returns `None` for another token.
@@ -101,6 +136,17 @@ impl Users {
         let verified = VerifiedToken { at: Instant::now(), principal: Arc::clone(&principal) };
         self.verified.lock().put(blake3::hash(token.as_bytes()), verified);
         Ok(principal)
+    }
+}
+
+impl From<CodeFlowError> for SignInError {
+    fn from(error: CodeFlowError) -> Self {
+        match error {
+            CodeFlowError::Unavailable(_) | CodeFlowError::NoRandomness => {
+                Self::Unavailable(error.to_string())
+            }
+            CodeFlowError::Refused(_) | CodeFlowError::Token(_) => Self::Refused(error.to_string()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod observe;
 pub(crate) mod rules;
 
 pub(crate) use authorised::{Authorised, AuthorisedNamespace};
-pub(crate) use gate::{Gate, serve_grpc};
+pub(crate) use gate::{Gate, SignedIn, serve_grpc};
 
 #[cfg(test)]
 mod tests;

@@ -14,15 +14,20 @@ pub(crate) mod dead_letters;
 pub(crate) mod definitions;
 pub(crate) mod elections;
 pub(crate) mod events;
+pub(crate) mod graph;
 pub(crate) mod locks;
 mod operate;
+pub(crate) mod overview;
 pub(crate) mod processes;
 pub(crate) mod queues;
+pub(crate) mod relations;
 pub(crate) mod schedules;
 pub(crate) mod secrets;
 pub(crate) mod services;
+pub(crate) mod session;
 mod signals;
 pub(crate) mod simulate;
+pub(crate) mod step_detail;
 pub(crate) mod watch;
 pub(crate) mod workflows;
 
@@ -48,6 +53,7 @@ use goconductor_service_kit::outbound::OutboundPolicy;
 use goconductor_service_kit::telemetry::Metrics;
 use goconductor_store::Store;
 use goconductor_transition::Engine;
+use overview::Overviews;
 use parking_lot::RwLock;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -91,6 +97,7 @@ pub(crate) struct Inner {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) list_feeds: Arc<ListFeeds>,
     pub(crate) schemas: Schemas,
+    pub(crate) overviews: Overviews,
 }
 
 /// A page of a list.

@@ -138,6 +138,9 @@ pub(crate) const SCHEDULE_ORIGIN: Kind =
 pub(crate) const ADDRESS_DENIED: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2120", "address that requests may not go to");
 
+pub(crate) const CSRF: Kind = kind(StatusCode::FORBIDDEN, "GC2142", "session without proof of its page");
+pub(crate) const SESSION_ENDED: Kind = kind(StatusCode::UNAUTHORIZED, "GC2143", "session not valid");
+pub(crate) const NO_SIGN_IN: Kind = kind(StatusCode::CONFLICT, "GC2144", "sign-in not available");
 pub(crate) const NOT_COMPENSATABLE: Kind =
     kind(StatusCode::CONFLICT, "GC2103", "workflow that cannot be compensated");
 
@@ -484,6 +487,9 @@ mod tests {
         TOO_MANY_SCHEDULES,
         BACKFILL_CONFLICT,
         SCHEDULE_ORIGIN,
+        CSRF,
+        SESSION_ENDED,
+        NO_SIGN_IN,
         NOT_COMPENSATABLE,
     ];
 

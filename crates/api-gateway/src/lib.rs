@@ -15,6 +15,7 @@ mod api;
 mod audit;
 mod audit_notes;
 mod batch_runner;
+mod console;
 mod error;
 mod filter;
 mod grpc;
@@ -28,6 +29,7 @@ mod rest;
 mod run;
 mod schemas;
 mod server_span;
+mod session;
 mod single_header;
 mod time;
 mod view;
@@ -55,6 +57,7 @@ use list_feed::ListFeeds;
 use parking_lot::RwLock;
 use redaction::Redaction;
 use schemas::Schemas;
+use session::Sessions;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, broadcast};
@@ -162,8 +165,12 @@ fn api(dependencies: Dependencies) -> Api {
     let redaction = Redaction::new(&redact);
     let audit = AuditLog::start(engine.store().clone(), audit_starts, stop.clone());
     let admission = Arc::new(Admission::new(admission));
-    let gate =
-        access.map(|access| Gate { access, audit: Arc::clone(&audit), admission: Arc::clone(&admission) });
+    let gate = access.map(|access| Gate {
+        sessions: Arc::new(Sessions::new(&access, config.started_with(), vault.clone())),
+        access,
+        audit: Arc::clone(&audit),
+        admission: Arc::clone(&admission),
+    });
     Api::new(api::Inner {
         waiters: Waiters::new(Arc::clone(&engine), &changes, stop.clone()),
         list_feeds: ListFeeds::new(Arc::clone(&engine), redaction.clone(), changes, stop.clone()),
@@ -184,6 +191,7 @@ fn api(dependencies: Dependencies) -> Api {
         metrics,
         stop,
         schemas: Schemas::default(),
+        overviews: api::overview::Overviews::default(),
     })
 }
 

@@ -2,7 +2,7 @@
 //! see. Without access control, they are masked in all responses.
 
 use crate::api::CallContext;
-use crate::view::{EventView, FailureView, SummaryView, WorkflowView};
+use crate::view::{EventView, FailureView, SummaryView, WorkflowStepView, WorkflowView};
 use goconductor_saga::{Elements, Json};
 use goconductor_service_kit::permission::Permission;
 use std::borrow::Cow;
@@ -110,11 +110,31 @@ impl Redaction {
         view.input = self.shared(&view.input);
         view.output = view.output.as_ref().map(|output| self.shared(output));
         self.failure(view.error.as_mut());
-        for step in &mut view.steps {
-            step.output = step.output.as_ref().map(|output| self.shared(output));
-            self.failure(step.error.as_mut());
-        }
+        view.steps = view.steps.into_iter().map(|step| self.step(step)).collect();
         view
+    }
+
+    /// Masks the fields of a step.
+    pub(crate) fn step(&self, mut view: WorkflowStepView) -> WorkflowStepView {
+        if self.paths.is_empty() {
+            return view;
+        }
+        view.output = view.output.as_ref().map(|output| self.shared(output));
+        self.failure(view.error.as_mut());
+        view
+    }
+
+    /// Masks the fields of a value at any depth: the input of a step contains inputs and outputs wherever its definition
+    /// puts them.
+    pub(crate) fn anywhere(&self, value: &Arc<Json>) -> Arc<Json> {
+        let mut masked = Arc::clone(value);
+        for path in &self.paths {
+            let anywhere: Vec<Part> = std::iter::once(Part::AnyDepth).chain(path.iter().cloned()).collect();
+            if matches(&masked, &anywhere) {
+                mask(Arc::make_mut(&mut masked), &anywhere);
+            }
+        }
+        masked
     }
 
     /// Masks the fields of an event.

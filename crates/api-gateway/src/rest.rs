@@ -12,6 +12,7 @@ mod elections;
 mod events;
 mod extract;
 mod guard;
+mod insight;
 mod integer;
 mod locks;
 mod object;
@@ -24,6 +25,7 @@ mod schedules;
 mod secret_value;
 mod secrets;
 mod services;
+mod session;
 mod shape;
 mod watch;
 mod workflows;
@@ -111,8 +113,10 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(config::routes())
         .merge(definitions::routes())
         .merge(services::routes())
+        .merge(session::routes())
         .merge(workflows::routes())
         .merge(events::routes())
+        .merge(insight::routes())
         .merge(operate::routes())
         .merge(processes::routes())
         .merge(elections::routes())

@@ -8,8 +8,8 @@ pub(crate) use waiting::{LockHolders, Waiting, WaitingKind, find_unserved, waiti
 
 use crate::time::Time;
 use goconductor_saga::{
-    Action, Failure, Json, Kind, Plan, Progress, RollbackCause, Side, State, Status, Step, StepState,
-    StepStatus, Timestamp, WorkflowId,
+    Action, Failure, Json, Kind, Plan, Progress, RollbackCause, Side, State, Status, Step, StepIndex,
+    StepState, StepStatus, Timestamp, WorkflowId,
 };
 use goconductor_store::Summary;
 use serde::Serialize;
@@ -211,6 +211,11 @@ pub(crate) fn summary(summary: Summary) -> SummaryView {
         created_at: summary.created_at.into(),
         ended_at: summary.ended_at.map(Time),
     }
+}
+
+/// Builds the view of a step. Returns `None` if the workflow has no such step.
+pub(crate) fn step(plan: &Plan, state: &State, index: StepIndex) -> Option<WorkflowStepView> {
+    Some(step_view(plan.step(index)?, state.step(index)?))
 }
 
 fn step_view(step: &Step, state: &StepState) -> WorkflowStepView {

@@ -300,7 +300,8 @@ fn executor_settings(config: &Config, identity: String) -> goconductor_saga_exec
 
 fn print_banner(url: &str, config: &Config, args: &DevArgs) {
     log::print(&format!("GoConductor {} is ready", env!("CARGO_PKG_VERSION")));
-    log::print(&format!("  console and API  {url}/"));
+    log::print(&format!("  console          {url}/ui/"));
+    log::print(&format!("  API              {url}/api/v1"));
     let data = match location(config, args) {
         DatabaseLocation::SqliteEphemeral => "in memory, lost on exit".to_owned(),
         DatabaseLocation::Sqlite(file) | DatabaseLocation::SqliteReadOnly(file) => file.display().to_string(),

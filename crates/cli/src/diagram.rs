@@ -4,7 +4,6 @@ mod svg;
 
 use crate::output::{Style, Terminal};
 use goconductor_saga::{Definition, Join, Kind, Side, Step, StepIndex};
-use std::collections::BTreeSet;
 use unicode_width::UnicodeWidthStr;
 
 pub(crate) use svg::svg;
@@ -173,24 +172,11 @@ fn dot_text(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// Returns the order of the compensations: each follows the nearest compensations of the steps downstream.
+/// Returns the order of the compensations by the names of their steps.
 fn undo_edges(definition: &Definition) -> Vec<(String, String)> {
-    let mut edges = Vec::new();
-    for step in definition.steps.iter().filter(|step| step.compensate.is_some()) {
-        let mut seen = BTreeSet::new();
-        let mut next: Vec<StepIndex> = step.depends_on.iter().rev().copied().collect();
-        while let Some(index) = next.pop() {
-            let Some(above) = definition.steps.get(index.at()).filter(|_| seen.insert(index)) else {
-                continue;
-            };
-            if above.compensate.is_some() {
-                edges.push((step.name.clone(), above.name.clone()));
-            } else {
-                next.extend(above.depends_on.iter().rev());
-            }
-        }
-    }
-    edges
+    let name = |index: StepIndex| definition.steps.get(index.at()).map(|step| step.name.clone());
+    let edges = definition.undo_edges().into_iter();
+    edges.filter_map(|(from, to)| Some((name(from)?, name(to)?))).collect()
 }
 
 /// Returns the edges as source, target, and condition of the target.

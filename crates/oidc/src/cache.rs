@@ -43,6 +43,10 @@ impl KeyCache {
         Self { source, state: Mutex::default(), fetching: Arc::default() }
     }
 
+    pub(crate) fn source(&self) -> &KeySource {
+        &self.source
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         self.source.settings()
     }

@@ -3,8 +3,8 @@
 use crate::keys::{InvalidKeySet, KeySet};
 use crate::settings::{Error, Settings, is_loopback, is_secure};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,7 +24,7 @@ const MAX_DOCUMENT_BYTES: usize = 256 << 10;
 /// redirects: the issuer could otherwise be made to point at an address inside the operator's network.
 #[derive(Debug)]
 pub(crate) struct KeySource {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     settings: Settings,
 }
 
@@ -41,6 +41,10 @@ pub(crate) enum FetchError {
     OtherIssuer { found: String, wanted: String },
     #[error("the discovery document names the key set `{url}`, which is not an https:// URL")]
     InsecureKeys { url: String },
+    #[error("the discovery document names the endpoint `{url}`, which is not an https:// URL")]
+    InsecureEndpoint { url: String },
+    #[error("the discovery document names no {name}")]
+    NoEndpoint { name: &'static str },
     #[error("the key set at {url} cannot be used: {reason}")]
     KeySet { url: String, reason: InvalidKeySet },
     #[error("the fetch did not end within {timeout:?}")]
@@ -51,6 +55,15 @@ pub(crate) enum FetchError {
 struct Discovery {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+}
+
+/// The endpoints of the authorization code flow.
+#[derive(Debug, Clone)]
+pub(crate) struct IssuerEndpoints {
+    pub(crate) authorization: Url,
+    pub(crate) token: Url,
 }
 
 impl KeySource {
@@ -80,14 +93,74 @@ impl KeySource {
     async fn fetch_keys(&self) -> Result<KeySet, FetchError> {
         let url = match &self.settings.jwks_url {
             Some(url) => url.clone(),
-            None => self.discover().await?,
+            None => self.discover_keys().await?,
         };
         let body = self.get(&url).await?;
         KeySet::parse(&body, &self.settings.algorithms).map_err(|reason| FetchError::KeySet { url, reason })
     }
 
-    /// Reads the URL of the key set from the discovery document (OpenID Connect Discovery 1.0, section 4).
-    async fn discover(&self) -> Result<String, FetchError> {
+    /// Fetches the endpoints of the authorization code flow within the timeout of the settings.
+    pub(crate) async fn endpoints(&self) -> Result<IssuerEndpoints, FetchError> {
+        let timeout = self.settings.fetch_timeout;
+        let discovered = tokio::time::timeout(timeout, self.discover()).await;
+        let document = discovered.unwrap_or(Err(FetchError::Timeout { timeout }))?;
+        let endpoint = |name: &'static str, url: Option<String>| {
+            let url = url.ok_or(FetchError::NoEndpoint { name })?;
+            let parsed = Url::parse(&url).ok().filter(|parsed| self.is_accepted(parsed));
+            parsed.ok_or(FetchError::InsecureEndpoint { url })
+        };
+        Ok(IssuerEndpoints {
+            authorization: endpoint("authorization_endpoint", document.authorization_endpoint)?,
+            token: endpoint("token_endpoint", document.token_endpoint)?,
+        })
+    }
+
+    /// Sends a form, and returns the status and the body of the response. The form may have a secret, so that no message
+    /// contains a part of it.
+    pub(crate) async fn post_form(
+        &self,
+        url: &Url,
+        authorization: Option<HeaderValue>,
+        form: String,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
+        let failed = |reason: &dyn std::error::Error| FetchError::Request {
+            url: url.to_string(),
+            reason: chain(reason),
+        };
+        let mut request = Request::post(url.as_str())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::from(form)).map_err(|error| failed(&error))?;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| failed(&error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect().await;
+            Ok::<_, FetchError>((status, body.map_err(|error| failed(&*error))?.to_bytes()))
+        };
+        let timeout = self.settings.fetch_timeout;
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(FetchError::Timeout { timeout }))
+    }
+
+    async fn discover_keys(&self) -> Result<String, FetchError> {
+        let document = self.discover().await?;
+        let is_accepted = Url::parse(&document.jwks_uri).is_ok_and(|url| self.is_accepted(&url));
+        if !is_accepted {
+            return Err(FetchError::InsecureKeys { url: document.jwks_uri });
+        }
+        Ok(document.jwks_uri)
+    }
+
+    /// Whether a URL of the discovery document can be trusted. Only an issuer on this machine may name one without TLS.
+    fn is_accepted(&self, url: &Url) -> bool {
+        let is_local = Url::parse(&self.settings.issuer).is_ok_and(|issuer| is_loopback(&issuer));
+        is_secure(url) && (url.scheme() == "https" || is_local)
+    }
+
+    /// Reads the discovery document (OpenID Connect Discovery 1.0, section 4).
+    async fn discover(&self) -> Result<Discovery, FetchError> {
         let issuer = &self.settings.issuer;
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let body = self.get(&url).await?;
@@ -96,14 +169,7 @@ impl KeySource {
         if document.issuer != *issuer {
             return Err(FetchError::OtherIssuer { found: document.issuer, wanted: issuer.clone() });
         }
-        // Only an issuer on this machine may name keys that come without TLS.
-        let is_local = Url::parse(issuer).is_ok_and(|issuer| is_loopback(&issuer));
-        let is_accepted = Url::parse(&document.jwks_uri)
-            .is_ok_and(|url| is_secure(&url) && (url.scheme() == "https" || is_local));
-        if !is_accepted {
-            return Err(FetchError::InsecureKeys { url: document.jwks_uri });
-        }
-        Ok(document.jwks_uri)
+        Ok(document)
     }
 
     async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
@@ -113,7 +179,7 @@ impl KeySource {
         };
         let request = Request::get(url)
             .header(header::ACCEPT, "application/json")
-            .body(Empty::new())
+            .body(Full::default())
             .map_err(|error| failed(&error))?;
         let response = self.client.request(request).await.map_err(|error| failed(&error))?;
         if response.status() != StatusCode::OK {

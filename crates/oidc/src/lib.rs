@@ -4,6 +4,8 @@
 //! returns the [`Claims`] of a valid token. A [`Rejection`] is either final for the token, or states that the keys are
 //! not available, so that the caller may retry.
 //!
+//! A [`CodeFlow`] signs a user in at the issuer: the authorization code flow with PKCE (RFC 7636), a state and a nonce.
+//!
 //! The crate deliberately knows nothing about requests, roles or permissions, and does not issue tokens. It reads no
 //! clock for the times in a token: the caller passes the time.
 //!
@@ -13,6 +15,7 @@
 
 mod cache;
 mod claims;
+mod code_flow;
 mod fetch;
 mod keys;
 mod object;
@@ -22,6 +25,7 @@ mod token;
 mod verifier;
 
 pub use claims::Claims;
+pub use code_flow::{CodeFlow, CodeFlowClient, CodeFlowError, PendingSignIn};
 pub use rejection::{Reason, Rejection};
 pub use settings::{Algorithm, Error, MAX_SKEW, Settings};
 pub use verifier::Verifier;

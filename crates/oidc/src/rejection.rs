@@ -56,6 +56,9 @@ pub enum Reason {
     /// `nbf` or `iat` is in the future.
     #[error("it is not valid yet")]
     NotYetValid,
+    /// `nonce` is not that of the sign-in.
+    #[error("it does not belong to this sign-in")]
+    Nonce,
     /// `iss`, `exp` or `sub` is missing, or a claim that is read has the wrong type.
     #[error("a required claim is missing or malformed")]
     Claim,

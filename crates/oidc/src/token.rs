@@ -17,6 +17,20 @@ const MAX_SUBJECT_BYTES: usize = 255;
 /// have the same claims with another meaning.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 
+/// The purpose that a token must have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expected<'e> {
+    /// A token for an audience of the settings.
+    AccessToken,
+    /// The ID token of a sign-in (OpenID Connect Core 1.0, section 3.1.3.7).
+    IdToken {
+        /// The only accepted audience, or the authorized party if there are several audiences.
+        client_id: &'e str,
+        /// The nonce of the sign-in.
+        nonce: &'e str,
+    },
+}
+
 /// A token whose form has been checked, and nothing else.
 #[derive(Debug)]
 pub(crate) struct UnverifiedToken<'a> {
@@ -61,22 +75,41 @@ impl<'a> UnverifiedToken<'a> {
         &self,
         keys: &KeySet,
         settings: &Settings,
+        expected: Expected<'_>,
         now: SystemTime,
     ) -> Result<Claims, Reason> {
         let key = keys.select(self.key_id.as_deref(), self.algorithm).ok_or(Reason::UnknownKey)?;
         key.verify_sig(self.signed.as_bytes(), &self.signature).map_err(|_| Reason::Signature)?;
-        claims(&object(self.payload)?, settings, now)
+        claims(&object(self.payload)?, settings, expected, now)
     }
 }
 
-fn claims(payload: &Object, settings: &Settings, now: SystemTime) -> Result<Claims, Reason> {
+fn claims(
+    payload: &Object,
+    settings: &Settings,
+    expected: Expected<'_>,
+    now: SystemTime,
+) -> Result<Claims, Reason> {
     let text = |name: &str| payload.string(name).map_err(|_| Reason::Claim);
     if text("iss")?.ok_or(Reason::Claim)? != settings.issuer {
         return Err(Reason::Issuer);
     }
     let audiences = strings(payload.get("aud"))?;
-    if !audiences.iter().any(|audience| settings.audiences.contains(audience)) {
+    let is_accepted = match expected {
+        Expected::AccessToken => audiences.iter().any(|audience| settings.audiences.contains(audience)),
+        Expected::IdToken { client_id, .. } => {
+            let authorized = text("azp")?;
+            audiences.iter().any(|audience| audience == client_id)
+                && authorized.map_or(audiences.len() == 1, |party| party == client_id)
+        }
+    };
+    if !is_accepted {
         return Err(Reason::Audience);
+    }
+    if let Expected::IdToken { nonce, .. } = expected
+        && text("nonce")? != Some(nonce)
+    {
+        return Err(Reason::Nonce);
     }
     let expires_at = time(payload, "exp")?.ok_or(Reason::Claim)?;
     if later(expires_at, settings.skew)? <= now {

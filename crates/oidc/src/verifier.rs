@@ -5,7 +5,7 @@ use crate::claims::Claims;
 use crate::fetch::KeySource;
 use crate::rejection::{Reason, Rejection};
 use crate::settings::{Error, Settings};
-use crate::token::UnverifiedToken;
+use crate::token::{Expected, UnverifiedToken};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -36,19 +36,34 @@ impl Verifier {
     /// issuer have never been fetched, or are older than `keys_max_age`, or if the key of the token is unknown and the
     /// last fetch failed.
     pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Rejection> {
+        self.verify_as(Expected::AccessToken, token, now).await
+    }
+
+    /// Like [`verify`](Self::verify), for what `expected` states.
+    pub(crate) async fn verify_as(
+        &self,
+        expected: Expected<'_>,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<Claims, Rejection> {
         let settings = self.cache.settings();
         let token = UnverifiedToken::parse(token, &settings.algorithms)?;
         let current = self.cache.current().await.ok_or(Rejection::Unavailable)?;
-        let checked = token.verify(&current.keys, settings, now);
+        let checked = token.verify(&current.keys, settings, expected, now);
         if !is_unknown_key(&checked) {
             return Ok(checked?);
         }
         let newer = self.cache.newer_than(&current).await.ok_or(Rejection::Unavailable)?;
-        let checked = token.verify(&newer.keys, settings, now);
+        let checked = token.verify(&newer.keys, settings, expected, now);
         if is_unknown_key(&checked) && newer.is_failing {
             return Err(Rejection::Unavailable);
         }
         Ok(checked?)
+    }
+
+    /// Returns the client of the issuer, which fetches its documents.
+    pub(crate) fn source(&self) -> &KeySource {
+        self.cache.source()
     }
 
     /// Fetches the keys if there are none that may be used. A service calls it when it starts, so that a wrong setting

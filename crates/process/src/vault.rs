@@ -62,6 +62,12 @@ pub struct Rotation {
 }
 
 impl Vault {
+    /// Returns the master keys that were read last.
+    #[must_use]
+    pub fn key_ring(&self) -> Arc<KeyRing> {
+        self.keys.ring()
+    }
+
     /// Opens the vault, and compares the master keys with the key that the store expects. Returns `None` if the process has
     /// no master key and the store no secrets.
     ///

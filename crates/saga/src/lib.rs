@@ -57,6 +57,7 @@ mod time;
 mod timeouts;
 mod trace_context;
 mod transition;
+mod undo_order;
 mod wait;
 mod wait_end;
 

@@ -66,6 +66,10 @@ impl KeyRing {
         Ok(Self { current, earlier: keys.collect() })
     }
 
+    pub(crate) fn with_only(current: MasterKey) -> Self {
+        Self { current, earlier: Vec::new() }
+    }
+
     /// Returns the key that seals new values.
     #[must_use]
     pub fn current(&self) -> &MasterKey {

@@ -6,7 +6,7 @@
 //! cannot be opened. The associated data of the data key also contains the id of the master key.
 //!
 //! [`MasterKey`] and [`KeyRing`] are the master keys, [`seal`], [`open`] and [`rewrap`] the operations on secrets. A
-//! [`PayloadKey`] seals texts of workflows.
+//! [`PayloadKey`] seals texts of workflows. [`KeyRing::seal_token`] seals tokens, such as those of sessions.
 //!
 //! The crate deliberately knows no store, no configuration and no clock. Randomness is a parameter, of type
 //! [`Randomness`].
@@ -23,6 +23,7 @@ mod key_ring;
 mod master_key;
 mod payload;
 mod randomness;
+mod token;
 
 pub use envelope::{Binding, OpenError, SealedValue, WrappedKey, open, rewrap, seal};
 pub use key_ring::{KeyRing, KeyRingError};

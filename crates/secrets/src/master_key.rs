@@ -14,6 +14,7 @@ const ID_BYTES: usize = 8;
 /// Contexts of the keys that are derived from a master key. They must never change.
 const ID_CONTEXT: &str = "goconductor 2026-11 id of a master key";
 const WRAPPING_CONTEXT: &str = "goconductor 2026-11 wrapping of data keys";
+const TOKEN_CONTEXT: &str = "goconductor 2026-11 sealing of tokens";
 
 /// The id of a master key: 16 hexadecimal digits, which are derived from the key by a one-way function.
 ///
@@ -40,6 +41,7 @@ pub enum KeyTextError {
 pub struct MasterKey {
     id: KeyId,
     cipher: Cipher,
+    tokens: Cipher,
 }
 
 impl MasterKey {
@@ -67,13 +69,14 @@ impl MasterKey {
         SecretSlice::from(randomness.key.to_vec())
     }
 
-    fn of_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
+    pub(crate) fn of_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
         let mut id = [0; ID_BYTES];
         for (to, from) in id.iter_mut().zip(blake3::derive_key(ID_CONTEXT, bytes)) {
             *to = from;
         }
         let wrapping = Zeroizing::new(blake3::derive_key(WRAPPING_CONTEXT, bytes));
-        Self { id: KeyId(id), cipher: Cipher::new(&wrapping) }
+        let tokens = Zeroizing::new(blake3::derive_key(TOKEN_CONTEXT, bytes));
+        Self { id: KeyId(id), cipher: Cipher::new(&wrapping), tokens: Cipher::new(&tokens) }
     }
 
     /// Returns the id of the key.
@@ -84,6 +87,11 @@ impl MasterKey {
 
     pub(crate) fn cipher(&self) -> &Cipher {
         &self.cipher
+    }
+
+    /// Returns the cipher of tokens. Its key follows from the master key, and says nothing about it.
+    pub(crate) fn tokens(&self) -> &Cipher {
+        &self.tokens
     }
 }
 

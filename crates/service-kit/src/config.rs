@@ -57,8 +57,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{
-    ALL_NAMESPACES, AccessConfig, AccessSubject, BindingConfig, OidcConfig, is_namespace_pattern,
-    is_role_name,
+    ALL_NAMESPACES, AccessConfig, AccessSubject, BindingConfig, OidcConfig, OidcSignIn, SessionConfig,
+    is_namespace_pattern, is_role_name,
 };
 pub use apply::{Apply, apply_of};
 pub use audit::AuditConfig;

@@ -76,7 +76,7 @@ permissions! {
     DefinitionsRead "definitions.read" Namespace;
     /// Apply and delete definitions.
     DefinitionsWrite "definitions.write" Namespace;
-    /// Read the documents of the API: OpenAPI, schemas, error pages, reflection and the console.
+    /// Read the documents of the API: OpenAPI, schemas, error pages and reflection.
     DocsRead "docs.read" Anywhere;
     /// Campaign in elections.
     ElectionsCampaign "elections.campaign" Cluster;

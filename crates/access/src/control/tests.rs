@@ -220,3 +220,56 @@ async fn certificate_counts_only_without_a_token() {
     let missing = fixture.control.authenticate(&HeaderMap::new(), Some(&nameless), None).await;
     assert!(matches!(missing, Err(Rejection::Missing)));
 }
+
+#[tokio::test]
+async fn session_follows_its_key() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let key = fixture.key("viewer", None).await;
+    let principal = fixture.authenticate(key.text.expose_secret()).await.unwrap();
+    let identity = fixture.control.identity_of(&principal).unwrap();
+    let ends_at = clock().after(Duration::from_secs(3600));
+    let resumed = fixture.control.resume(&identity, ends_at).await.unwrap();
+    assert_eq!((&resumed.actor, &resumed.grants), (&principal.actor, &principal.grants));
+    assert_eq!(resumed.expires_at, Some(ends_at));
+    let ended = fixture.control.resume(&identity, clock()).await;
+    assert!(matches!(ended, Err(Rejection::Expired)), "{ended:?}");
+    fixture.revoke(&key.id).await;
+    tokio::time::sleep(FRESH + POLL_INTERVAL).await;
+    let revoked = fixture.control.resume(&identity, ends_at).await;
+    assert!(matches!(revoked, Err(Rejection::Revoked)), "{revoked:?}");
+}
+
+#[tokio::test]
+async fn session_ends_with_its_key_if_that_is_earlier() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let key_ends_at = clock().after(Duration::from_secs(60));
+    let key = fixture.key("viewer", Some(key_ends_at)).await;
+    let identity = crate::SessionIdentity::Key { id: key.id.clone() };
+    let resumed = fixture.control.resume(&identity, clock().after(Duration::from_secs(3600))).await.unwrap();
+    assert_eq!(resumed.expires_at, Some(key_ends_at));
+}
+
+#[tokio::test]
+async fn session_of_the_bootstrap_key_ends_when_the_key_is_replaced() {
+    let with_key = |key: &str| AccessConfig { bootstrap_key: Some(key.into()), ..AccessConfig::default() };
+    let fixture = Fixture::new(with_key("the-first-bootstrap-key-0123456789"));
+    let principal = fixture.authenticate("the-first-bootstrap-key-0123456789").await.unwrap();
+    let identity = fixture.control.identity_of(&principal).unwrap();
+    let ends_at = clock().after(Duration::from_secs(3600));
+    assert!(fixture.control.resume(&identity, ends_at).await.is_ok());
+    let other = Fixture::new(with_key("another-bootstrap-key-0123456789"));
+    let refused = other.control.resume(&identity, ends_at).await;
+    assert!(matches!(refused, Err(Rejection::Revoked)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn session_of_a_user_of_another_issuer_is_refused() {
+    let fixture = Fixture::new(AccessConfig::default());
+    let identity = crate::SessionIdentity::User {
+        issuer: "https://login.example".to_owned(),
+        subject: "ada".to_owned(),
+        groups: vec!["admins".to_owned()],
+    };
+    let refused = fixture.control.resume(&identity, clock().after(Duration::from_secs(3600))).await;
+    assert!(matches!(refused, Err(Rejection::Revoked)), "{refused:?}");
+}

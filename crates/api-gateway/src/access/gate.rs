@@ -10,26 +10,25 @@ use crate::error::{
     FORBIDDEN, INVALID_CREDENTIAL, PROVIDER_UNAVAILABLE, Problem, RETRY_AFTER, TOO_MANY_REQUESTS,
     UNAUTHENTICATED, UNAVAILABLE,
 };
+use crate::session::{ConsoleSession, Presented, Sessions, check_origin, session_ended};
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use goconductor_access::{AccessControl, EndingBody, Principal, Rejection};
 use goconductor_process::PeerAddress;
 use goconductor_service_kit::permission::{Permission, Reach};
 use goconductor_tls::Peer;
+use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use tonic::Status;
+use zeroize::Zeroizing;
 
 /// The header that holds the status of a gRPC call.
 const GRPC_STATUS: &str = "grpc-status";
 /// The action of a request without a route.
 const UNKNOWN: &str = "unknown";
-/// The route of the console. A browser asks its user for a credential, which the scheme `Bearer` does not let it do.
-const CONSOLE: &str = "/";
-const BROWSER_CHALLENGE: HeaderValue =
-    HeaderValue::from_static("Basic realm=\"goconductor\", charset=\"UTF-8\"");
 
 /// The check of all requests.
 #[derive(Debug, Clone)]
@@ -37,6 +36,15 @@ pub(crate) struct Gate {
     pub(crate) access: AccessControl,
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) sessions: Arc<Sessions>,
+}
+
+/// A caller with a valid credential.
+#[derive(Debug)]
+pub(crate) struct SignedIn {
+    pub(crate) principal: Arc<Principal>,
+    /// Whether the credential is a session of the console.
+    pub(crate) by_session: bool,
 }
 
 /// A refused request.
@@ -76,16 +84,12 @@ impl Gate {
         let watched = |response: &Response, authorised: &Authorised| {
             observed(rule, method.as_str(), &target, response.status(), authorised);
         };
-        match self.authorise(rule, &parts.headers, &parts.extensions).await {
+        match self.authorise(rule, Some(&parts.method), &parts.headers, &parts.extensions).await {
             Err(refusal) => {
                 let action =
                     if route.is_empty() { UNKNOWN.to_owned() } else { action_name(method.as_str(), route) };
                 self.refused(rule, action, method.as_str(), &target, &refusal, &parts.extensions);
-                let mut response = refuse(body, refusal.problem).await;
-                if response.status() == StatusCode::UNAUTHORIZED && route == CONSOLE {
-                    response.headers_mut().append(header::WWW_AUTHENTICATE, BROWSER_CHALLENGE);
-                }
-                response
+                refuse(body, refusal.problem).await
             }
             Ok(authorised) => {
                 parts.extensions.insert(authorised.clone());
@@ -102,13 +106,19 @@ impl Gate {
 
     /// Authenticates the caller of a request, and checks that it has the permission of the rule in the namespace of the
     /// request. A request without a rule only needs a credential: it has no route, and learns so.
+    ///
+    /// `method` is that of a REST request. A gRPC call has none, because it has no session.
     async fn authorise(
         &self,
         rule: Option<Rule>,
+        method: Option<&Method>,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Authorised, RefusedRequest> {
-        let principal = self.authenticate(headers, extensions).await?;
+        let principal = match method {
+            Some(method) => self.authenticate_rest(method, headers, extensions).await?.principal,
+            None => self.authenticate(headers, extensions).await?,
+        };
         let needed = rule.and_then(|rule| rule.permission);
         let (problem, namespace) = match requested(headers) {
             Err(problem) => (problem, None),
@@ -126,6 +136,76 @@ impl Gate {
         let counted = self.admission.count_refused(RateCaller::Credential(&principal.credential));
         let problem = counted.err().unwrap_or(problem);
         Err(RefusedRequest { problem, principal: Some(principal), namespace })
+    }
+
+    /// Authenticates the caller of a REST request: by its header, by its session or by its certificate.
+    pub(crate) async fn authenticate_rest(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<SignedIn, Problem> {
+        let presented = match headers.contains_key(header::AUTHORIZATION) {
+            true => Presented::Nothing,
+            false => self.sessions.read(headers),
+        };
+        match presented {
+            Presented::Nothing => {
+                let principal = self.authenticate(headers, extensions).await?;
+                Ok(SignedIn { principal, by_session: false })
+            }
+            Presented::Invalid => {
+                self.admission.count_refused(RateCaller::network(extensions))?;
+                Err(session_ended())
+            }
+            Presented::Session(session) => {
+                check_origin(method, headers)?;
+                let principal = self.resume(&session, extensions).await?;
+                Ok(SignedIn { principal, by_session: true })
+            }
+        }
+    }
+
+    async fn resume(
+        &self,
+        session: &ConsoleSession,
+        extensions: &Extensions,
+    ) -> Result<Arc<Principal>, Problem> {
+        match self.access.resume(&session.identity, session.ends_at).await {
+            Ok(principal) => Ok(principal),
+            Err(
+                rejection @ (Rejection::Unavailable(_) | Rejection::ProviderUnavailable | Rejection::Busy),
+            ) => Err(problem(rejection)),
+            Err(
+                Rejection::Missing
+                | Rejection::Malformed
+                | Rejection::Unknown
+                | Rejection::Token(_)
+                | Rejection::Expired
+                | Rejection::Revoked,
+            ) => {
+                self.admission.count_refused(RateCaller::network(extensions))?;
+                Err(session_ended())
+            }
+        }
+    }
+
+    /// Authenticates a caller that signs in with an access key. Failures count as those of any request do.
+    pub(crate) async fn authenticate_key(
+        &self,
+        key: &SecretString,
+        extensions: &Extensions,
+    ) -> Result<Arc<Principal>, Problem> {
+        let text = Zeroizing::new(format!("Bearer {}", key.expose_secret()));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| problem(Rejection::Unknown))?;
+        value.set_sensitive(true);
+        self.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), extensions).await
+    }
+
+    /// Records a sign-in that was refused.
+    pub(crate) fn refused_sign_in(&self, route: &str, problem: &Problem, extensions: &Extensions) {
+        let action = action_name("POST", route);
+        self.refused(None, action, "POST", route, &RefusedRequest::from(problem.clone()), extensions);
     }
 
     /// Authenticates the caller of a request. Requests without a valid credential count for their network.
@@ -231,7 +311,7 @@ pub(crate) async fn serve_grpc(State(gate): State<Gate>, mut request: Request, n
     if rule.is_some_and(|rule| rule.permission.is_none()) {
         return next.run(request).await;
     }
-    match gate.authorise(rule, request.headers(), request.extensions()).await {
+    match gate.authorise(rule, None, request.headers(), request.extensions()).await {
         Err(refusal) => {
             let action = if rule.is_some() { target.trim_start_matches('/') } else { UNKNOWN };
             gate.refused(rule, action.to_owned(), "gRPC", &target, &refusal, request.extensions());

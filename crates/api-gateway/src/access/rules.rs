@@ -46,7 +46,7 @@ pub(super) const ANY: &str = "*";
 
 /// The rules of REST: method, route, rule. `GET` includes `HEAD`.
 pub(super) const REST: &[(&str, &str, Rule)] = &[
-    ("GET", "/", read(P::DocsRead)),
+    ("GET", "/", PUBLIC),
     ("GET", "/api/v1/access/keys", read(P::AccessRead)),
     ("POST", "/api/v1/access/keys", change(P::AccessWrite)),
     ("GET", "/api/v1/access/keys/{id}", read(P::AccessRead)),
@@ -88,6 +88,7 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("POST", "/api/v1/locks/{key}/acquire", change(P::LocksWrite)),
     ("POST", "/api/v1/locks/{key}/release", change(P::LocksWrite)),
     ("POST", "/api/v1/locks/{key}/renew", change(P::LocksWrite)),
+    ("GET", "/api/v1/overview", read(P::WorkflowsRead)),
     ("GET", "/api/v1/processes", read(P::ProcessesRead)),
     ("GET", "/api/v1/queues", read(P::QueuesRead)),
     ("GET", "/api/v1/queues/switch", read(P::QueuesRead)),
@@ -111,6 +112,11 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("GET", "/api/v1/services/{name}", read(P::ServicesRead)),
     ("PUT", "/api/v1/services/{name}", change(P::ServicesWrite)),
     ("DELETE", "/api/v1/services/{name}", change(P::ServicesWrite)),
+    ("DELETE", "/api/v1/session", PUBLIC),
+    ("GET", "/api/v1/session", PUBLIC),
+    ("POST", "/api/v1/session", PUBLIC),
+    ("GET", "/api/v1/session/oidc/callback", PUBLIC),
+    ("GET", "/api/v1/session/oidc/start", PUBLIC),
     ("GET", "/api/v1/watch", read(P::WorkflowsRead).streams()),
     ("GET", "/api/v1/workflow-counts", read(P::WorkflowsRead)),
     ("GET", "/api/v1/workflows", read(P::WorkflowsRead)),
@@ -119,10 +125,13 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("POST", "/api/v1/workflows/{id}/cancel", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/compensate", change(P::WorkflowsOperate)),
     ("GET", "/api/v1/workflows/{id}/events", read(P::WorkflowsRead).streams()),
+    ("GET", "/api/v1/workflows/{id}/graph", read(P::WorkflowsRead)),
     ("POST", "/api/v1/workflows/{id}/pause", change(P::WorkflowsOperate)),
+    ("GET", "/api/v1/workflows/{id}/relations", read(P::WorkflowsRead)),
     ("GET", "/api/v1/workflows/{id}/result", read(P::WorkflowsRead).waits()),
     ("POST", "/api/v1/workflows/{id}/resume", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/signals/{name}", change(P::WorkflowsOperate)),
+    ("GET", "/api/v1/workflows/{id}/steps/{step}", read(P::WorkflowsRead)),
     ("POST", "/api/v1/workflows/{id}/steps/{step}/complete", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/steps/{step}/retry", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/steps/{step}/skip", change(P::WorkflowsOperate)),
@@ -133,6 +142,9 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("GET", "/openapi.json", read(P::DocsRead)),
     ("GET", "/readyz", PUBLIC),
     ("GET", "/schema/v1/workflow.json", read(P::DocsRead)),
+    ("GET", "/ui", PUBLIC),
+    ("GET", "/ui/", PUBLIC),
+    ("GET", "/ui/{*path}", PUBLIC),
     ("GET", "/version", PUBLIC),
 ];
 

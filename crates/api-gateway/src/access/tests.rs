@@ -5,6 +5,7 @@ mod elections;
 mod redaction;
 mod schedules;
 mod secrets;
+mod sessions;
 
 use super::rules::{ANY, GRPC, REST, Rule};
 use crate::api::Api;
@@ -13,7 +14,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
-use base64::Engine as _;
 use goconductor_access::AccessControl;
 use goconductor_definition::Cel;
 use goconductor_election::local::LocalElection;
@@ -206,7 +206,7 @@ impl Fixture {
 fn concrete(route: &str, id: &str) -> String {
     [("{id}", id), ("{step}", "pay"), ("{name}", "order"), ("{key}", "k"), ("{version}", "1")]
         .into_iter()
-        .chain([("{code}", "GC2061")])
+        .chain([("{code}", "GC2061"), ("{*path}", "workflows")])
         .fold(route.to_owned(), |path, (parameter, value)| path.replace(parameter, value))
 }
 
@@ -219,7 +219,9 @@ fn checked() -> impl Iterator<Item = (&'static str, &'static str, Rule, Permissi
 /// The paths that a router names in its debug output.
 fn routes_of(router: &Router<()>) -> BTreeSet<String> {
     let text = format!("{router:?}");
-    let quoted = text.split('"').filter(|part| part.starts_with('/') && !part.contains([' ', ',', '*']));
+    let is_path =
+        |part: &&str| part.starts_with('/') && !part.contains([' ', ',']) && !part.contains("__private");
+    let quoted = text.split('"').filter(is_path);
     quoted.map(str::to_owned).collect()
 }
 
@@ -296,10 +298,15 @@ fn every_streaming_method_is_marked_as_a_stream() {
 }
 
 #[test]
-fn only_health_and_version_are_public() {
+fn only_health_version_console_and_sign_in_are_public() {
     let is_public = |rule: &Rule| rule.permission.is_none();
     let public: Vec<&str> = REST.iter().filter(|row| is_public(&row.2)).map(|row| row.1).collect();
-    assert_eq!(public, ["/healthz", "/readyz", "/version"]);
+    let sign_in = ["/api/v1/session"; 3]
+        .into_iter()
+        .chain(["/api/v1/session/oidc/callback", "/api/v1/session/oidc/start"]);
+    let others = ["/healthz", "/readyz", "/ui", "/ui/", "/ui/{*path}", "/version"];
+    let expected: Vec<&str> = ["/"].into_iter().chain(sign_in).chain(others).collect();
+    assert_eq!(public, expected);
     let public: Vec<&str> = GRPC.iter().filter(|row| is_public(&row.1)).map(|row| row.0).collect();
     assert_eq!(public, ["/grpc.health.v1.Health/Check"]);
 }
@@ -401,7 +408,7 @@ async fn form_of_a_path_does_not_open_a_route() {
     let (elsewhere, _) = fixture.key(&["viewer"], &["other"]).await;
     let before = fixture.contents().await;
     let targets =
-        ["/api/v1/workflows", &format!("/api/v1/workflows/{id}/cancel"), "/metrics", "/openapi.json", "/"];
+        ["/api/v1/workflows", &format!("/api/v1/workflows/{id}/cancel"), "/metrics", "/openapi.json"];
     for target in targets {
         for path in [
             format!("/{target}"),
@@ -431,7 +438,7 @@ async fn form_of_a_path_does_not_open_a_route() {
                     let is_closed = matches!(status.as_u16(), 401 | 403 | 404 | 405);
                     // Documents may be read in any namespace.
                     let route = path.split('?').next().unwrap();
-                    let is_document = token.is_some() && ["/", "/openapi.json"].contains(&route);
+                    let is_document = token.is_some() && route == "/openapi.json";
                     assert!(is_closed || is_document, "{method} {path} {token:?}: {status} {body}");
                     let is_open = token.is_none() && status != StatusCode::UNAUTHORIZED;
                     assert!(!is_open, "{method} {path}: {status} {body}");
@@ -628,16 +635,30 @@ async fn history_records_the_authenticated_caller() {
 }
 
 #[tokio::test]
-async fn browser_is_asked_for_a_credential_of_the_console_only() {
+async fn console_is_served_without_a_credential_and_has_no_data() {
     let fixture = Fixture::with_access_control().await;
-    let challenges = async |path: &str| {
-        let (_, _, headers) = fixture.call("GET", path, None, "shop", "").await;
-        headers.get_all(header::WWW_AUTHENTICATE).iter().count()
-    };
-    assert_eq!((challenges("/").await, challenges("/api/v1/workflows").await), (2, 1));
-    let password = base64::engine::general_purpose::STANDARD.encode(format!("any:{ADMIN}"));
-    let console = Request::get("/").header(header::AUTHORIZATION, format!("Basic {password}"));
-    assert_eq!(fixture.send(console.body(Body::empty()).unwrap()).await.status(), StatusCode::OK);
+    let id = fixture.workflow("shop").await;
+    for path in ["/", "/ui", "/ui/", &format!("/ui/workflows/{id}"), "/ui/..%2fapi/v1/workflows"] {
+        for method in ["GET", "HEAD"] {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            let response = fixture.send(request).await;
+            assert_eq!(response.status(), StatusCode::OK, "{method} {path}");
+            let text = response.headers()[header::CONTENT_TYPE].to_str().unwrap();
+            assert!(text.starts_with("text/html"), "{method} {path}: {text}");
+            assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY), "{method} {path}");
+            assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{method} {path}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body.is_empty(), method == "HEAD", "{method} {path}");
+        }
+    }
+    for path in ["/ui/assets/nope.js", "/ui/assets/..%2findex.html", "/ui/assets/%2e%2e/%2e%2e/Cargo.toml"] {
+        let (status, body, _) = fixture.call("GET", path, None, "shop", "").await;
+        assert_eq!((status, &body["code"]), (StatusCode::NOT_FOUND, &json!("GC2005")), "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE"] {
+        let (status, ..) = fixture.call(method, "/ui/workflows", None, "shop", "").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{method}");
+    }
 }
 
 #[tokio::test]

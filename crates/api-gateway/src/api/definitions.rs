@@ -1,13 +1,13 @@
 //! Definitions: apply, read, and read as a graph.
 
+use super::graph::{Graph, graph};
 use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
 use crate::time::Time;
-use crate::view::{action_name, kind_name};
 use bytes::Bytes;
 use goconductor_definition::{Checked, ChildReference, Format, Limits};
-use goconductor_saga::{Action, Call, Definition, Join, Kind, Side, Status, decode_text};
+use goconductor_saga::{Action, Call, Definition, Json, Kind, Status, decode_text};
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
 };
@@ -54,6 +54,10 @@ pub(crate) struct DefinitionView {
     pub(crate) actor: Option<String>,
     /// `yaml` or `json`
     pub(crate) source_format: String,
+    /// JSON Schema of the input of a start. Absent in lists, and if the definition has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Json>)]
+    pub(crate) input: Option<Json>,
     /// The applied text. Absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
@@ -69,46 +73,6 @@ pub(crate) struct DefinitionList {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VersionList {
     pub(crate) versions: Vec<DefinitionView>,
-}
-
-/// A definition as a graph, with its blocks and defaults expanded.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Graph {
-    name: String,
-    version: u32,
-    nodes: Vec<GraphNode>,
-    edges: Vec<GraphEdge>,
-}
-
-/// A step in a graph.
-#[derive(Debug, Serialize, ToSchema)]
-struct GraphNode {
-    name: String,
-    title: Option<String>,
-    /// `compensatable`, `pivot`, `retriable`
-    kind: &'static str,
-    action: String,
-    compensate: Option<String>,
-    /// `all`, `any`, `settled`
-    join: &'static str,
-    /// Conditions of the step and of its blocks. The step is skipped unless each of them evaluates to its `holds`.
-    when: Vec<GraphCondition>,
-    /// Names of the blocks that contain the step, outermost first.
-    blocks: Vec<String>,
-}
-
-/// A condition of a step.
-#[derive(Debug, Serialize, ToSchema)]
-struct GraphCondition {
-    expression: String,
-    holds: bool,
-}
-
-/// A dependency between two steps.
-#[derive(Debug, Serialize, ToSchema)]
-struct GraphEdge {
-    from: String,
-    to: String,
 }
 
 impl Api {
@@ -266,7 +230,8 @@ impl Api {
         name: &str,
         version: Option<u32>,
     ) -> ApiResult<Graph> {
-        Ok(graph(&self.definition_record(context, name, version).await?))
+        let record = self.definition_record(context, name, version).await?;
+        Ok(graph(&record.definition, record.version))
     }
 
     pub(super) async fn definition_record(
@@ -337,38 +302,9 @@ fn view(record: DefinitionRecord, with_source: bool) -> DefinitionView {
         created_at: record.created_at.into(),
         actor: record.actor,
         source_format: record.source_format,
+        input: record.definition.input.filter(|_| with_source),
         source: with_source.then_some(record.source),
     }
-}
-
-fn graph(record: &DefinitionRecord) -> Graph {
-    let Definition { name, steps, .. } = &record.definition;
-    let nodes = steps.iter().map(|step| GraphNode {
-        name: step.name.clone(),
-        title: step.title.clone(),
-        kind: kind_name(step.kind),
-        action: action_name(step.performed_action(Side::Execute).unwrap_or(&step.action)),
-        compensate: step.performed_action(Side::Compensate).map(action_name),
-        join: match step.join {
-            Join::All => "all",
-            Join::Any => "any",
-            Join::Settled => "settled",
-        },
-        when: step
-            .when
-            .iter()
-            .map(|condition| GraphCondition {
-                expression: condition.expression.clone(),
-                holds: condition.holds,
-            })
-            .collect(),
-        blocks: step.blocks.clone(),
-    });
-    let edges = steps.iter().flat_map(|step| {
-        let from = step.depends_on.iter().filter_map(|index| steps.get(index.at()));
-        from.map(|from| GraphEdge { from: from.name.clone(), to: step.name.clone() })
-    });
-    Graph { name: name.clone(), version: record.version, nodes: nodes.collect(), edges: edges.collect() }
 }
 
 fn has_pivot(definition: &Definition) -> bool {

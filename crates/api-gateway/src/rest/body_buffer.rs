@@ -12,8 +12,9 @@ use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 use zeroize::{Zeroize, Zeroizing};
 
-/// The route whose bodies are secrets.
-const SECRET: &str = "/api/v1/secrets/{name}";
+/// The operations whose bodies are secrets.
+const SECRETS: [(Method, &str); 2] =
+    [(Method::PUT, "/api/v1/secrets/{name}"), (Method::POST, "/api/v1/session")];
 /// Frames that are kept until the end of the body. A client can send any number of tiny ones.
 const MAX_FRAMES: usize = 1024;
 /// The interval and the number of the attempts to overwrite a buffer. A connection that is not closed takes another buffer
@@ -24,7 +25,10 @@ const ATTEMPTS: usize = 30_000;
 /// Returns whether the body of a request is a secret.
 pub(super) fn is_secret(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>();
-    *request.method() == Method::PUT && route.is_some_and(|route| route.as_str() == SECRET)
+    let is = |(method, known): &(Method, &str)| {
+        request.method() == method && route.is_some_and(|route| route.as_str() == *known)
+    };
+    SECRETS.iter().any(is)
 }
 
 /// The part of a body that was read.

@@ -4,8 +4,9 @@ use super::extract::{Caller, OptionalJsonBody, Path, QueryParams, RawBody, media
 use super::integer::Integer;
 use crate::api::Api;
 use crate::api::definitions::{
-    AppliedDefinition, ApplyDefinition, DefinitionList, DefinitionView, Graph, VersionList, parse_version,
+    AppliedDefinition, ApplyDefinition, DefinitionList, DefinitionView, VersionList, parse_version,
 };
+use crate::api::graph::Graph;
 use crate::api::simulate::{SimulateDefinition, SimulationView};
 use crate::error::{ApiResult, MEDIA_TYPE, Problem, ProblemBody};
 use axum::Json;

@@ -6,8 +6,8 @@ use crate::audit::peer_address;
 use crate::error::{NO_ROUTE, Problem};
 use crate::pages::PAGES;
 use axum::extract::State;
-use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{Extensions, HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use goconductor_access::AccessControl;
@@ -19,10 +19,8 @@ use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-const CONSOLE: &str = include_str!("../console.html");
-/// The content security policy of the console. The page is self-contained and connects only to this server.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The paths of the console begin with it. Those of the API do not.
+const CONSOLE: &str = "/ui/";
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -36,6 +34,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 pub(super) fn pages() -> Router<Api> {
     Router::new()
         .route("/", get(console))
+        .route("/ui", get(console))
+        .route("/ui/", get(console))
+        .route("/ui/{*path}", get(console_file))
         .route("/schema/v1/workflow.json", get(schema))
         .route("/errors/{code}", get(page))
 }
@@ -108,8 +109,16 @@ async fn page(Path(code): Path<String>) -> Response {
     }
 }
 
-async fn console() -> Response {
-    let mut response = Html(CONSOLE).into_response();
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    response
+async fn console(headers: HeaderMap) -> Response {
+    crate::console::index(&headers).await
+}
+
+/// Responds with a file of the console, or with its page, which shows what the path names.
+async fn console_file(uri: Uri, headers: HeaderMap) -> Response {
+    // The path as it was sent: the names of files need no escapes.
+    let path = uri.path().strip_prefix(CONSOLE).unwrap_or_default();
+    match crate::console::file(path, &headers).await {
+        Some(response) => response,
+        None => Problem::new(NO_ROUTE, format!("the console has no file {path}")).into_response(),
+    }
 }

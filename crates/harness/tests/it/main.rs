@@ -20,6 +20,7 @@ mod child;
 mod cluster;
 mod command_line;
 mod config;
+mod console;
 mod crash;
 mod db;
 mod doubt;

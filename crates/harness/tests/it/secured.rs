@@ -1,12 +1,14 @@
 //! The system closed to strangers: the order saga with TLS and access control, and the tokens of a real issuer.
 
 mod issuer;
+mod sign_in;
 
 use crate::cluster::{Load, ONE, all_end_right, orders, possible, serve_order};
 use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers};
-use issuer::{AUDIENCE, Issuer, Signer};
+use issuer::{AUDIENCE, CLIENT, Issuer, Signer};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 
 /// Access control for the certificates of a cluster: the operator is an administrator, and the worker a worker.
@@ -94,14 +96,21 @@ struct Attempt<'a> {
 
 impl Closed {
     async fn start() -> Self {
+        Self::start_with(|_| String::new()).await
+    }
+
+    /// Starts a server with further settings, which may refer to files of its folder.
+    async fn start_with(settings: impl FnOnce(&Path) -> String) -> Self {
         let issuer = Issuer::start().await;
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("goconductor.yaml");
         let text = format!(
-            "access:\n  enabled: true\n  bootstrap_key: {BOOTSTRAP}\n  oidc: {{ issuer: \"{}\", audience: [{AUDIENCE}] }}\n\
+            "access:\n  enabled: true\n  bootstrap_key: {BOOTSTRAP}\n  oidc: {{ issuer: \"{}\", audience: [{AUDIENCE}], client_id: \
+             {CLIENT} }}\n  session: {{ public_url: \"http://localhost:8470\" }}\n\
              \x20 bindings:\n    viewers: {{ subjects: [\"group:viewers\"], roles: [viewer], namespaces: [default] }}\n    \
-             operators: {{ subjects: [\"user:ops\"], roles: [operator], namespaces: [default] }}\n",
-            issuer.url
+             operators: {{ subjects: [\"user:ops\"], roles: [operator], namespaces: [default] }}\n{}",
+            issuer.url,
+            settings(folder.path())
         );
         std::fs::write(&config, text).unwrap();
         let args = vec!["--config".to_owned(), config.display().to_string()];

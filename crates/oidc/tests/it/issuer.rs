@@ -4,9 +4,9 @@ use crate::signer::Signer;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use goconductor_oidc::{Settings, Verifier};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,6 +49,10 @@ struct Shared {
     mode: Mutex<Mode>,
     keys: Mutex<Vec<Value>>,
     discoveries: AtomicUsize,
+    /// The response of the token endpoint.
+    exchange: Mutex<(StatusCode, Value)>,
+    /// The requests to it: credentials and form.
+    exchanges: Mutex<Vec<(Option<String>, String)>>,
 }
 
 impl Issuer {
@@ -60,10 +64,13 @@ impl Issuer {
             mode: Mutex::new(Mode::Healthy),
             keys: Mutex::new(keys),
             discoveries: AtomicUsize::new(0),
+            exchange: Mutex::new((StatusCode::OK, json!({}))),
+            exchanges: Mutex::default(),
         });
         let routes = Router::new()
             .route("/realms/shop/.well-known/openid-configuration", get(discovery))
             .route("/realms/shop/keys", get(keys_document))
+            .route("/realms/shop/token", post(exchange))
             .with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { url, state }
@@ -75,6 +82,15 @@ impl Issuer {
 
     pub(crate) fn set_keys(&self, keys: Vec<Value>) {
         *self.state.keys.lock().unwrap() = keys;
+    }
+
+    pub(crate) fn set_exchange(&self, status: StatusCode, body: Value) {
+        *self.state.exchange.lock().unwrap() = (status, body);
+    }
+
+    /// The requests to the token endpoint: credentials and form.
+    pub(crate) fn exchanges(&self) -> Vec<(Option<String>, String)> {
+        self.state.exchanges.lock().unwrap().clone()
     }
 
     /// The number of fetches.
@@ -128,7 +144,15 @@ async fn discovery(State(state): State<Arc<Shared>>) -> Response {
         Mode::OtherIssuer => document(json!({"issuer": "https://other.example", "jwks_uri": keys})),
         Mode::KeysAt(url) => document(json!({"issuer": state.url, "jwks_uri": url})),
         Mode::Healthy | Mode::Status(_) | Mode::Redirect(_) | Mode::Endless | Mode::Silent => {
-            let healthy = || document(json!({"issuer": state.url, "jwks_uri": keys}));
+            let endpoint = |name: &str| format!("{}/{name}", state.url);
+            let healthy = || {
+                document(json!({
+                    "issuer": state.url,
+                    "jwks_uri": keys,
+                    "authorization_endpoint": endpoint("authorize"),
+                    "token_endpoint": endpoint("token"),
+                }))
+            };
             failure(mode).await.unwrap_or_else(healthy)
         }
     }
@@ -138,6 +162,13 @@ async fn keys_document(State(state): State<Arc<Shared>>) -> Response {
     let mode = state.mode.lock().unwrap().clone();
     let keys = state.keys.lock().unwrap().clone();
     failure(mode).await.unwrap_or_else(|| document(json!({ "keys": keys })))
+}
+
+async fn exchange(State(state): State<Arc<Shared>>, headers: HeaderMap, form: String) -> Response {
+    let credentials = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+    state.exchanges.lock().unwrap().push((credentials, form));
+    let (status, body) = state.exchange.lock().unwrap().clone();
+    (status, document(body)).into_response()
 }
 
 async fn failure(mode: Mode) -> Option<Response> {

@@ -8,6 +8,7 @@
     reason = "a failed expectation fails the test"
 )]
 
+mod code_flow;
 mod hostile;
 mod issuer;
 mod outage;

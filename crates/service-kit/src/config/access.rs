@@ -13,8 +13,23 @@ use url::{Host, Url};
 const ENABLED: &str = "access.enabled";
 const OIDC: &str = "access.oidc";
 const ISSUER: &str = "access.oidc.issuer";
-const OIDC_DETAILS: [&str; 6] =
-    ["audience", "jwks_url", "algorithms", "ca_file", "groups_claim", "clock_skew"];
+const OIDC_DETAILS: [&str; 9] = [
+    "audience",
+    "jwks_url",
+    "algorithms",
+    "ca_file",
+    "groups_claim",
+    "clock_skew",
+    "client_id",
+    "client_secret",
+    "scopes",
+];
+const CLIENT_ID: &str = "access.oidc.client_id";
+const LIFETIME: &str = "access.session.lifetime";
+const PUBLIC_URL: &str = "access.session.public_url";
+/// The lifetime of a session of the console: from a minute to 30 days.
+const SESSION_LIFETIMES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(30 * 86_400));
+const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 /// The algorithms of tokens. All are of public keys: with a shared secret, every reader of the secret could issue tokens.
 const ALGORITHMS: [&str; 9] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
@@ -41,6 +56,8 @@ pub struct AccessConfig {
     pub bootstrap_key: Option<SecretString>,
     /// The identity provider of users. `None` if there is none.
     pub oidc: Option<OidcConfig>,
+    /// The sessions of the console.
+    pub session: SessionConfig,
     /// Custom roles by name, with their permissions.
     pub roles: BTreeMap<String, PermissionSet>,
     /// Bindings by name.
@@ -48,7 +65,7 @@ pub struct AccessConfig {
 }
 
 /// The identity provider of users, which issues JSON Web Tokens (OpenID Connect).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OidcConfig {
     /// The issuer: the exact value of the claim `iss`, and the base URL of the discovery document.
     pub issuer: String,
@@ -64,6 +81,34 @@ pub struct OidcConfig {
     pub groups_claim: String,
     /// The accepted difference between the clocks of the issuer and of this process.
     pub clock_skew: Duration,
+    /// The sign-in of the console at the provider. `None` if users cannot sign in to the console there.
+    pub sign_in: Option<OidcSignIn>,
+}
+
+/// The console as a client of the identity provider.
+#[derive(Debug, Clone)]
+pub struct OidcSignIn {
+    /// The client id that the provider has issued.
+    pub client_id: String,
+    /// The client secret. `None` for a public client, which PKCE protects.
+    pub client_secret: Option<SecretString>,
+    /// The scopes to request, besides `openid`.
+    pub scopes: Vec<String>,
+}
+
+/// The sessions of the console.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// The time after which a session ends.
+    pub lifetime: Duration,
+    /// The URL by which browsers reach the gateway, without a path. `None` if it was not stated.
+    pub public_url: Option<String>,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { lifetime: DEFAULT_SESSION_LIFETIME, public_url: None }
+    }
 }
 
 /// Grants roles to subjects.
@@ -148,13 +193,18 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> AccessConfig {
         allow_plaintext: reader.get("access.allow_plaintext", &value::boolean(), false),
         bootstrap_key: reader.optional("access.bootstrap_key", &bootstrap_key()),
         oidc: oidc(reader),
+        session: SessionConfig::default(),
         roles: roles(reader),
         bindings: BTreeMap::new(),
     };
     config.bindings = bindings(reader, &config);
+    let signs_in = config.oidc.as_ref().is_some_and(|oidc| oidc.sign_in.is_some());
+    config.session = session(reader, signs_in);
     let has_more = config.allow_plaintext
         || config.bootstrap_key.is_some()
         || config.oidc.is_some()
+        || reader.is_set(LIFETIME)
+        || config.session.public_url.is_some()
         || !config.roles.is_empty()
         || !config.bindings.is_empty();
     if !config.enabled && has_more {
@@ -193,8 +243,41 @@ fn oidc(reader: &mut SettingReader<'_>) -> Option<OidcConfig> {
     let groups_claim = reader.get("access.oidc.groups_claim", &groups, "groups".to_owned());
     let skew = value::duration(Duration::ZERO, MAX_SKEW);
     let clock_skew = reader.get("access.oidc.clock_skew", &skew, Duration::from_secs(60));
+    let sign_in = sign_in(reader);
     let (issuer, audience) = (issuer?, audience?);
-    Some(OidcConfig { issuer, audience, jwks_url, algorithms, ca_file, groups_claim, clock_skew })
+    Some(OidcConfig { issuer, audience, jwks_url, algorithms, ca_file, groups_claim, clock_skew, sign_in })
+}
+
+fn sign_in(reader: &mut SettingReader<'_>) -> Option<OidcSignIn> {
+    let is_text = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+    let has_details = ["client_secret", "scopes"].iter().any(|key| reader.is_set(&format!("{OIDC}.{key}")));
+    let client_id = value::text("the client id that the provider has issued", is_text);
+    let client_id = reader.required_if(has_details, CLIENT_ID, &client_id, OIDC);
+    let client_secret = value::secret_text("the client secret that the provider has issued", |text| {
+        !text.is_empty() && !text.contains(char::is_control)
+    });
+    let client_secret = reader.optional("access.oidc.client_secret", &client_secret);
+    let is_scope = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+    };
+    let scopes = value::list("a list of scopes such as [profile, groups]", is_scope);
+    let scopes = reader.get("access.oidc.scopes", &scopes, Vec::new());
+    Some(OidcSignIn { client_id: client_id?, client_secret, scopes })
+}
+
+/// Reads the section `access.session`. `signs_in` is whether users sign in at the identity provider, which sends their
+/// browsers back to the public URL.
+fn session(reader: &mut SettingReader<'_>, signs_in: bool) -> SessionConfig {
+    let lifetime = value::duration(SESSION_LIFETIMES.0, SESSION_LIFETIMES.1);
+    let lifetime = reader.get(LIFETIME, &lifetime, DEFAULT_SESSION_LIFETIME);
+    let public_url = value::text("a URL such as https://conductor.example, without a path", is_origin);
+    let public_url = reader.required_if(signs_in, PUBLIC_URL, &public_url, CLIENT_ID);
+    SessionConfig { lifetime, public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()) }
+}
+
+/// Whether a text is a URL without a path, a query and credentials. Plain HTTP is for a server on this machine.
+fn is_origin(text: &str) -> bool {
+    is_url(text) && Url::parse(text).is_ok_and(|url| url.path() == "/" && url.query().is_none())
 }
 
 fn is_issuer(text: &str) -> bool {
@@ -319,5 +402,39 @@ mod tests {
             assert!(invalid.problems.iter().any(|problem| problem.path == missing), "{missing}");
         }
         assert!(load(&[issuer, audience]).is_err(), "access control is off");
+    }
+
+    #[test]
+    fn sign_in_needs_a_client_id_and_a_public_url() {
+        let load = |settings: &[(&str, &str)]| {
+            let provider = [
+                ("access.enabled", "true"),
+                ("access.oidc.issuer", "https://login.example"),
+                ("access.oidc.audience", "goconductor"),
+            ];
+            let flag = |(path, value): &(&str, &str)| crate::config::Flag {
+                path: (*path).to_owned(),
+                value: (*value).to_owned(),
+                name: "--set".to_owned(),
+            };
+            let flags = provider.iter().chain(settings).map(flag).collect();
+            crate::config::Config::load(&crate::config::Sources { flags, ..Default::default() })
+        };
+        let access = load(&[]).unwrap().access;
+        assert!(access.oidc.unwrap().sign_in.is_none());
+        assert_eq!(access.session.lifetime, Duration::from_secs(8 * 3600));
+        let client = ("access.oidc.client_id", "console");
+        let secret = ("access.oidc.client_secret", "hunter2");
+        let url = ("access.session.public_url", "https://conductor.example/");
+        let access = load(&[client, secret, url]).unwrap().access;
+        assert_eq!(access.oidc.unwrap().sign_in.unwrap().client_id, "console");
+        assert_eq!(access.session.public_url.as_deref(), Some("https://conductor.example"));
+        for (settings, missing) in [([client, secret], url.0), ([secret, url], client.0)] {
+            let invalid = load(&settings).unwrap_err();
+            assert!(invalid.problems.iter().any(|problem| problem.path == missing), "{missing}");
+        }
+        for url in ["http://conductor.example", "https://conductor.example/console", "conductor.example"] {
+            assert!(load(&[client, ("access.session.public_url", url)]).is_err(), "{url}");
+        }
     }
 }

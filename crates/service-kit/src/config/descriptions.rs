@@ -52,6 +52,23 @@ pub const SETTINGS: &[SettingRow] = &[
         "duration",
         "Accepted difference between the clocks of the issuer and of this process",
     ),
+    (
+        "access.oidc.client_id",
+        "text",
+        "Client id of the console at the issuer (default: users cannot sign in to the console by the issuer)",
+    ),
+    (
+        "access.oidc.client_secret",
+        "secret",
+        "Client secret of the console at the issuer (default: none, as for a public client with PKCE)",
+    ),
+    ("access.oidc.scopes", "list of text", "Scopes that a sign-in requests besides `openid`"),
+    ("access.session.lifetime", "duration", "Time after which a session of the console ends"),
+    (
+        "access.session.public_url",
+        "URL",
+        "URL by which browsers reach the gateway, without a path; required for a sign-in by the issuer",
+    ),
     ("access.roles.NAME.permissions", "list of text", "Permissions of a custom role"),
     (
         "access.bindings.NAME.subjects",

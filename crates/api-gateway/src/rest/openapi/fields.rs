@@ -66,17 +66,6 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("ActionBody", "max_in_flight", limit()),
         ("HttpBody", "url", url()),
         ("HttpBody", "headers", headers()),
-        // The limit counts bytes, and a character in ASCII has one. Other characters are accepted as well.
-        (
-            "SecretValueBody",
-            "value",
-            keywords(json!({
-                "minLength": 1,
-                "maxLength": secrets::MAX_VALUE_BYTES,
-                "pattern": "^[ -~]+$",
-                "examples": ["s3cret"],
-            })),
-        ),
         ("ReasonBody", "reason", reason()),
         ("RequiredReasonBody", "reason", required_reason()),
         ("RollbackBody", "reason", reason()),
@@ -84,6 +73,7 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
         ("SwitchBody", "to", keywords(json!({"enum": ["kafka", "kinesis", "nats", "rabbitmq"]}))),
     ]);
+    fields.extend(of_secrets());
     fields.extend(of_schedules());
     fields
 }
@@ -112,6 +102,19 @@ fn of_batches(reason: Keywords, required_reason: Keywords) -> Vec<(&'static str,
         ("BatchBody", "dry_run", keywords(json!({"enum": [true, false, null]}))),
         ("BatchReasonBody", "reason", reason),
     ]
+}
+
+/// Returns the keywords of the fields whose values are secrets.
+fn of_secrets() -> Vec<(&'static str, &'static str, Keywords)> {
+    // The limit counts bytes, and a character in ASCII has one. Other characters are accepted as well.
+    let secret = json!({
+        "minLength": 1,
+        "maxLength": secrets::MAX_VALUE_BYTES,
+        "pattern": "^[ -~]+$",
+        "examples": ["s3cret"],
+    });
+    let key = json!({"minLength": 1, "maxLength": 256, "pattern": "^[!-~]+$", "examples": ["gck_…"]});
+    vec![("SecretValueBody", "value", keywords(secret)), ("SessionBody", "value", keywords(key))]
 }
 
 /// Returns the keywords of the fields of schedules.
@@ -215,6 +218,8 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("If-Match", _) => {
             keywords(json!({"pattern": patterns::ENTITY_TAG, "minLength": 3, "maxLength": 20}))
         }
+        ("GoConductor-Csrf", _) => keywords(json!({"pattern": "^1$"})),
+        ("return_to", _) => keywords(json!({"pattern": "^/ui/[a-z/]{0,100}$"})),
         ("by", _) => keywords(json!({"enum": CountField::NAMES})),
         ("Idempotency-Key", _) => {
             let mut keywords = header();

@@ -6,15 +6,19 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
 
 /// The audience of valid tokens.
 pub(super) const AUDIENCE: &str = "goconductor";
+
+/// The client id of the console.
+pub(super) const CLIENT: &str = "console";
 
 /// A private key.
 pub(super) enum Signer {
@@ -74,6 +78,8 @@ pub(super) struct Issuer {
     pub(super) url: String,
     pub(super) rs256: Signer,
     pub(super) es256: Signer,
+    /// The ID token that the token endpoint returns.
+    pub(super) id_token: Arc<Mutex<String>>,
 }
 
 impl Issuer {
@@ -81,13 +87,25 @@ impl Issuer {
         let (rs256, es256) = (Signer::rs256(), Signer::es256());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
+        let discovery = json!({
+            "issuer": url,
+            "jwks_uri": format!("{url}/keys"),
+            "authorization_endpoint": format!("{url}/authorize"),
+            "token_endpoint": format!("{url}/token"),
+        });
+        let id_token: Arc<Mutex<String>> = Arc::default();
+        let returned = Arc::clone(&id_token);
+        let exchange = move || {
+            let token = returned.lock().unwrap().clone();
+            async move { Json(json!({"token_type": "Bearer", "id_token": token})) }
+        };
         let keys = json!({"keys": [rs256.jwk("rs"), es256.jwk("es")]});
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(|| async move { Json(discovery) }))
-            .route("/keys", get(|| async move { Json(keys) }));
+            .route("/keys", get(|| async move { Json(keys) }))
+            .route("/token", post(exchange));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, rs256, es256 }
+        Self { url, rs256, es256, id_token }
     }
 
     /// Returns the claims of a valid token with some changes.
