@@ -91,7 +91,7 @@ impl Api {
     ) -> ApiResult<StepDetailView> {
         let state = Arc::new(self.load(context, parse_id(id)?).await?.state);
         let plan = self.engine.plan_of(&state).await?;
-        let redaction = self.redaction.for_caller(context);
+        let redaction = self.redaction.for_caller(context).of_definition(&plan.definition().name);
         let steps = (0u32..).map(StepIndex).zip(&plan.definition().steps);
         let index = steps.into_iter().find(|(_, each)| each.name == step).map(|(index, _)| index);
         let (Some(index), Some(step_state)) = (index, index.and_then(|index| state.step(index))) else {
@@ -99,14 +99,14 @@ impl Api {
         };
         let (mut input, mut input_error) = (None, None);
         if !matches!(step_state.execution, StepStatus::Pending | StepStatus::Skipped) {
-            (input, input_error) = self.step_input(redaction, &plan, &state, index, Side::Execute).await?;
+            (input, input_error) = self.step_input(&redaction, &plan, &state, index, Side::Execute).await?;
         }
         let (mut compensation_input, mut compensation_input_error) = (None, None);
         if step_state.compensation.is_some() {
             (compensation_input, compensation_input_error) =
-                self.step_input(redaction, &plan, &state, index, Side::Compensate).await?;
+                self.step_input(&redaction, &plan, &state, index, Side::Compensate).await?;
         }
-        let (attempts, is_more) = self.attempts(redaction, &plan, &state, step).await?;
+        let (attempts, is_more) = self.attempts(&redaction, &plan, &state, step).await?;
         let step = view::step(&plan, &state, index).map(|step| redaction.step(step));
         let step = step.ok_or_else(|| Problem::new(NO_STEP, format!("workflow {id} has no such step")))?;
         Ok(StepDetailView {
