@@ -136,6 +136,7 @@ fn output_bytes(input: &Input) -> Option<usize> {
         | Input::AcquireLocks { .. }
         | Input::Cancel { .. }
         | Input::RollBack { .. }
+        | Input::Rerun { .. }
         | Input::ChildStarted { .. }
         | Input::ChildEnded { .. }
         | Input::Terminate { .. }
