@@ -18,6 +18,7 @@ pub(crate) mod locks;
 mod operate;
 pub(crate) mod processes;
 pub(crate) mod queues;
+pub(crate) mod repair;
 pub(crate) mod schedules;
 pub(crate) mod secrets;
 pub(crate) mod services;

@@ -20,6 +20,7 @@ mod operate;
 mod operational;
 mod processes;
 mod queues;
+mod repair;
 mod schedules;
 mod secret_value;
 mod secrets;
@@ -114,6 +115,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(workflows::routes())
         .merge(events::routes())
         .merge(operate::routes())
+        .merge(repair::routes())
         .merge(processes::routes())
         .merge(elections::routes())
         .merge(locks::routes())

@@ -15,8 +15,7 @@ mod wait;
 use crate::evolve::apply;
 use crate::{
     ChildEnd, Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Parent, Phase, Plan,
-    RollbackCause, Side, State, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext,
-    WorkflowId, owed,
+    RollbackCause, Side, State, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext, WorkflowId, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Events: the entries of a workflow's history.
 
 use crate::{
-    Failure, Json, KeyLock, LockScope, Parent, RollbackCause, RulesVersion, Side, Status, StepIndex, Timestamp, TraceContext,
-    WorkflowId,
+    Failure, Json, KeyLock, LockScope, Parent, RollbackCause, RulesVersion, Side, Status, StepIndex,
+    Timestamp, TraceContext, WorkflowId,
 };
 use alloc::collections::BTreeMap;
 use alloc::string::String;

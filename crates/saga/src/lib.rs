@@ -67,8 +67,8 @@ pub use action::{Action, Compensation};
 pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, HttpCall};
 pub use child::{Child, ChildEnd, MAX_CHILD_DEPTH, OnParentClose, child_key};
 pub use decide::{
-    Input, MigrateWorkflow, MigrationChanges, Outcome, Refusal, RerunRefusal, StartChild, StartWorkflow, decide,
-    migrate, start, start_by, start_child,
+    Input, MigrateWorkflow, MigrationChanges, Outcome, Refusal, RerunRefusal, StartChild, StartWorkflow,
+    decide, migrate, start, start_by, start_child,
 };
 pub use definition::{Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step};
 pub use elements::{DEFAULT_MAX_PARALLEL, ElementScope, Elements, ForEach, MAX_ELEMENTS};

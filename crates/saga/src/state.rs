@@ -3,8 +3,8 @@
 use crate::present::present;
 use crate::progress::is_zero;
 use crate::{
-    Failure, Json, LockState, Parent, Progress, RerunState, RollbackCause, RulesVersion, Side, Signals, StepIndex, Timestamp,
-    TraceContext, WorkflowId,
+    Failure, Json, LockState, Parent, Progress, RerunState, RollbackCause, RulesVersion, Side, Signals,
+    StepIndex, Timestamp, TraceContext, WorkflowId,
 };
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

@@ -27,6 +27,7 @@ mod locks;
 mod maintenance;
 mod processes;
 mod queries;
+mod reruns;
 mod schedules;
 mod secrets;
 mod starts;
@@ -144,6 +145,19 @@ pub const CASES: &[Case] = &[
     Case {
         name: "retention_spares_a_completed_workflow_that_rolls_back",
         run: |f| Box::pin(children::retention_spares_reopened(f)),
+    },
+    Case {
+        name: "re_run_of_an_ended_workflow_corrects_lists_and_counts",
+        run: |f| Box::pin(reruns::ended_workflow_is_re_run(f)),
+    },
+    Case {
+        name: "re_run_can_end_in_the_transition_that_begins_it",
+        run: |f| Box::pin(reruns::ends_at_once(f)),
+    },
+    Case { name: "retention_spares_a_re_run_workflow", run: |f| Box::pin(reruns::retention_spares(f)) },
+    Case {
+        name: "migrated_workflow_is_listed_and_counted_with_its_version",
+        run: |f| Box::pin(reruns::migrated(f)),
     },
     Case {
         name: "retention_keeps_a_child_until_its_parent_is_removed",

@@ -98,7 +98,7 @@ pub use member::{
     ActionBacklog, Announcement, AppliedConfig, Member, PendingSetting, ProcessInfo, QueueView, ServedService,
 };
 pub use open::{DatabaseLocation, open, open_with, remains};
-pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
+pub use record::{EncodedTransition, EncodedWorkflow, FormerEnd, Loaded};
 pub use schedule::{ScheduleLayer, ScheduleStore, StoredSchedule};
 pub use schema::{
     AppliedMigration, Migration, RELEASE, START_RULES, SchemaFit, SchemaPolicy, SchemaStatus, start_rules,

@@ -166,7 +166,12 @@ impl Api {
         self.workflow_view(context, self.load(context, id).await?).await
     }
 
-    async fn step_index(&self, context: &CallContext, id: &str, step: &str) -> ApiResult<StepIndex> {
+    pub(super) async fn step_index(
+        &self,
+        context: &CallContext,
+        id: &str,
+        step: &str,
+    ) -> ApiResult<StepIndex> {
         let loaded = self.load(context, parse_id(id)?).await?;
         let plan = self.engine.plan_of(&loaded.state).await?;
         plan.step_named(step).ok_or_else(|| {

@@ -2,8 +2,8 @@
 
 use super::{Decision, Refusal};
 use crate::{
-    EventKind, Expressions, Phase, Plan, State, Step, StepIndex, StepState, StepStatus, Timestamp, Transition,
-    migrating_transition,
+    EventKind, Expressions, Phase, Plan, State, Step, StepIndex, StepState, StepStatus, Timestamp,
+    Transition, migrating_transition,
 };
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -83,9 +83,9 @@ pub fn migrate(
 fn check_status(state: &State) -> Result<(), Refusal> {
     match state.phase {
         Phase::Completed | Phase::RolledBack | Phase::Terminated => Err(Refusal::Final(state.status())),
-        Phase::RollingBack => {
-            Err(Refusal::Conflict("the workflow is rolling back, so no step of another version would run".to_owned()))
-        }
+        Phase::RollingBack => Err(Refusal::Conflict(
+            "the workflow is rolling back, so no step of another version would run".to_owned(),
+        )),
         Phase::Queued | Phase::InProgress if state.rollback_pending => Err(Refusal::Conflict(
             "a rollback was requested and waits for the outcome of the pivot".to_owned(),
         )),
@@ -101,7 +101,8 @@ fn problems(from: &Plan, to: &Plan, state: &State) -> Vec<String> {
         problems.push(format!("the workflow already follows version {}", to.version()));
     }
     if state.elements_of().is_some() {
-        problems.push("the workflow runs elements of a step, and follows the version of that step".to_owned());
+        problems
+            .push("the workflow runs elements of a step, and follows the version of that step".to_owned());
     }
     if to.required_rules() > state.rules {
         problems.push(format!(
@@ -156,7 +157,8 @@ fn differences((from, old): (&Plan, &Step), (to, new): (&Plan, &Step)) -> Vec<&'
     let names = |plan: &Plan, steps: &[StepIndex]| -> Vec<String> {
         steps.iter().filter_map(|index| plan.step(*index)).map(|step| step.name.clone()).collect()
     };
-    let skipped_with = |plan: &Plan, step: &Step| step.skipped_with.as_deref().map(|steps| names(plan, steps));
+    let skipped_with =
+        |plan: &Plan, step: &Step| step.skipped_with.as_deref().map(|steps| names(plan, steps));
     let same = [
         ("action", old.action == new.action),
         ("kind", old.kind == new.kind),

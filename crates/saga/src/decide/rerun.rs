@@ -131,7 +131,9 @@ impl Decision<'_> {
             )));
         }
         if self.plan.is_wait(index) && state.execution.is_open() {
-            return Err(not_possible(format!("step `{name}` was still waiting: begin at it, or re-run all steps")));
+            return Err(not_possible(format!(
+                "step `{name}` was still waiting: begin at it, or re-run all steps"
+            )));
         }
         if !state.is_settled() && state.execution != StepStatus::Pending {
             return Err(not_possible(format!(

@@ -25,7 +25,7 @@ async fn counts(fixture: &Fixture) -> Result<Vec<(String, u64)>, String> {
 }
 
 /// Checks that the workflow is counted and listed with its status, and with no other one.
-async fn check_indexes(fixture: &Fixture, flow: &Flow) -> CaseResult {
+pub(super) async fn check_indexes(fixture: &Fixture, flow: &Flow) -> CaseResult {
     let status = flow.state.status();
     expect_eq("the counts", &counts(fixture).await?, &vec![(status.as_str().to_owned(), 1)])?;
     for each in Status::ALL {

@@ -5,7 +5,8 @@ use super::rows::{id_bytes, id_of};
 use super::{SqliteStore, clock, locks, statistics, workflow_batches};
 use crate::maintenance::above;
 use crate::{
-    EncodedTransition, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics,
+    EncodedTransition, Error, FormerEnd, MaintenanceReport, MaintenanceRequest, MaintenanceStore,
+    StoreStatistics,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
@@ -96,15 +97,25 @@ fn remove_one(connection: &Connection, id: WorkflowId, ended_by: Timestamp) -> R
     Ok(true)
 }
 
-/// Removes a completed workflow that begins to roll back from the counts.
-pub(super) fn uncount_completed(connection: &Connection, record: &EncodedTransition) -> Result<(), Error> {
+/// Removes a workflow that had ended and is reopened from the counts.
+pub(super) fn uncount(
+    connection: &Connection,
+    record: &EncodedTransition,
+    former: FormerEnd,
+) -> Result<(), Error> {
     connection
         .prepare_cached(
             "INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
-             VALUES (?1, ?2, ?3, 'COMPLETED', '', -1)
+             VALUES (?1, ?2, ?3, ?4, ?5, -1)
              ON CONFLICT DO UPDATE SET count = count - 1",
         )?
-        .execute(params![record.namespace, record.definition, record.version])?;
+        .execute(params![
+            record.namespace,
+            record.definition,
+            record.version,
+            former.status.as_str(),
+            former.cause_text(),
+        ])?;
     Ok(())
 }
 
