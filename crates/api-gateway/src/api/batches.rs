@@ -3,7 +3,7 @@
 //! The workflows are selected once, when the batch is created. The batch is accepted only if their number is the one that
 //! the caller expects. [`batch_runner`](crate::batch_runner) then applies the operation.
 
-use super::operate::required_reason;
+use super::reason::required_reason;
 use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{
@@ -321,7 +321,7 @@ impl Api {
             }
             BatchControl::Pause | BatchControl::Cancel => {}
         }
-        let reason = super::operate::optional_reason(reason)?;
+        let reason = super::reason::optional_reason(reason)?;
         audit_notes::after(&json!({ "reason": reason }));
         let parsed: BatchId = id.parse().map_err(|_| not_found(id))?;
         let change = control.change();

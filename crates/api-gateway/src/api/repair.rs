@@ -1,6 +1,6 @@
 //! Repairs of a workflow: the re-run from a step, and the migration to another version of its definition.
 
-use super::operate::{optional_reason, required_reason};
+use super::reason::{optional_reason, required_reason};
 use super::workflows::parse_id;
 use super::{Api, CallContext};
 use crate::audit_notes;

@@ -2,7 +2,7 @@
 
 use crate::graph::{Literal, definition, of_kind, plan, step, tries};
 use goconductor_saga::{
-    EventKind, Failure, Input, Json, Kind, LedgerChange, LockScope, LockSpec, MigrateWorkflow, Outcome,
+    EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec, MigrateWorkflow, Outcome,
     OwedKey, Plan, Refusal, RerunRefusal, RulesVersion, Side, StartChild, StartWorkflow, State, Status, Step,
     StepIndex, StepStatus, Template, Timestamp, WorkflowId, decide, evolve, migrate, owed, start,
     start_child,
@@ -206,12 +206,18 @@ fn child_is_not_re_run() {
 
 #[test]
 fn step_in_doubt_is_undone_but_not_kept() {
-    let mut saga = Scenario::new(vec![step("a", &[]), tries(step("b", &[0]), 1)]);
+    let mut doubtful = tries(step("b", &[0]), 1);
+    doubtful.failure = FailurePolicy { on_error: OnError::Continue, ..FailurePolicy::default() };
+    let mut saga = Scenario::new(vec![step("a", &[]), doubtful]);
     saga.done(0);
     let failure = Failure::of("TIMED_OUT", "no response");
     saga.report(1, Side::Execute, Outcome::Unknown { failure, not_before: None, answered: true });
-    saga.submit(&Input::Terminate { actor: None, reason: "stop".to_owned() }).unwrap_err();
+    assert_eq!((saga.state.status(), saga.statuses()), (Status::Completed, vec!["COMPLETED", "UNKNOWN"]));
+    assert_eq!(saga.cause(Some(1), true), RerunRefusal::InDoubt);
+    saga.rerun(Some(1), false).unwrap();
     assert_eq!(saga.statuses(), ["COMPLETED", "COMPENSATION_QUEUED"]);
+    saga.undone(1);
+    assert_eq!(saga.statuses(), ["COMPLETED", "QUEUED"]);
 }
 
 #[test]

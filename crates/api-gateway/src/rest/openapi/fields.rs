@@ -4,7 +4,7 @@ use super::patterns;
 use crate::api::schedules::MAX_NEXT;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
 use crate::api::{
-    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_QUERY_REASON_CHARS, MAX_REASON_CHARS, access_keys, audit, batches,
+    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, batches,
     locks, secrets, services,
 };
 use crate::filter;
@@ -222,7 +222,7 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("page_token", "dead letters") => keywords(json!({"pattern": patterns::DEAD_LETTER_TOKEN})),
         ("filter", _) => keywords(json!({"$ref": "#/components/schemas/Filter"})),
         ("wait", _) => keywords(json!({"pattern": patterns::DURATION})),
-        ("reason", _) => keywords(json!({"maxLength": MAX_QUERY_REASON_CHARS})),
+        ("reason", _) => keywords(json!({"maxLength": MAX_REASON_CHARS})),
         ("If-Match", _) => {
             keywords(json!({"pattern": patterns::ENTITY_TAG, "minLength": 3, "maxLength": 20}))
         }
