@@ -265,6 +265,7 @@ pub const CASES: &[Case] = &[
     Case { name: "live_lease_is_acquired_only_by_stealing", run: |f| Box::pin(leases::acquired(f)) },
     Case { name: "replaced_owner_cannot_update_lease", run: |f| Box::pin(leases::updated(f)) },
     Case { name: "ended_workflow_is_kept_until_retention_ends", run: |f| Box::pin(maintenance::kept(f)) },
+    Case { name: "retention_differs_by_final_status", run: |f| Box::pin(maintenance::kept_by_status(f)) },
     Case { name: "expired_workflow_is_removed_completely", run: |f| Box::pin(maintenance::removed(f)) },
     Case { name: "large_removal_runs_in_parts", run: |f| Box::pin(maintenance::in_parts(f)) },
     Case {

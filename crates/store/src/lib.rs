@@ -54,6 +54,7 @@ mod open;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
+mod retention;
 mod schedule;
 mod schema;
 mod secret;
@@ -99,6 +100,7 @@ pub use member::{
 };
 pub use open::{DatabaseLocation, open, open_with, remains};
 pub use record::{EncodedTransition, EncodedWorkflow, FormerEnd, Loaded};
+pub use retention::Retention;
 pub use schedule::{ScheduleLayer, ScheduleStore, StoredSchedule};
 pub use schema::{
     AppliedMigration, Migration, RELEASE, START_RULES, SchemaFit, SchemaPolicy, SchemaStatus, start_rules,

@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn reason_has_one_limit_in_characters() {
-        let code = |reason: &str| required_reason(Some(reason.to_owned())).map_err(|found| found.into_body().code);
+        let code =
+            |reason: &str| required_reason(Some(reason.to_owned())).map_err(|found| found.into_body().code);
         assert_eq!(code("duplicate order"), Ok("duplicate order".to_owned()));
         let longest = "ä".repeat(MAX_REASON_CHARS);
         assert_eq!(code(&longest), Ok(longest.clone()));

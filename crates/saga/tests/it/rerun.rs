@@ -2,10 +2,10 @@
 
 use crate::graph::{Literal, definition, of_kind, plan, step, tries};
 use goconductor_saga::{
-    EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec, MigrateWorkflow, Outcome,
-    OwedKey, Plan, Refusal, RerunRefusal, RulesVersion, Side, StartChild, StartWorkflow, State, Status, Step,
-    StepIndex, StepStatus, Template, Timestamp, WorkflowId, decide, evolve, migrate, owed, start,
-    start_child,
+    EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec, MigrateWorkflow,
+    Outcome, OwedKey, Plan, Refusal, RerunRefusal, RulesVersion, Side, StartChild, StartWorkflow, State,
+    Status, Step, StepIndex, StepStatus, Template, Timestamp, WorkflowId, decide, evolve, migrate, owed,
+    start, start_child,
 };
 use std::collections::BTreeMap;
 

@@ -82,7 +82,7 @@ pub(super) async fn retention_spares(factory: Arc<dyn Factory>) -> CaseResult {
     for (number, input) in (1..).zip([done(0), done(1), done(2), rerun(Some(2), false)]) {
         fixture.apply(&mut flow, &input, at(number)).await?;
     }
-    let request = MaintenanceRequest { now: at(100_000), retention: Some(Duration::from_secs(60)) };
+    let request = MaintenanceRequest { now: at(100_000), retention: Some(Duration::from_secs(60)).into() };
     fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
     check_indexes(&fixture, &flow).await
 }

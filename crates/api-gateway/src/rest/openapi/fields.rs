@@ -4,8 +4,7 @@ use super::patterns;
 use crate::api::schedules::MAX_NEXT;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
 use crate::api::{
-    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, batches,
-    locks, secrets, services,
+    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, batches, locks, secrets, services,
 };
 use crate::filter;
 use goconductor_saga::NameKind;
