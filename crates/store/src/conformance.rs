@@ -147,6 +147,10 @@ pub const CASES: &[Case] = &[
         run: |f| Box::pin(children::retention_spares_reopened(f)),
     },
     Case {
+        name: "workflows_that_run_elements_are_excluded_from_lists_and_counts",
+        run: |f| Box::pin(lists::without_elements(f)),
+    },
+    Case {
         name: "re_run_of_an_ended_workflow_corrects_lists_and_counts",
         run: |f| Box::pin(reruns::ended_workflow_is_re_run(f)),
     },
