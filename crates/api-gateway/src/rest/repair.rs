@@ -34,12 +34,12 @@ struct RerunBody {
 #[serde(deny_unknown_fields)]
 struct MigrationBody {
     /// Version of the definition
+    #[schema(value_type = u32)]
     to_version: Integer<u32>,
     /// Reason, recorded in the history
     reason: Option<String>,
     /// Only check whether the workflow can follow the version
-    #[serde(default)]
-    dry_run: bool,
+    dry_run: Option<bool>,
 }
 
 /// Re-run a workflow from a step
@@ -76,6 +76,6 @@ async fn migrate(
     JsonBody(body): JsonBody<MigrationBody>,
 ) -> ApiResult<Json<MigrationView>> {
     let MigrationBody { to_version: Integer(to_version), reason, dry_run } = body;
-    let request = MigrationRequest { to_version, reason, dry_run };
+    let request = MigrationRequest { to_version, reason, dry_run: dry_run == Some(true) };
     api.migrate_workflow(&context, &id, request).await.map(Json)
 }

@@ -32,6 +32,7 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
     };
     let owner = || name(NameKind::LockOwner, "worker-7");
     let mut fields = of_batches(reason(), required_reason());
+    fields.extend(of_repairs(reason(), required_reason()));
     fields.extend([
         ("AccessKeyBody", "name", access_key_name()),
         ("AccessKeyBody", "roles", scope_items("viewer", patterns::ROLE, 1)),
@@ -78,16 +79,6 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
         ),
         ("ReasonBody", "reason", reason()),
         ("RequiredReasonBody", "reason", required_reason()),
-        ("RerunBody", "step", step()),
-        ("RerunBody", "effects", keywords(json!({"enum": ["undo", "keep", null]}))),
-        ("RerunBody", "reason", required_reason()),
-        (
-            "MigrationBody",
-            "to_version",
-            keywords(json!({"minimum": 1, "maximum": i32::MAX, "examples": [2]})),
-        ),
-        ("MigrationBody", "reason", reason()),
-        ("MigrationBody", "dry_run", keywords(json!({"enum": [true, false]}))),
         ("RollbackBody", "reason", reason()),
         ("Completion", "reason", required_reason()),
         ("Completion", "output", keywords(json!({"$ref": "#/components/schemas/Json"}))),
@@ -147,6 +138,22 @@ fn of_schedules() -> Vec<(&'static str, &'static str, Keywords)> {
         ),
         ("BackfillBody", "from", time()),
         ("BackfillBody", "until", time()),
+    ]
+}
+
+/// Returns the keywords of the bodies of re-runs and migrations.
+fn of_repairs(reason: Keywords, required_reason: Keywords) -> [(&'static str, &'static str, Keywords); 6] {
+    [
+        ("RerunBody", "step", step()),
+        ("RerunBody", "effects", keywords(json!({"enum": ["undo", "keep", null]}))),
+        ("RerunBody", "reason", required_reason),
+        (
+            "MigrationBody",
+            "to_version",
+            keywords(json!({"minimum": 1, "maximum": i32::MAX, "examples": [2]})),
+        ),
+        ("MigrationBody", "reason", reason),
+        ("MigrationBody", "dry_run", keywords(json!({"enum": [true, false, null]}))),
     ]
 }
 
