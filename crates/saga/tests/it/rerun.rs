@@ -1,11 +1,12 @@
 //! Re-runs from a step, and migrations to another version of the definition.
 
 use crate::graph::{Literal, definition, of_kind, plan, step, tries};
+use crate::noise::Noise;
 use goconductor_saga::{
-    EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec, MigrateWorkflow,
-    Outcome, OwedKey, Plan, Refusal, RerunRefusal, RulesVersion, Side, StartChild, StartWorkflow, State,
-    Status, Step, StepIndex, StepStatus, Template, Timestamp, WorkflowId, decide, evolve, migrate, owed,
-    start, start_child,
+    Due, EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec,
+    MigrateWorkflow, Outcome, OwedKey, Plan, Refusal, RerunRefusal, RulesVersion, Side, StartChild,
+    StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template, Timestamp, WorkflowId, decide,
+    evolve, migrate, owed, start, start_child,
 };
 use std::collections::BTreeMap;
 
@@ -321,4 +322,90 @@ fn failed_step_without_an_effect_can_be_replaced() {
     other.depends_on = vec![StepIndex(0)];
     let to = second(vec![step("a", &[]), pivot, other]);
     assert_eq!(migrated(&saga, &to).unwrap_err(), ["step `l` is FAILED and differs in depends_on"]);
+}
+
+/// The effects of a workflow on its participants, by key without the side: whether there is one, and whether it was undone.
+#[derive(Default)]
+struct Effects(BTreeMap<String, (bool, bool)>);
+
+impl Effects {
+    fn stand(&self, step: &str) -> Vec<&String> {
+        let of_step = |key: &&String| {
+            let name = key.split_once('/').unwrap().1;
+            name == step || name.starts_with(&format!("{step}~"))
+        };
+        let standing = self.0.iter().filter(|(_, (happened, undone))| *happened && !*undone);
+        standing.map(|(key, _)| key).filter(of_step).collect()
+    }
+}
+
+/// Performs one of the commands that are due, with a random outcome. Returns whether there was one.
+fn perform(saga: &mut Scenario, effects: &mut Effects, noise: &mut Noise) -> bool {
+    let rows = owed(&saga.plan, &saga.state);
+    if rows.is_empty() {
+        return false;
+    }
+    let row = noise.pick(&rows).clone();
+    let OwedKey::Command(step, side) = row.key else { panic!("{row:?}") };
+    let Due::At(at) = row.due else {
+        saga.submit(&Input::WithdrawCommand { step, attempt: row.attempt }).unwrap();
+        return true;
+    };
+    saga.now = saga.now.max(at.0);
+    let key = saga.state.idempotency_key(&saga.plan, step, side);
+    let key = key.rsplit_once('/').unwrap().0.to_owned();
+    let name = saga.plan.step(step).unwrap().name.clone();
+    if side == Side::Compensate {
+        for below in saga.plan.downstream(step) {
+            let below = &saga.plan.step(*below).unwrap().name;
+            assert!(effects.stand(below).is_empty(), "{name} is undone before {below}");
+        }
+        effects.0.entry(key).or_default().1 = true;
+        saga.undone(step.0);
+        return true;
+    }
+    let failure = Failure::of("BROKEN", "as scripted");
+    let (happens, outcome) = match noise.below(8) {
+        0 => (false, Outcome::Refused { failure }),
+        1 => (noise.once_in(2), Outcome::Unknown { failure, not_before: None, answered: true }),
+        2 => (false, Outcome::Retryable { failure, not_before: None }),
+        _ => (true, Outcome::Done { output: Json::Null }),
+    };
+    let entry = effects.0.entry(key.clone()).or_default();
+    assert!(!entry.1, "{key} is executed after it was undone");
+    entry.0 |= happens;
+    assert!(effects.stand(&name).len() <= 1, "{name} has effects of two generations");
+    saga.report(step.0, Side::Execute, outcome);
+    true
+}
+
+#[test]
+fn no_effect_of_an_earlier_generation_stands() {
+    for seed in 0..1_000 {
+        let mut noise = Noise(seed);
+        let count = 1 + u32::try_from(noise.below(6)).unwrap();
+        let steps = (0..count).map(|at| {
+            let on: Vec<u32> = (0..at).filter(|_| noise.once_in(2)).collect();
+            tries(step(&format!("s{at}"), &on), 2)
+        });
+        let mut saga = Scenario::new(steps.collect());
+        let mut effects = Effects::default();
+        for _ in 0..4 {
+            while perform(&mut saga, &mut effects, &mut noise) {}
+            assert!(saga.state.phase.is_final(), "seed {seed}: {:?}", saga.statuses());
+            for (index, state) in saga.state.steps.iter().enumerate() {
+                let index = StepIndex(u32::try_from(index).unwrap());
+                let standing = effects.stand(&saga.plan.step(index).unwrap().name);
+                let key = saga.state.idempotency_key(&saga.plan, index, Side::Execute);
+                let expected = state.execution == StepStatus::Completed && state.compensation.is_none();
+                let expected: Vec<String> =
+                    expected.then(|| key.rsplit_once('/').unwrap().0.to_owned()).into_iter().collect();
+                assert_eq!(standing, expected.iter().collect::<Vec<_>>(), "seed {seed}");
+            }
+            let from = u32::try_from(noise.below(saga.plan.definition().steps.len())).unwrap();
+            if saga.rerun(Some(from), false).is_err() {
+                saga.rerun(None, false).unwrap();
+            }
+        }
+    }
 }
