@@ -34,6 +34,7 @@ mod evolve;
 mod expression;
 mod failure;
 mod for_each;
+mod generation;
 mod graph;
 mod id;
 mod json;
