@@ -158,14 +158,10 @@ impl LiveConfig {
     /// Returns the times for which ended workflows are kept, and their changes.
     #[must_use]
     pub fn retention(&self) -> watch::Receiver<Retention> {
-        let retention = |config: &Config| {
-            let RetentionConfig { completed, rolled_back, terminated } = config.state_store.retention;
-            Retention { completed, rolled_back, terminated }
-        };
-        let (sender, receiver) = watch::channel(retention(&self.current()));
+        let (sender, receiver) = watch::channel(retention_of(&self.current()));
         self.on_change(move |config| {
             sender.send_if_modified(|known| {
-                let new = retention(config);
+                let new = retention_of(config);
                 std::mem::replace(known, new) != new
             });
         });
@@ -325,6 +321,12 @@ impl Process {
         self.config = Config::clone(&live.current());
         live
     }
+}
+
+/// Returns the times for which ended workflows are kept.
+fn retention_of(config: &Config) -> Retention {
+    let RetentionConfig { completed, rolled_back, terminated } = config.state_store.retention;
+    Retention { completed, rolled_back, terminated }
 }
 
 #[cfg(test)]

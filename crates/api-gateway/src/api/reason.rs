@@ -7,9 +7,9 @@ pub(crate) const MAX_REASON_CHARS: usize = 1000;
 
 /// The reason of an operation, which is recorded: not blank, and at most [`MAX_REASON_CHARS`] characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Reason(String);
+struct OperationReason(String);
 
-impl Reason {
+impl OperationReason {
     /// Parses a reason. A blank text is no reason.
     fn parse(text: String) -> ApiResult<Option<Self>> {
         let length = text.chars().count();
@@ -28,7 +28,7 @@ impl Reason {
 /// # Errors
 /// Returns a [`Problem`] if the reason is too long.
 pub(crate) fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {
-    let reason = reason.map(Reason::parse).transpose()?.flatten();
+    let reason = reason.map(OperationReason::parse).transpose()?.flatten();
     Ok(reason.map(|reason| reason.0))
 }
 
