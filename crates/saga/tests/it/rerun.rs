@@ -3,10 +3,10 @@
 use crate::graph::{Literal, definition, of_kind, plan, step, tries};
 use crate::noise::Noise;
 use goconductor_saga::{
-    Due, EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec,
-    MigrateWorkflow, Outcome, OwedKey, Plan, Refusal, RerunRefusal, RulesVersion, Side, StartChild,
-    StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template, Timestamp, WorkflowId, decide,
-    evolve, migrate, owed, start, start_child,
+    Due, Event, EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec,
+    MigrateWorkflow, Outcome, OwedKey, Plan, Refusal, RerunRefusal, RollbackCause, RulesVersion, Side,
+    StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template, Timestamp, WorkflowId,
+    decide, evolve, migrate, owed, start, start_child,
 };
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn begin() -> StartWorkflow {
 struct Scenario {
     plan: Plan,
     state: State,
-    events: Vec<goconductor_saga::Event>,
+    events: Vec<Event>,
     now: i64,
 }
 
@@ -407,5 +407,37 @@ fn no_effect_of_an_earlier_generation_stands() {
                 saga.rerun(None, false).unwrap();
             }
         }
+    }
+}
+
+#[test]
+fn stored_form_of_repairs_does_not_change() {
+    let event =
+        |kind| Event { seq: 7, time: Timestamp(1_700_000_000_000_000), actor: None, sealed: None, kind };
+    for (kind, expected) in [
+        (
+            EventKind::RerunStarted {
+                step: Some(StepIndex(1)),
+                steps: vec![StepIndex(1), StepIndex(2)],
+                keeps: vec![StepIndex(2)],
+                from: Status::RolledBack,
+                from_cause: Some(RollbackCause::StepFailed),
+                reason: "again".to_owned(),
+            },
+            r#""type":"RERUN_STARTED","step":1,"steps":[1,2],"keeps":[2],"from":"ROLLED_BACK","from_cause":"STEP_FAILED","reason":"again"}"#,
+        ),
+        (
+            EventKind::StepsReset { deadline: Some(Timestamp(1_700_000_000_000_001)) },
+            r#""type":"STEPS_RESET","deadline":1700000000000001}"#,
+        ),
+        (
+            EventKind::WorkflowMigrated { from: 1, version: 3, steps: 4, reason: Some("partner".to_owned()) },
+            r#""type":"WORKFLOW_MIGRATED","from":1,"version":3,"steps":4,"reason":"partner"}"#,
+        ),
+    ] {
+        let event = event(kind);
+        let stored = serde_json::to_string(&event).unwrap();
+        assert_eq!(stored, format!(r#"{{"seq":7,"time":1700000000000000,{expected}"#));
+        assert_eq!(serde_json::from_str::<Event>(&stored).unwrap(), event);
     }
 }
