@@ -287,11 +287,9 @@ pub fn decide(
     input: &Input,
     now: Timestamp,
 ) -> Result<(Vec<Event>, State), Refusal> {
-    let reopens = match input {
-        Input::RollBack { .. } => state.phase == Phase::Completed,
-        other => matches!(other, Input::Rerun { .. }),
-    };
-    if state.phase.is_final() && !reopens {
+    let is_rollback = matches!(input, Input::RollBack { .. }) && state.phase == Phase::Completed;
+    let is_rerun = matches!(input, Input::Rerun { .. });
+    if state.phase.is_final() && !is_rollback && !is_rerun {
         return Err(Refusal::Final(state.status()));
     }
     let mut decision =

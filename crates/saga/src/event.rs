@@ -423,17 +423,13 @@ impl EventKind {
     /// child.
     #[must_use]
     pub fn reopens(&self) -> bool {
-        match self {
-            Self::RerunStarted { from, .. } => from.is_final(),
-            other => matches!(
-                other,
-                Self::RollbackStarted {
-                    cause: RollbackCause::Operator | RollbackCause::Parent,
-                    step: None,
-                    ..
-                }
-            ),
+        if let Self::RerunStarted { from, .. } = self {
+            return from.is_final();
         }
+        matches!(
+            self,
+            Self::RollbackStarted { cause: RollbackCause::Operator | RollbackCause::Parent, step: None, .. }
+        )
     }
 
     /// Returns the step that the event concerns.
