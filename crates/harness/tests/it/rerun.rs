@@ -122,7 +122,7 @@ async fn workflow_that_has_not_ended_is_not_re_run() {
     let refused = world.verb(&id, "rerun", json!({"reason": "again"})).await;
     assert_eq!(code(&refused), (409, "GC2132"));
     assert_eq!(world.verb(&id, "terminate", json!({"reason": "stop"})).await.0, 200);
-    // The attempt is in flight, and nobody observes its outcome.
+    // The attempt is in flight, and its outcome is not observed.
     let refused = world.verb(&id, "rerun", json!({"reason": "again"})).await;
     assert_eq!(code(&refused), (409, "GC2134"));
 }
