@@ -4,9 +4,9 @@ use crate::graph::{Literal, definition, of_kind, plan, step, tries};
 use crate::noise::Noise;
 use goconductor_saga::{
     Due, Event, EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec,
-    MigrateWorkflow, Outcome, OwedKey, Plan, Refusal, RerunRefusal, RollbackCause, RulesVersion, Side,
-    StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template, Timestamp, WorkflowId,
-    decide, evolve, migrate, owed, start, start_child,
+    MigrateWorkflow, OnError, Outcome, OwedKey, Plan, Refusal, RerunRefusal, RollbackCause, RulesVersion,
+    Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template, Timestamp,
+    WorkflowId, decide, evolve, migrate, owed, start, start_child,
 };
 use std::collections::BTreeMap;
 
