@@ -6,7 +6,7 @@ use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, MIGRATION, Problem, RERUN, WRONG_SHAPE};
 use crate::view::WorkflowView;
-use goconductor_saga::{Input, Json, MigrateWorkflow, State, Status, WorkflowId};
+use goconductor_saga::{Input, Json, MigrateWorkflow, State, Status, StepIndex, StepStatus, WorkflowId};
 use goconductor_transition::{Error, Migrated};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -80,7 +80,38 @@ impl Api {
             Some(name) => Some(self.step_index(context, id, &name).await?),
             None => None,
         };
+        if let Some(step) = step {
+            self.check_children(&loaded.state, step).await?;
+        }
         self.submit(context, id, |actor| Input::Rerun { step, keeps_effects, actor, reason }).await
+    }
+
+    /// Refuses a re-run that builds on a child whose effects were undone. An operator can roll a completed child back once
+    /// its parent has ended.
+    async fn check_children(&self, state: &State, step: StepIndex) -> ApiResult<()> {
+        let plan = self.engine.plan_of(state).await?;
+        let repeated = plan.downstream(step);
+        for (index, kept) in (0u32..).map(StepIndex).zip(&state.steps) {
+            if index == step || repeated.contains(&index) || kept.execution != StepStatus::Completed {
+                continue;
+            }
+            let Some(child) = kept.child else { continue };
+            let status = match self.engine.load(child).await {
+                Ok(loaded) => loaded.state.status(),
+                Err(Error::NoSuchWorkflow) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if status != Status::Completed {
+                let name = plan.step(index).map_or("", |step| step.name.as_str());
+                let detail = format!(
+                    "step `{name}` is not part of the re-run, and its child {child} is {}: begin at it or at a step above \
+                     it, or re-run all steps",
+                    status.as_str()
+                );
+                return Err(Problem::new(RERUN, detail));
+            }
+        }
+        Ok(())
     }
 
     /// Migrates a workflow to another version of its definition, or checks whether that is possible.

@@ -150,6 +150,26 @@ steps:
 }
 
 #[tokio::test]
+async fn step_does_not_build_on_a_child_that_was_rolled_back() {
+    let world = World::new().await;
+    world.apply("workflow: inner\nsteps: [{ name: in, run: a/in, compensate: a/undo_in }]\n").await;
+    let yaml = "workflow: outer
+steps:
+  - { name: inside, child: inner }
+  - { name: last, run: b/last, compensate: b/undo_last }
+";
+    let first = world.run(yaml, json!({})).await;
+    let child = first.view["children"][0]["id"].as_str().unwrap();
+    assert_eq!(world.verb(child, "compensate", json!({})).await.0, 200);
+    world.until_status(child, "ROLLED_BACK").await;
+    let refused = world.verb(&first.id, "rerun", json!({"step": "last", "reason": "again"})).await;
+    assert_eq!(code(&refused), (409, "GC2132"));
+    assert!(refused.1["detail"].as_str().unwrap().contains("`inside`"), "{}", refused.1);
+    assert_eq!(world.verb(&first.id, "rerun", json!({"reason": "again"})).await.0, 200);
+    assert_eq!(world.ended(&first.id).await.status(), "COMPLETED");
+}
+
+#[tokio::test]
 async fn elements_are_executed_again_with_new_keys() {
     let world = World::new().await;
     let yaml = "workflow: each
