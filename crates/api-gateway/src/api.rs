@@ -20,7 +20,9 @@ mod operate;
 pub(crate) mod overview;
 pub(crate) mod processes;
 pub(crate) mod queues;
+mod reason;
 pub(crate) mod relations;
+pub(crate) mod repair;
 pub(crate) mod schedules;
 pub(crate) mod secrets;
 pub(crate) mod services;
@@ -33,7 +35,7 @@ pub(crate) mod workflows;
 
 pub(crate) use crate::single_header::{MAX_HEADER_BYTES, header_text};
 pub(crate) use context::{CallContext, admission_namespace};
-pub(crate) use operate::{MAX_QUERY_REASON_CHARS, MAX_REASON_CHARS, check_reason};
+pub(crate) use reason::MAX_REASON_CHARS;
 
 use crate::Limits;
 use crate::access::{Authorised, Gate};

@@ -2,6 +2,8 @@
 //!
 //! REST sends a [`Problem`] as `application/problem+json` (RFC 9457), gRPC as a status with `google.rpc` details.
 
+mod repair;
+
 use crate::admission::RateFields;
 use crate::audit_notes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -11,6 +13,8 @@ use goconductor_transition as transition;
 use serde::Serialize;
 use std::any::Any;
 use std::time::Duration;
+
+pub(crate) use repair::{MIGRATION, RERUN};
 
 /// A kind of problem. Its title is that of the page about its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -370,6 +374,10 @@ impl From<transition::Error> for Problem {
             transition::Error::NoSuchDefinition => NO_DEFINITION,
             transition::Error::Refused(goconductor_saga::Refusal::UnknownStep) => NO_STEP,
             transition::Error::Refused(goconductor_saga::Refusal::SignalLimit(_)) => SIGNAL_LIMIT,
+            transition::Error::Refused(goconductor_saga::Refusal::Rerun { cause, .. }) => {
+                repair::of_rerun(*cause)
+            }
+            transition::Error::Refused(goconductor_saga::Refusal::Migration(_)) => MIGRATION,
             transition::Error::Refused(_) => CONFLICT,
             transition::Error::KeyConflict(_) => KEY_CONFLICT,
             error if error.is_retryable() => UNAVAILABLE,
@@ -495,7 +503,7 @@ mod tests {
 
     #[test]
     fn title_is_that_of_the_page() {
-        for kind in KINDS {
+        for kind in KINDS.iter().chain(repair::KINDS) {
             let page = PAGES.iter().find(|page| page.code == kind.code);
             assert_eq!(page.map(|page| page.title), Some(kind.title), "{}", kind.code);
         }

@@ -301,6 +301,7 @@ impl Parser {
             | Field::Definition
             | Field::IdempotencyKey
             | Field::ErrorCode
+            | Field::RunsElements
             | Field::Label(_) => Ok(FilterValue::Text(text)),
         }
     }

@@ -21,6 +21,7 @@ mod operate;
 mod operational;
 mod processes;
 mod queues;
+mod repair;
 mod schedules;
 mod secret_value;
 mod secrets;
@@ -118,6 +119,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(events::routes())
         .merge(insight::routes())
         .merge(operate::routes())
+        .merge(repair::routes())
         .merge(processes::routes())
         .merge(elections::routes())
         .merge(locks::routes())

@@ -120,6 +120,9 @@ pub(crate) struct WorkflowStepView {
     /// The compensation. Absent until it is issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) compensation: Option<CompensationView>,
+    /// Number of times that the step was executed anew, from 2. Absent until a re-run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) generation: Option<u32>,
 }
 
 /// The compensation of a step.
@@ -239,6 +242,7 @@ fn step_view(step: &Step, state: &StepState) -> WorkflowStepView {
             started_at: state.compensate.started_at.map(Time),
             ended_at: state.compensate.ended_at.map(Time),
         }),
+        generation: (state.generation > 0).then(|| state.generation.saturating_add(1)),
     }
 }
 

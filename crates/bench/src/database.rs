@@ -81,7 +81,8 @@ impl Database {
             Self::Sqlite(path) => Arc::new(SqliteStore::open(path)?),
             Self::Postgres { url, .. } => Arc::new(PostgresStore::connect(url, CONNECTIONS).await?),
         };
-        let request = MaintenanceRequest { now: store.now().await?, retention: Some(DEFAULT_RETENTION) };
+        let request =
+            MaintenanceRequest { now: store.now().await?, retention: Some(DEFAULT_RETENTION).into() };
         while store.maintain(&request).await?.more {}
         Ok(store)
     }

@@ -12,6 +12,7 @@ mod db;
 mod definition;
 mod lock;
 mod queue;
+mod repair;
 mod schedule;
 mod secret;
 mod workflow;
@@ -45,6 +46,7 @@ pub(crate) use definition::{
 use lock::path_segment;
 pub(crate) use lock::{ElectionCommand, HoldArgs, LockCommand};
 pub(crate) use queue::QueueCommand;
+pub(crate) use repair::{RerunArgs, WorkflowMigrateArgs};
 pub(crate) use schedule::{ScheduleApplyArgs, ScheduleCommand};
 pub(crate) use secret::SecretCommand;
 pub(crate) use workflow::{BulkArgs, BulkStepArgs, GroupingField, ListArgs, StartArgs, WorkflowCommand};

@@ -49,7 +49,7 @@ pub use response::{
     DeletedService, ElectionList, ElectionProcess, Event, EventPage, Failure, Health, Leader, Lock, LockPage,
     Process, ProcessList, QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser, ReadinessCheck,
     RelatedWorkflow, Released, RotatedPayloadKey, Rotation, Secret, SecretPage, ServerReadiness, ServiceList,
-    ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowPage,
+    ServiceRecord, Status, Step, SteppedDown, Version, WaitingOn, Workflow, WorkflowMigration, WorkflowPage,
 };
 pub use schedules::ScheduleSpec;
 pub use workflows::{Listing, Outcome, StartWorkflow, Started};

@@ -4,6 +4,7 @@ mod access;
 mod batch;
 pub(crate) mod config;
 mod election;
+mod migration;
 mod queue;
 pub(crate) mod schedule;
 mod secret;
@@ -16,6 +17,7 @@ use std::fmt;
 pub use access::{AccessKey, AccessKeyPage, CreatedAccessKey};
 pub use batch::{Batch, BatchItem, BatchItemPage, BatchPage, BatchPreview};
 pub use election::{ElectionList, ElectionProcess, Leader, SteppedDown};
+pub use migration::WorkflowMigration;
 pub use queue::{QueueBacklog, QueueBacklogs, QueueLane, QueueMove, QueueUser};
 pub use secret::{RotatedPayloadKey, Rotation, Secret, SecretPage};
 

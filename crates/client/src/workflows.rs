@@ -1,6 +1,8 @@
 //! Requests about workflows.
 
-use crate::{Client, Counts, Error, EventPage, Follow, Reply, Workflow, WorkflowPage, is_replay};
+use crate::{
+    Client, Counts, Error, EventPage, Follow, Reply, Workflow, WorkflowMigration, WorkflowPage, is_replay,
+};
 use backon::{ConstantBuilder, Retryable};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -174,6 +176,40 @@ impl Client {
     /// Returns [`Error::Conflict`] if the workflow has not completed, its pivot has completed, or its definition is gone.
     pub async fn compensate(&self, id: &str, reason: Option<&str>) -> Result<Reply<Workflow>, Error> {
         self.operate(&["workflows", id, "compensate"], reason, None).await
+    }
+
+    /// Executes a step and its dependants again, or all steps. Their effects are undone first, unless `keeps_effects`
+    /// states that they stay.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFound`] if the workflow or the step does not exist, [`Error::Conflict`] if the workflow cannot
+    /// be re-run and [`Error::Invalid`] if the reason is empty.
+    pub async fn rerun(
+        &self,
+        id: &str,
+        step: Option<&str>,
+        keeps_effects: bool,
+        reason: &str,
+    ) -> Result<Reply<Workflow>, Error> {
+        let effects = if keeps_effects { "keep" } else { "undo" };
+        let body = json!({"step": step, "effects": effects, "reason": reason});
+        self.call(self.api(Method::POST, &["workflows", id, "rerun"]).json(&body)).await
+    }
+
+    /// Migrates a workflow to another version of its definition. With `dry_run`, only checks whether that is possible.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFound`] if the workflow or the version does not exist and [`Error::Conflict`] if the workflow
+    /// cannot follow the version.
+    pub async fn migrate(
+        &self,
+        id: &str,
+        to_version: u32,
+        reason: Option<&str>,
+        dry_run: bool,
+    ) -> Result<Reply<WorkflowMigration>, Error> {
+        let body = json!({"to_version": to_version, "reason": reason, "dry_run": dry_run});
+        self.call(self.api(Method::POST, &["workflows", id, "migrate"]).json(&body)).await
     }
 
     /// Ends a workflow without a rollback.

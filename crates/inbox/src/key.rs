@@ -24,7 +24,7 @@ impl Operation {
 }
 
 /// An idempotency key: `<workflow>/<step>/<execute or compensate>`. The index of a `for_each` element is part of the
-/// step: `book[3]`.
+/// step: `book[3]`. So is the number of a re-run: `book~2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// Workflow and step, the common part of both operations.
@@ -70,6 +70,9 @@ mod tests {
     fn key_is_split_and_malformed_keys_are_rejected() {
         let key = Key::of("01a2/book[3]/execute", Operation::Execute).expect("the key is well-formed");
         assert_eq!((key.step(), key.to_string().as_str()), ("01a2/book[3]", "01a2/book[3]/execute"));
+        // A re-run of the step is another step for the inbox.
+        let again = Key::of("01a2/book[3]~2/execute", Operation::Execute).expect("the key is well-formed");
+        assert_ne!(again.step(), key.step());
         for text in [
             "",
             "execute",

@@ -7,11 +7,11 @@
 use crate::configuration::{SettingsError, with_settings};
 use crate::process::Process;
 use goconductor_service_kit::config::{
-    Apply, Config, DynamicSettings, Invalid, apply_of, changed_settings, setting_of,
+    Apply, Config, DynamicSettings, Invalid, RetentionConfig, apply_of, changed_settings, setting_of,
 };
 use goconductor_service_kit::telemetry;
 use goconductor_store::{
-    AppliedConfig, ConfigHistory, ConfigVersion, ElectionView, Error, PendingSetting, Store,
+    AppliedConfig, ConfigHistory, ConfigVersion, ElectionView, Error, PendingSetting, Retention, Store,
 };
 use goconductor_transition::clock;
 use parking_lot::Mutex;
@@ -175,13 +175,13 @@ impl LiveConfig {
         subscribers.push(Box::new(apply));
     }
 
-    /// Returns the time for which an ended workflow is kept, and its changes.
+    /// Returns the times for which ended workflows are kept, and their changes.
     #[must_use]
-    pub fn retention(&self) -> watch::Receiver<Duration> {
-        let (sender, receiver) = watch::channel(self.current().state_store.retention);
+    pub fn retention(&self) -> watch::Receiver<Retention> {
+        let (sender, receiver) = watch::channel(retention_of(&self.current()));
         self.on_change(move |config| {
             sender.send_if_modified(|known| {
-                let new = config.state_store.retention;
+                let new = retention_of(config);
                 std::mem::replace(known, new) != new
             });
         });
@@ -341,6 +341,12 @@ impl Process {
         self.config = Config::clone(&live.current());
         live
     }
+}
+
+/// Returns the times for which ended workflows are kept.
+fn retention_of(config: &Config) -> Retention {
+    let RetentionConfig { completed, rolled_back, terminated } = config.state_store.retention;
+    Retention { completed, rolled_back, terminated }
 }
 
 #[cfg(test)]

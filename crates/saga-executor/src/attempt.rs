@@ -278,7 +278,7 @@ impl Runner {
             action: action.to_owned(),
             call,
             attempt: command.attempt,
-            idempotency_key: plan.idempotency_key(state.known_id(), command.step, command.side),
+            idempotency_key: state.idempotency_key(plan, command.step, command.side),
             input,
             lock_tokens: if plan.has_locks() {
                 state.lock_tokens(command.step, command.side)

@@ -4,16 +4,18 @@ mod advance;
 mod attempt;
 mod child;
 mod lock;
+mod migrate;
 mod operator;
 mod probe;
+mod refusal;
+mod rerun;
 mod start;
 mod wait;
 
 use crate::evolve::apply;
 use crate::{
     ChildEnd, Due, Event, EventKind, Expressions, Failure, Json, Owed, OwedKey, Parent, Phase, Plan,
-    RollbackCause, Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext,
-    WorkflowId, owed,
+    RollbackCause, Side, State, StepIndex, StepStatus, TimerKind, Timestamp, TraceContext, WorkflowId, owed,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -21,6 +23,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+pub use migrate::{MigrateWorkflow, MigrationChanges, migrate};
+pub use refusal::{Refusal, RerunRefusal};
 pub use start::{start, start_by, start_child};
 
 /// The start of a workflow.
@@ -180,7 +184,7 @@ pub enum Input {
         /// The reason.
         reason: Option<String>,
     },
-    /// Rolls a completed workflow back. It is the only input that a workflow with a final status accepts.
+    /// Rolls a completed workflow back. Besides a re-run, it is the only input that a workflow with a final status accepts.
     RollBack {
         /// The cause: `Operator`, or `Parent` if the parent of the workflow rolls back.
         cause: RollbackCause,
@@ -188,6 +192,17 @@ pub enum Input {
         actor: Option<String>,
         /// The reason.
         reason: Option<String>,
+    },
+    /// Executes a step and its dependants again, after their effects were undone.
+    Rerun {
+        /// The step, or `None` for all steps.
+        step: Option<StepIndex>,
+        /// Whether the operator states that the effects of the steps stay, so that they are not undone.
+        keeps_effects: bool,
+        /// The person who requests the change.
+        actor: Option<String>,
+        /// The reason.
+        reason: String,
     },
     /// Records the start of the child workflow of a step.
     ChildStarted {
@@ -261,26 +276,6 @@ pub enum Input {
     },
 }
 
-/// Why an input is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The workflow has a final status.
-    #[error("the workflow is {}, which is final", .0.as_str())]
-    Final(Status),
-    /// The input concerns an attempt that has settled or was never issued, or a timer that is not due.
-    #[error("the attempt or timer is no longer open")]
-    Stale,
-    /// The status of the workflow or the step does not allow the change.
-    #[error("{0}")]
-    Conflict(String),
-    /// The workflow keeps as many signals as it can.
-    #[error("{0}")]
-    SignalLimit(String),
-    /// The definition has no such step.
-    #[error("the definition has no such step")]
-    UnknownStep,
-}
-
 /// Returns the events that follow from an input and the state after them.
 ///
 /// # Errors
@@ -293,7 +288,8 @@ pub fn decide(
     now: Timestamp,
 ) -> Result<(Vec<Event>, State), Refusal> {
     let is_rollback = matches!(input, Input::RollBack { .. }) && state.phase == Phase::Completed;
-    if state.phase.is_final() && !is_rollback {
+    let is_rerun = matches!(input, Input::Rerun { .. });
+    if state.phase.is_final() && !is_rollback && !is_rerun {
         return Err(Refusal::Final(state.status()));
     }
     let mut decision =
@@ -337,6 +333,10 @@ impl Decision<'_> {
             Input::RollBack { cause, actor, reason } => {
                 self.actor.clone_from(actor);
                 self.roll_back(*cause, reason.clone())
+            }
+            Input::Rerun { step, keeps_effects, actor, reason } => {
+                self.actor.clone_from(actor);
+                self.rerun(*step, *keeps_effects, reason)
             }
             Input::ChildStarted { step, attempt, child } => self.child_started(*step, *attempt, *child),
             Input::ChildEnded { step, attempt, child, end } => self.child_ended(*step, *attempt, *child, end),

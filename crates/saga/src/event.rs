@@ -1,8 +1,8 @@
 //! Events: the entries of a workflow's history.
 
 use crate::{
-    Failure, Json, KeyLock, LockScope, Parent, RulesVersion, Side, StepIndex, Timestamp, TraceContext,
-    WorkflowId,
+    Failure, Json, KeyLock, LockScope, Parent, RollbackCause, RulesVersion, Side, Status, StepIndex,
+    Timestamp, TraceContext, WorkflowId,
 };
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -26,36 +26,6 @@ pub struct Event {
     /// The kind of the event and its fields.
     #[serde(flatten)]
     pub kind: EventKind,
-}
-
-/// Why a rollback began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum RollbackCause {
-    /// A step ended as failed or unknown.
-    StepFailed,
-    /// A user cancelled the workflow.
-    Cancelled,
-    /// The time limit of the workflow expired.
-    TimedOut,
-    /// An operator stated that the pivot did not happen, or rolled back a completed workflow.
-    Operator,
-    /// The parent of the workflow rolls back.
-    Parent,
-}
-
-impl RollbackCause {
-    /// Returns the name that the API uses.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::StepFailed => "STEP_FAILED",
-            Self::Cancelled => "CANCELLED",
-            Self::TimedOut => "TIMED_OUT",
-            Self::Operator => "OPERATOR",
-            Self::Parent => "PARENT",
-        }
-    }
 }
 
 /// The kind of an event and its fields. It is stored as a JSON object with the additional key `type`.
@@ -372,6 +342,42 @@ pub enum EventKind {
         /// The failure.
         failure: Failure,
     },
+    /// An operator re-runs the workflow from a step. The effects of the steps are undone first.
+    RerunStarted {
+        /// The step that the re-run begins with, or `None` for all steps.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepIndex>,
+        /// The steps that are executed again.
+        steps: Vec<StepIndex>,
+        /// The steps among them whose effects stay, as the operator stated.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        keeps: Vec<StepIndex>,
+        /// The status of the workflow before.
+        from: Status,
+        /// The cause of the rollback before, if there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from_cause: Option<RollbackCause>,
+        /// The reason of the operator.
+        reason: String,
+    },
+    /// The effects of the steps of a re-run are undone. The steps are pending again, in a new generation.
+    StepsReset {
+        /// When the time limit of the forward part expires.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    },
+    /// An operator migrated the workflow to another version of its definition.
+    WorkflowMigrated {
+        /// The version that the workflow followed before.
+        from: u32,
+        /// The version that the workflow follows from now on.
+        version: u32,
+        /// The number of steps in that version.
+        steps: u32,
+        /// The reason of the operator.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// An operator paused the workflow, so no new command is issued.
     WorkflowPaused {
         /// The reason of the operator.
@@ -402,8 +408,8 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Returns whether this event gives the workflow a final status. Only the rollback of a completed workflow can
-    /// follow it, see [`reopens`](Self::reopens).
+    /// Returns whether this event gives the workflow a final status. Only a re-run, or the rollback of a completed
+    /// workflow, can follow it, see [`reopens`](Self::reopens).
     #[must_use]
     pub fn ends(&self) -> bool {
         matches!(
@@ -412,10 +418,14 @@ impl EventKind {
         )
     }
 
-    /// Returns whether this event begins the rollback of a completed workflow, given that the workflow had completed. In
-    /// the first transition of a workflow, the same event withdraws a child.
+    /// Returns whether this event begins the re-run of a workflow that had ended, or the rollback of a completed
+    /// workflow, given that the workflow had completed. In the first transition of a workflow, the same event withdraws a
+    /// child.
     #[must_use]
     pub fn reopens(&self) -> bool {
+        if let Self::RerunStarted { from, .. } = self {
+            return from.is_final();
+        }
         matches!(
             self,
             Self::RollbackStarted { cause: RollbackCause::Operator | RollbackCause::Parent, step: None, .. }
@@ -446,6 +456,7 @@ impl EventKind {
             | Self::CompensationSkipped { step, .. }
             | Self::StepRetried { step, .. } => Some(*step),
             Self::RollbackStarted { step, .. }
+            | Self::RerunStarted { step, .. }
             | Self::LocksRequested { step, .. }
             | Self::LocksAcquired { step, .. } => *step,
             Self::WorkflowStarted { .. }
@@ -453,6 +464,8 @@ impl EventKind {
             | Self::RollbackRequested { .. }
             | Self::RollbackRefused { .. }
             | Self::LocksFailed { .. }
+            | Self::StepsReset { .. }
+            | Self::WorkflowMigrated { .. }
             | Self::WorkflowPaused { .. }
             | Self::WorkflowResumed { .. }
             | Self::WorkflowCompleted { .. }

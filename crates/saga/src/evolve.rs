@@ -1,11 +1,13 @@
 //! The state after an event. Only this module builds states.
 
+mod compensation;
 mod lock;
 mod pause;
+mod rerun;
 mod rollback;
 
-use crate::state::{Phase, Progress, Running, STATE_FORMAT, State, StepState, StepStatus};
-use crate::{Child, Event, EventKind, Failure, Side, Timestamp};
+use crate::state::{Phase, STATE_FORMAT, State, StepState, StepStatus};
+use crate::{Child, Event, EventKind, Failure, Progress, Running, Side, Timestamp};
 use alloc::vec;
 use core::time::Duration;
 
@@ -69,6 +71,7 @@ fn started(event: &Event) -> Option<State> {
         trace: trace.clone(),
         parent: *parent,
         lock: None,
+        rerun: None,
         steps: vec![StepState::default(); usize::try_from(*steps).unwrap_or(0)],
         sealed: None,
     })
@@ -120,6 +123,12 @@ fn apply_to_workflow(state: &mut State, event: &Event) {
         EventKind::RollbackRequested { cause, .. } => rollback::request(state, *cause, event.time),
         EventKind::RollbackRefused { .. } => rollback::refuse(state),
         EventKind::RollbackStarted { cause, .. } => rollback::begin(state, *cause),
+        EventKind::RerunStarted { steps, keeps, .. } => rerun::begin(state, steps, keeps),
+        EventKind::StepsReset { deadline } => rerun::reset(state, *deadline),
+        EventKind::WorkflowMigrated { version, steps, .. } => {
+            state.version = *version;
+            state.steps.resize(usize::try_from(*steps).unwrap_or(0), StepState::default());
+        }
         EventKind::WorkflowPaused { .. } => {
             state.paused = true;
             state.paused_at = state.rules.pause_stops_clocks().then_some(event.time);
@@ -164,6 +173,7 @@ fn end(state: &mut State, phase: Phase, at: Timestamp) {
     state.rollback_pending = false;
     // A rollback that begins after the completion must not use the tokens of locks that were released.
     state.lock = None;
+    state.rerun = None;
     state.steps.iter_mut().for_each(|step| step.lock = None);
     state.ended_at = Some(at);
 }
@@ -204,14 +214,14 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         | EventKind::StepUnknown { .. } => apply_end(step, event),
         EventKind::StepWithdrawn { .. } => {
             step.execution = StepStatus::Pending;
-            step.execute = Progress::default();
+            step.execute = step.execute.begun_again();
             lock::release(step);
         }
         EventKind::CompensationQueued { .. }
         | EventKind::CompensationUnneeded { .. }
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationFailed { .. }
-        | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, event),
+        | EventKind::CompensationSkipped { .. } => compensation::apply(step, event),
         EventKind::StepRetried { side, .. } => retried(step, *side, at),
         EventKind::LocksRequested { .. } | EventKind::LocksAcquired { .. } => {
             lock::apply_to_step(step, event)
@@ -223,6 +233,9 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
         | EventKind::LocksFailed { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
@@ -279,6 +292,9 @@ fn apply_to_wait(step: &mut StepState, event: &Event) {
         | EventKind::LocksRequested { .. }
         | EventKind::LocksAcquired { .. }
         | EventKind::LocksFailed { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
@@ -339,6 +355,9 @@ fn apply_end(step: &mut StepState, event: &Event) {
         | EventKind::LocksRequested { .. }
         | EventKind::LocksAcquired { .. }
         | EventKind::LocksFailed { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
@@ -361,62 +380,6 @@ fn apply_failed_attempt(step: &mut StepState, event: &Event) {
     }
     extend_doubt(step, *doubt_until);
     step.error = Some(failure.clone());
-}
-
-/// Applies the events of the compensate side.
-fn apply_to_compensation(step: &mut StepState, event: &Event) {
-    let at = event.time;
-    match &event.kind {
-        EventKind::CompensationUnneeded { .. } => step.compensation_unneeded = true,
-        EventKind::CompensationQueued { due_at, .. } => {
-            step.tolerated = false;
-            step.compensation = Some(StepStatus::CompensationQueued);
-            issue(&mut step.compensate, at, *due_at);
-        }
-        EventKind::StepCompensated { attempt, started_at, .. } => {
-            step.compensate.ended = (*attempt).max(step.compensate.ended);
-            settle(step, Side::Compensate, StepStatus::Compensated, *started_at, at);
-        }
-        EventKind::CompensationFailed { attempt, started_at, failure, .. } => {
-            // A skip of the execute side does not cover its compensation.
-            step.skipped_by_operator = false;
-            step.tolerated = false;
-            step.error = Some(failure.clone());
-            step.compensate.ended = (*attempt).max(step.compensate.ended);
-            settle(step, Side::Compensate, StepStatus::CompensationFailed, *started_at, at);
-        }
-        EventKind::CompensationSkipped { .. } => {
-            step.skipped_by_operator = true;
-            settle(step, Side::Compensate, StepStatus::CompensationFailed, None, at);
-        }
-        EventKind::WorkflowStarted { .. }
-        | EventKind::StepQueued { .. }
-        | EventKind::StepWaiting { .. }
-        | EventKind::SignalReceived { .. }
-        | EventKind::SignalDelivered { .. }
-        | EventKind::StepSkipped { .. }
-        | EventKind::AttemptStarted { .. }
-        | EventKind::AttemptFailed { .. }
-        | EventKind::ChildStarted { .. }
-        | EventKind::StepCompleted { .. }
-        | EventKind::StepFailed { .. }
-        | EventKind::StepUnknown { .. }
-        | EventKind::StepProbing { .. }
-        | EventKind::FailureTolerated { .. }
-        | EventKind::StepWithdrawn { .. }
-        | EventKind::StepRetried { .. }
-        | EventKind::RollbackRequested { .. }
-        | EventKind::RollbackRefused { .. }
-        | EventKind::RollbackStarted { .. }
-        | EventKind::LocksRequested { .. }
-        | EventKind::LocksAcquired { .. }
-        | EventKind::LocksFailed { .. }
-        | EventKind::WorkflowPaused { .. }
-        | EventKind::WorkflowResumed { .. }
-        | EventKind::WorkflowCompleted { .. }
-        | EventKind::WorkflowRolledBack {}
-        | EventKind::WorkflowTerminated { .. } => {}
-    }
 }
 
 fn issue(progress: &mut Progress, at: Timestamp, due_at: Timestamp) {

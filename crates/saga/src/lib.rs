@@ -14,8 +14,8 @@
 //! Invariants:
 //!
 //! * Events are numbered from 1 without gaps.
-//! * No event follows a final status. The only exception is the rollback of a completed workflow that has no completed
-//!   pivot, which an operator or the parent requests.
+//! * No event follows a final status. The only exceptions are the rollback of a completed workflow that has no completed
+//!   pivot, which an operator or the parent requests, and a re-run, which an operator requests.
 //! * No execute command is issued once a rollback has begun.
 //! * A compensation is issued only when every step downstream of it has settled and, where necessary, has been
 //!   compensated.
@@ -34,6 +34,7 @@ mod evolve;
 mod expression;
 mod failure;
 mod for_each;
+mod generation;
 mod graph;
 mod id;
 mod json;
@@ -47,7 +48,10 @@ mod owed;
 mod parent;
 mod policy;
 mod present;
+mod progress;
+mod rerun;
 mod retry;
+mod rollback_cause;
 mod rules;
 mod signal;
 mod state;
@@ -64,10 +68,13 @@ mod wait_end;
 pub use action::{Action, Compensation};
 pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, HttpCall};
 pub use child::{Child, ChildEnd, MAX_CHILD_DEPTH, OnParentClose, child_key};
-pub use decide::{Input, Outcome, Refusal, StartChild, StartWorkflow, decide, start, start_by, start_child};
+pub use decide::{
+    Input, MigrateWorkflow, MigrationChanges, Outcome, Refusal, RerunRefusal, StartChild, StartWorkflow,
+    decide, migrate, start, start_by, start_child,
+};
 pub use definition::{Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step};
 pub use elements::{DEFAULT_MAX_PARALLEL, ElementScope, Elements, ForEach, MAX_ELEMENTS};
-pub use event::{Event, EventKind, RollbackCause};
+pub use event::{Event, EventKind};
 pub use evolve::evolve;
 pub use expression::{ExpressionError, Expressions, Scope, StepView};
 pub use failure::Failure;
@@ -84,16 +91,19 @@ pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};
 pub use parent::Parent;
 pub use policy::{FailurePolicy, OnError, OnUnknown, RollbackOrder, RollbackPolicy};
+pub use progress::{Progress, Running};
+pub use rerun::RerunState;
 pub use retry::{Backoff, Retry};
+pub use rollback_cause::RollbackCause;
 pub use rules::RulesVersion;
 pub use signal::{KeptSignal, MAX_KEPT_SIGNALS, MAX_SIGNAL_BYTES, Signals};
-pub use state::{Phase, Progress, Running, STATE_FORMAT, State, Status, StepState, StepStatus};
+pub use state::{Phase, STATE_FORMAT, State, Status, StepState, StepStatus};
 pub use template::{Template, TextPart};
 pub use text::{EncodingError, decode_text, end_position, shortened, without_utf8_mark};
 pub use time::{Timestamp, millis};
 pub use timeouts::Timeouts;
 pub use trace_context::TraceContext;
-pub use transition::{LedgerChange, Transition, transition};
+pub use transition::{LedgerChange, Transition, migrating_transition, transition};
 pub use wait::{OnTimeout, WaitTime};
 
 /// A JSON value that a workflow carries: an input, an output or a mapped value.

@@ -1,5 +1,6 @@
 //! The parent of a child workflow, as the events and the state of the child have it.
 
+use crate::progress::is_zero;
 use crate::{StepIndex, WorkflowId};
 use serde::{Deserialize, Serialize};
 
@@ -17,4 +18,7 @@ pub struct Parent {
     /// The workflow whose step has the elements that the child runs, or `None` if the definition declares the child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elements_of: Option<WorkflowId>,
+    /// The generation of the step, see [`StepState::generation`](crate::StepState::generation).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
 }

@@ -1,9 +1,10 @@
 //! The state of a workflow, which is the fold of [`crate::evolve`] over its history.
 
 use crate::present::present;
+use crate::progress::is_zero;
 use crate::{
-    Failure, Json, LockState, Parent, RollbackCause, RulesVersion, Side, Signals, StepIndex, Timestamp,
-    TraceContext, WorkflowId,
+    Failure, Json, LockState, Parent, Progress, RerunState, RollbackCause, RulesVersion, Side, Signals,
+    StepIndex, Timestamp, TraceContext, WorkflowId,
 };
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub struct State {
     pub namespace: String,
     /// The name of the definition.
     pub definition: String,
-    /// The version of the definition that the workflow started with.
+    /// The version of the definition that the workflow follows: that of its start, until an operator migrates it.
     pub version: u32,
     /// The rules that the workflow follows.
     #[serde(default, skip_serializing_if = "RulesVersion::is_first")]
@@ -64,7 +65,7 @@ pub struct State {
     pub signals: Signals,
     /// When the start was accepted.
     pub created_at: Timestamp,
-    /// When the workflow reached a final status. The rollback of a completed workflow clears it.
+    /// When the workflow reached a final status. The rollback of a completed workflow and a re-run clear it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// When the time limit of the forward part expires.
@@ -79,6 +80,9 @@ pub struct State {
     /// The locks of the definition, once they were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Box<LockState>>,
+    /// The re-run whose steps are undone, until they are executed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<Box<RerunState>>,
     /// The steps, in the order of the definition.
     pub steps: Vec<StepState>,
     /// The encrypted payload, in a stored state whose inputs, outputs and failures are placeholders. It is `None` in a
@@ -106,7 +110,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Returns whether the workflow has ended. Only the rollback of a completed workflow can follow.
+    /// Returns whether the workflow has ended. Only a re-run, or the rollback of a completed workflow, can follow.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -175,7 +179,7 @@ impl Status {
         }
     }
 
-    /// Returns whether the workflow has ended. Only the rollback of a completed workflow can follow.
+    /// Returns whether the workflow has ended. Only a re-run, or the rollback of a completed workflow, can follow.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -307,84 +311,13 @@ pub struct StepState {
     /// The lock of the step, from its request to its release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Box<LockState>>,
-}
-
-/// The attempts at one side of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Progress {
-    /// The number of attempts that ended or were lost.
-    pub ended: u32,
-    /// The number of attempts that do not count against the limit: those before an operator's retry, and those that
-    /// were not sent.
-    #[serde(rename = "forgiven", default, skip_serializing_if = "is_zero")]
-    pub reset_attempts: u32,
-    /// When the first command was issued, or an operator retried the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queued_at: Option<Timestamp>,
-    /// When the time limits count from, if a pause moved it from `queued_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counted_from: Option<Timestamp>,
-    /// When the first attempt started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
-    /// When the side settled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<Timestamp>,
-    /// When the open command is due.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub due_at: Option<Timestamp>,
-    /// The attempt whose start was recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub running: Option<Running>,
-}
-
-/// An attempt whose start was recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
-    /// When the attempt started.
-    pub started_at: Timestamp,
-    /// When the attempt times out.
-    pub deadline: Timestamp,
-    /// The executor that runs the attempt.
-    pub executor: String,
-    /// The span of the attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<Arc<TraceContext>>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-impl Progress {
-    fn is_untouched(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Returns the number of the open or next attempt, counted from 1.
-    #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.ended.saturating_add(1)
-    }
-
-    /// Returns the number of attempts that began, as far as is known.
-    #[must_use]
-    pub fn begun(&self) -> u32 {
-        self.ended.saturating_add(u32::from(self.running.is_some()))
-    }
-
-    /// Returns when the time limits of the side count from, or `None` if no command was issued.
-    #[must_use]
-    pub fn limits_from(&self) -> Option<Timestamp> {
-        self.counted_from.or(self.queued_at)
-    }
-
-    /// Returns the number of attempts that count against the limit.
-    #[must_use]
-    pub fn used(&self) -> u32 {
-        self.ended.saturating_sub(self.reset_attempts)
-    }
+    /// The number of re-runs that executed the step again. Each has idempotency keys of its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
+    /// The number of execute attempts of earlier generations. Attempts are counted over all generations, so that a late
+    /// report of an earlier one is recognized.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub earlier_attempts: u32,
 }
 
 impl StepState {

@@ -35,7 +35,19 @@ pub enum LedgerChange {
 /// Returns a decision in the form that a store commits.
 #[must_use]
 pub fn transition(plan: &Plan, before: Option<&State>, events: Vec<Event>, after: State) -> Transition {
-    let owed_before = before.map(|state| owed(plan, state)).unwrap_or_default();
+    migrating_transition(plan, plan, before, events, after)
+}
+
+/// Like [`transition`], if the state before followed another plan than the state after.
+#[must_use]
+pub fn migrating_transition(
+    plan_before: &Plan,
+    plan: &Plan,
+    before: Option<&State>,
+    events: Vec<Event>,
+    after: State,
+) -> Transition {
+    let owed_before = before.map(|state| owed(plan_before, state)).unwrap_or_default();
     let owed_after = owed(plan, &after);
     let mut ledger: Vec<LedgerChange> = owed_before
         .iter()
@@ -51,7 +63,7 @@ pub fn transition(plan: &Plan, before: Option<&State>, events: Vec<Event>, after
         }
     }
     let from_seq = before.map_or(0, |state| state.seq);
-    let locks = match before.filter(|_| plan.has_locks()) {
+    let locks = match before.filter(|_| plan_before.has_locks()) {
         Some(before) => released(before, &after),
         None => Vec::new(),
     };

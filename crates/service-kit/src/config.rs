@@ -80,7 +80,7 @@ pub use secret_url::SecretUrl;
 pub use secrets::SecretsConfig;
 pub use services::{HttpService, ServiceConfig, check_header_name};
 pub use source::{DynamicSettings, ENV_PREFIX, Flag, INVALID, Invalid, Origin, Problem, Setting, Sources};
-pub use state_store::{SchemaMigration, StateStoreBackend, StateStoreConfig};
+pub use state_store::{RetentionConfig, SchemaMigration, StateStoreBackend, StateStoreConfig};
 pub use telemetry::{LogFormat, OtlpConfig, OtlpProtocol, TelemetryConfig};
 
 /// The part of a shutdown besides the attempts in flight. Each of its steps has a limit, and together they are shorter.

@@ -446,7 +446,7 @@ impl Simulation {
             attempt: number,
             service: action.service().unwrap_or_default().to_owned(),
             operation: action.operation().unwrap_or_default().to_owned(),
-            key: plan.idempotency_key(self.state.id, step, side),
+            key: self.state.idempotency_key(&plan, step, side),
             input,
             timeout,
             is_probe: side == Side::Execute

@@ -27,6 +27,7 @@ mod locks;
 mod maintenance;
 mod processes;
 mod queries;
+mod reruns;
 mod schedules;
 mod secrets;
 mod starts;
@@ -146,6 +147,23 @@ pub const CASES: &[Case] = &[
         run: |f| Box::pin(children::retention_spares_reopened(f)),
     },
     Case {
+        name: "workflows_that_run_elements_are_excluded_from_lists_and_counts",
+        run: |f| Box::pin(lists::without_elements(f)),
+    },
+    Case {
+        name: "re_run_of_an_ended_workflow_corrects_lists_and_counts",
+        run: |f| Box::pin(reruns::ended_workflow_is_re_run(f)),
+    },
+    Case {
+        name: "re_run_can_end_in_the_transition_that_begins_it",
+        run: |f| Box::pin(reruns::ends_at_once(f)),
+    },
+    Case { name: "retention_spares_a_re_run_workflow", run: |f| Box::pin(reruns::retention_spares(f)) },
+    Case {
+        name: "migrated_workflow_is_listed_and_counted_with_its_version",
+        run: |f| Box::pin(reruns::migrated(f)),
+    },
+    Case {
         name: "retention_keeps_a_child_until_its_parent_is_removed",
         run: |f| Box::pin(children::retention_keeps_children(f)),
     },
@@ -251,6 +269,7 @@ pub const CASES: &[Case] = &[
     Case { name: "live_lease_is_acquired_only_by_stealing", run: |f| Box::pin(leases::acquired(f)) },
     Case { name: "replaced_owner_cannot_update_lease", run: |f| Box::pin(leases::updated(f)) },
     Case { name: "ended_workflow_is_kept_until_retention_ends", run: |f| Box::pin(maintenance::kept(f)) },
+    Case { name: "retention_differs_by_final_status", run: |f| Box::pin(maintenance::kept_by_status(f)) },
     Case { name: "expired_workflow_is_removed_completely", run: |f| Box::pin(maintenance::removed(f)) },
     Case { name: "large_removal_runs_in_parts", run: |f| Box::pin(maintenance::in_parts(f)) },
     Case {

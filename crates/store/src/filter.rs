@@ -22,7 +22,10 @@ impl Filter {
             Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::is_counted),
             Self::Not(part) => part.is_counted(),
             Self::Compare(field, ..) => {
-                matches!(field, Field::Status | Field::Definition | Field::Version | Field::Cause)
+                matches!(
+                    field,
+                    Field::Status | Field::Definition | Field::Version | Field::Cause | Field::RunsElements
+                )
             }
         }
     }
@@ -35,6 +38,12 @@ impl Filter {
             Self::Compare(Field::Status, Comparison::Equal, FilterValue::Text(status.as_str().to_owned()))
         };
         Self::Any(statuses.map(is).collect())
+    }
+
+    /// Returns the filter of the workflows that do not run elements of a step.
+    #[must_use]
+    pub fn without_elements() -> Self {
+        Self::Compare(Field::RunsElements, Comparison::Equal, FilterValue::Text("false".to_owned()))
     }
 
     /// Returns whether the filter excludes all workflows that have ended, by [`Filter::open`].
@@ -77,6 +86,9 @@ pub enum Field {
     EndedAt,
     /// The code of the workflow's error, or the empty text.
     ErrorCode,
+    /// `true` for a workflow that runs elements of a step with `for_each`, and `false` for all others. Callers do not see
+    /// those workflows unless they name them.
+    RunsElements,
     /// A label.
     Label(String),
 }
@@ -93,6 +105,7 @@ impl Field {
                 | Self::Cause
                 | Self::IdempotencyKey
                 | Self::ErrorCode
+                | Self::RunsElements
                 | Self::Label(_),
                 FilterValue::Text(_),
             )

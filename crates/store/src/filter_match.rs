@@ -46,6 +46,8 @@ fn compare_field(field: &Field, value: &FilterValue, of: &Summary) -> Option<Ord
         (Field::Id | Field::Version, _) => None,
         (Field::Status, _) => text(of.status.as_str()),
         (Field::Definition, _) => text(&of.definition),
+        // The names of other definitions do not end so. The databases compare the same.
+        (Field::RunsElements, _) => text(if of.definition.ends_with(']') { "true" } else { "false" }),
         (Field::Cause, _) => text(of.cause.map_or("", |cause| cause.as_str())),
         (Field::IdempotencyKey, _) => text(of.idempotency_key.as_deref().unwrap_or_default()),
         (Field::ErrorCode, _) => {

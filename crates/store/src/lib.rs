@@ -54,6 +54,7 @@ mod open;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
+mod retention;
 mod schedule;
 mod schema;
 mod secret;
@@ -99,7 +100,8 @@ pub use member::{
     ServedService,
 };
 pub use open::{DatabaseLocation, open, open_with, remains};
-pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
+pub use record::{EncodedTransition, EncodedWorkflow, FormerEnd, Loaded};
+pub use retention::Retention;
 pub use schedule::{ScheduleLayer, ScheduleStore, StoredSchedule};
 pub use schema::{
     AppliedMigration, Migration, RELEASE, START_RULES, SchemaFit, SchemaPolicy, SchemaStatus, start_rules,

@@ -1,6 +1,7 @@
 //! Periodic maintenance, which keeps the size and the speed of a store constant.
 
 use crate::layer::layer;
+use crate::retention::{EndedBy, Retention};
 use crate::statistics::Sampler;
 use crate::{Error, Store, StoreStatistics, metrics};
 use async_trait::async_trait;
@@ -63,8 +64,8 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 pub struct MaintenanceRequest {
     /// The current time.
     pub now: Timestamp,
-    /// Minimum time for which a workflow is kept after its end. `None` keeps all workflows.
-    pub retention: Option<Duration>,
+    /// The times for which workflows are kept after their end.
+    pub retention: Retention,
 }
 
 /// Result of [`MaintenanceStore::maintain`].
@@ -77,19 +78,17 @@ pub struct MaintenanceReport {
 }
 
 impl MaintenanceRequest {
-    /// Returns the time before which a workflow must have ended to be removed.
-    pub(crate) fn ended_by(&self) -> Option<Timestamp> {
-        let retention = i64::try_from(self.retention?.as_micros()).unwrap_or(i64::MAX);
-        Some(Timestamp(self.now.0.saturating_sub(retention)))
+    /// Returns the times before which workflows must have ended to be removed.
+    pub(crate) fn ended_by(&self) -> EndedBy {
+        self.retention.ended_by(self.now)
     }
 }
 
-/// Maintains a store until `stop` completes: creates partitions, removes workflows that ended longer than `retention`
-/// ago, vacuums the ledger, and measures the store. A `retention` of zero keeps all workflows. A changed `retention` is
-/// used at once. Any number of processes may do so for the same database.
+/// Maintains a store until `stop` completes: creates partitions, removes workflows whose `retention` has ended, vacuums
+/// the ledger, and measures the store. A changed `retention` is used at once. Any number of processes may do so for the same database.
 pub async fn maintenance_loop(
     store: Arc<dyn Store>,
-    mut retention: watch::Receiver<Duration>,
+    mut retention: watch::Receiver<Retention>,
     stop: impl Future<Output = ()> + Send,
 ) {
     tokio::pin!(stop);
@@ -97,7 +96,7 @@ pub async fn maintenance_loop(
     let (mut sampler, mut next_sample) = (Sampler::default(), Some(Instant::now()));
     loop {
         if Instant::now() >= next_maintenance {
-            let kept = Some(*retention.borrow_and_update()).filter(|retention| !retention.is_zero());
+            let kept = *retention.borrow_and_update();
             let pause = match maintain(&store, kept).await {
                 Ok(report) if report.more => BUSY_INTERVAL,
                 Ok(_) => IDLE_INTERVAL,
@@ -127,7 +126,7 @@ pub async fn maintenance_loop(
     }
 }
 
-async fn maintain(store: &Arc<dyn Store>, retention: Option<Duration>) -> Result<MaintenanceReport, Error> {
+async fn maintain(store: &Arc<dyn Store>, retention: Retention) -> Result<MaintenanceReport, Error> {
     let report = store.maintain(&MaintenanceRequest { now: store.now().await?, retention }).await?;
     if report.removed > 0 {
         metrics::WORKFLOWS_REMOVED.increment(report.removed);

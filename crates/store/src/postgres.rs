@@ -18,6 +18,7 @@ mod locks;
 mod maintenance;
 mod migrations;
 mod read;
+mod removal;
 mod row_encoding;
 mod rows;
 mod schedules;

@@ -7,7 +7,8 @@ use crate::Error;
 use crate::json::{json, parsed};
 use bytestring::ByteString;
 use goconductor_saga::{
-    Event, LedgerChange, LockRelease, RollbackCause, State, Status, Timestamp, Transition, WorkflowId,
+    Event, EventKind, LedgerChange, LockRelease, RollbackCause, State, Status, Timestamp, Transition,
+    WorkflowId,
 };
 use std::collections::BTreeMap;
 
@@ -36,9 +37,11 @@ pub struct EncodedTransition {
     pub ended_at: Option<Timestamp>,
     /// Whether this transition ends the workflow.
     pub ends: bool,
-    /// Whether this transition begins the rollback of a workflow that had completed. Such a transition can also end the
-    /// workflow, if there is nothing to compensate.
-    pub reopens: bool,
+    /// How the workflow had ended, if this transition reopens it: the rollback of a completed workflow, or a re-run. Such
+    /// a transition can also end the workflow, if there is nothing to compensate and nothing to execute.
+    pub reopens: Option<FormerEnd>,
+    /// Whether the workflow follows another version of its definition after this transition.
+    pub migrates: bool,
     /// The labels. Only a start contains them, because they never change.
     pub labels: BTreeMap<String, String>,
     /// The first error, as JSON.
@@ -61,7 +64,8 @@ impl EncodedTransition {
     pub fn of(transition: &Transition) -> Result<Self, Error> {
         let Transition { id, from_seq, events, state, ledger, locks } = transition;
         let ends = state.phase.is_final() && events.iter().any(|event| event.kind.ends());
-        let reopens = *from_seq > 0 && reopens(events);
+        let reopens = if *from_seq > 0 { former_end(events) } else { None };
+        let migrates = events.iter().any(|event| matches!(event.kind, EventKind::WorkflowMigrated { .. }));
         let events = events.iter().map(|event| Ok((event.seq, json("an event", event)?.into())));
         Ok(Self {
             id: *id,
@@ -76,6 +80,7 @@ impl EncodedTransition {
             ended_at: state.ended_at,
             ends,
             reopens,
+            migrates,
             labels: if *from_seq == 0 { state.labels.clone() } else { BTreeMap::new() },
             error: state.error.as_ref().map(|error| json("an error", error)).transpose()?,
             state: json("a state", state)?.into(),
@@ -109,10 +114,33 @@ impl EncodedTransition {
     }
 }
 
-/// Returns whether the workflow had completed before these events, and the first rollback among them reopens it.
-fn reopens(events: &[Event]) -> bool {
+/// The status of a workflow that had ended and was reopened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormerEnd {
+    /// The final status.
+    pub status: Status,
+    /// The cause of the rollback, if there was one.
+    pub cause: Option<RollbackCause>,
+}
+
+impl FormerEnd {
+    /// The end of a completed workflow.
+    pub const COMPLETED: Self = Self { status: Status::Completed, cause: None };
+
+    /// Returns the cause as the tables have it. It is empty if there was no rollback.
+    pub(crate) fn cause_text(self) -> &'static str {
+        self.cause.map_or("", |cause| cause.as_str())
+    }
+}
+
+/// Returns how the workflow had ended before these events, if the first event that ends or reopens it reopens it.
+fn former_end(events: &[Event]) -> Option<FormerEnd> {
     let mut decisive = events.iter().filter(|event| event.kind.ends() || event.kind.reopens());
-    decisive.next().is_some_and(|event| event.kind.reopens())
+    let first = decisive.next().filter(|event| event.kind.reopens())?;
+    if let EventKind::RerunStarted { from, from_cause, .. } = &first.kind {
+        return Some(FormerEnd { status: *from, cause: *from_cause });
+    }
+    Some(FormerEnd::COMPLETED)
 }
 
 /// An encoded workflow.

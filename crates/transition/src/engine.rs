@@ -5,6 +5,7 @@ mod children;
 mod commit;
 mod local_dispatch;
 mod locks;
+mod migrate;
 mod plans;
 mod rules;
 mod write;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 pub use local_dispatch::LocalDispatch;
+pub use migrate::Migrated;
 
 /// Why a start is refused while an earlier release is in use.
 const NOT_UPGRADED: &str = "the definition uses a part of the language that the earlier release in use does not know; \
@@ -383,5 +385,8 @@ impl Engine {
 /// Returns whether an earlier release cannot continue a workflow after this input, whichever rules the workflow follows.
 /// The rollback that a parent requests is not among them, because its rules are those of this release.
 fn is_unknown_to_earlier(input: &Input) -> bool {
-    matches!(input, Input::Signal { .. } | Input::RollBack { cause: RollbackCause::Operator, .. })
+    matches!(
+        input,
+        Input::Signal { .. } | Input::RollBack { cause: RollbackCause::Operator, .. } | Input::Rerun { .. }
+    )
 }

@@ -27,7 +27,7 @@ mod timer_notifier;
 pub mod trace;
 
 pub use command::{COMMAND_FORMAT, Command, topic_of};
-pub use engine::{Engine, LocalDispatch, Settings, StartRequest, Started};
+pub use engine::{Engine, LocalDispatch, Migrated, Settings, StartRequest, Started};
 pub use error::Error;
 pub use long_work::{LongWork, LongWorkThread};
 pub use payloads::{PayloadKeys, without_payload};

@@ -234,6 +234,9 @@ fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
         | EventKind::CompensationFailed { .. }
         | EventKind::CompensationSkipped { .. }
         | EventKind::StepRetried { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::LocksRequested { .. }
@@ -272,6 +275,9 @@ fn failure_of(kind: &mut EventKind) -> Option<&mut Failure> {
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationSkipped { .. }
         | EventKind::StepRetried { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::LocksRequested { .. }

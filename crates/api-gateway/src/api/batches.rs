@@ -3,7 +3,8 @@
 //! The workflows are selected once, when the batch is created. The batch is accepted only if their number is the one that
 //! the caller expects. [`batch_runner`](crate::batch_runner) then applies the operation.
 
-use super::operate::required_reason;
+use super::reason::required_reason;
+use super::workflows::names_elements;
 use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{
@@ -170,6 +171,9 @@ impl Api {
         let mut parts: Vec<Filter> = filter::parse(&create.filter, clock::now())?.into_iter().collect();
         // No operation is possible on a workflow that has ended.
         parts.push(Filter::open());
+        if !names_elements(&create.filter) {
+            parts.push(Filter::without_elements());
+        }
         let selected = Filter::All(parts);
         let namespace = context.namespace.to_string();
         let counts = self.store().counts(&namespace, Field::Status, Some(&selected)).await?;
@@ -321,7 +325,7 @@ impl Api {
             }
             BatchControl::Pause | BatchControl::Cancel => {}
         }
-        let reason = super::operate::optional_reason(reason)?;
+        let reason = super::reason::optional_reason(reason)?;
         audit_notes::after(&json!({ "reason": reason }));
         let parsed: BatchId = id.parse().map_err(|_| not_found(id))?;
         let change = control.change();

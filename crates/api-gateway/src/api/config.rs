@@ -6,7 +6,7 @@ pub(crate) use views::{
     ChangeView, ConfigHistoryPage, ConfigProcessView, ConfigVersionView, ConfigView, PendingView,
 };
 
-use super::operate::optional_reason;
+use super::reason::optional_reason;
 use super::{Api, CallContext, PageRequest, cut_to_page, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{

@@ -1,17 +1,13 @@
 //! Interventions of an operator.
 
+use super::reason::{optional_reason, required_reason};
 use super::workflows::parse_id;
 use super::{Api, CallContext};
 use crate::audit_notes;
-use crate::error::{ApiResult, NO_STEP, NOT_COMPENSATABLE, Problem, REASON};
+use crate::error::{ApiResult, NO_STEP, NOT_COMPENSATABLE, Problem};
 use crate::view::WorkflowView;
 use goconductor_saga::{Input, Json, Phase, RollbackCause, State, StepIndex};
 use goconductor_transition::Error;
-
-/// The longest reason, in characters.
-pub(crate) const MAX_REASON_CHARS: usize = 4096;
-/// The longest reason in a query: a URL must fit into the headers of a request.
-pub(crate) const MAX_QUERY_REASON_CHARS: usize = 1000;
 
 impl Api {
     /// Cancels a workflow: it rolls back.
@@ -166,7 +162,12 @@ impl Api {
         self.workflow_view(context, self.load(context, id).await?).await
     }
 
-    async fn step_index(&self, context: &CallContext, id: &str, step: &str) -> ApiResult<StepIndex> {
+    pub(super) async fn step_index(
+        &self,
+        context: &CallContext,
+        id: &str,
+        step: &str,
+    ) -> ApiResult<StepIndex> {
         let loaded = self.load(context, parse_id(id)?).await?;
         let plan = self.engine.plan_of(&loaded.state).await?;
         plan.step_named(step).ok_or_else(|| {
@@ -186,29 +187,4 @@ fn note_reason(reason: Option<&str>) {
 
 fn note_step(step: &str, reason: Option<&str>) {
     audit_notes::after(&serde_json::json!({"step": step, "reason": reason}));
-}
-
-/// Checks the length of a reason.
-///
-/// # Errors
-/// Returns the text of the problem if it is longer than `limit`.
-pub(crate) fn check_reason(reason: Option<&str>, limit: usize) -> Result<(), String> {
-    let length = reason.map_or(0, |reason| reason.chars().count());
-    if length <= limit {
-        return Ok(());
-    }
-    Err(format!("the reason has {length} characters, which is over the limit of {limit} characters"))
-}
-
-pub(super) fn optional_reason(reason: Option<String>) -> ApiResult<Option<String>> {
-    check_reason(reason.as_deref(), MAX_REASON_CHARS)
-        .map_err(|detail| Problem::new(REASON, detail.clone()).at("/reason", detail))?;
-    Ok(reason.filter(|reason| !reason.trim().is_empty()))
-}
-
-pub(super) fn required_reason(reason: Option<String>) -> ApiResult<String> {
-    optional_reason(reason)?.ok_or_else(|| {
-        let detail = "a reason is required: the history records it";
-        Problem::new(REASON, detail).at("/reason", detail)
-    })
 }

@@ -113,7 +113,7 @@ impl Api {
         name: &str,
         reason: Option<String>,
     ) -> ApiResult<ScheduleView> {
-        let reason = super::operate::optional_reason(reason)?;
+        let reason = super::reason::optional_reason(reason)?;
         audit_notes::after(&json!({ "reason": reason }));
         let actor = context.actor.clone();
         self.change_schedule(context, name, |schedule, now| {
@@ -132,7 +132,7 @@ impl Api {
         name: &str,
         reason: Option<String>,
     ) -> ApiResult<ScheduleView> {
-        let reason = super::operate::optional_reason(reason)?;
+        let reason = super::reason::optional_reason(reason)?;
         audit_notes::after(&json!({ "reason": reason }));
         let actor = context.actor.clone();
         self.change_schedule(context, name, |schedule, now| {

@@ -199,8 +199,7 @@ impl Api {
         let limit = self.page_size(page.size)?;
         let before = page.token().map(|token| token.parse::<WorkflowId>().map_err(|_| invalid_page_token()));
         let before = before.transpose()?;
-        // Workflows that run elements of a step are listed only if the filter names their definition.
-        let names_elements = filter.contains('[');
+        let names_elements = names_elements(filter);
         let filter = filter::parse(filter, clock::now())?;
         let mut request = ListRequest { namespace: context.namespace.to_string(), filter, limit, before };
         let redaction = self.redaction.for_caller(context);
@@ -237,8 +236,12 @@ impl Api {
             CountField::Definition => Field::Definition,
             CountField::ErrorCode => Field::ErrorCode,
         };
-        let filter = filter::parse(filter, clock::now())?;
-        let counts = self.store().counts(context.namespace.as_str(), field, filter.as_ref()).await?;
+        let mut parts: Vec<Filter> = filter::parse(filter, clock::now())?.into_iter().collect();
+        if !names_elements(filter) {
+            parts.push(Filter::without_elements());
+        }
+        let filter = Filter::All(parts);
+        let counts = self.store().counts(context.namespace.as_str(), field, Some(&filter)).await?;
         let counts = counts.into_iter().map(|count| CountView { value: count.value, count: count.count });
         Ok(WorkflowCounts { counts: counts.collect() })
     }
@@ -424,6 +427,12 @@ fn violations(problems: Vec<InputProblem>) -> Problem {
         detail: problem.detail,
     });
     Problem::new(INPUT, detail).with_errors(locations.collect())
+}
+
+/// Returns whether a filter names workflows that run elements of a step. They are listed, counted and selected for batches
+/// only then.
+pub(super) fn names_elements(filter: &str) -> bool {
+    filter.contains('[')
 }
 
 /// Parses the id of a workflow. Any other text is the id of no workflow.

@@ -8,6 +8,7 @@ use crate::api::elections::{ElectionProcessView, LeaderView};
 use crate::api::locks::LockView;
 use crate::api::processes::ProcessView;
 use crate::api::queues::{BacklogView, LaneView, QueueUserView, SwitchView};
+use crate::api::repair::MigrationView;
 use crate::api::secrets::SecretView;
 use crate::api::services::{DeletedServiceView, ServiceView};
 use crate::error::Location;
@@ -112,6 +113,20 @@ pub(super) fn config_version(view: ConfigVersionView) -> wire::ConfigVersion {
     }
 }
 
+pub(super) fn migrated(view: MigrationView) -> wire::MigrateWorkflowResponse {
+    wire::MigrateWorkflowResponse {
+        id: view.id.to_string(),
+        definition: view.definition,
+        status: status(view.status).into(),
+        from_version: view.from_version,
+        to_version: view.to_version,
+        dry_run: view.dry_run,
+        added: view.added,
+        removed: view.removed,
+        changed: view.changed,
+    }
+}
+
 fn step(view: WorkflowStepView) -> wire::Step {
     wire::Step {
         name: view.name,
@@ -127,6 +142,7 @@ fn step(view: WorkflowStepView) -> wire::Step {
         ended_at: view.ended_at.map(timestamp),
         output_json: view.output.as_deref().map(json_text).unwrap_or_default(),
         error: view.error.map(failure),
+        generation: view.generation.unwrap_or(1),
     }
 }
 

@@ -38,6 +38,8 @@ operations! {
     GET_RESULT: "GET" "/workflows/{id}/result";
     CANCEL_WORKFLOW: "POST" "/workflows/{id}/cancel";
     COMPENSATE_WORKFLOW: "POST" "/workflows/{id}/compensate";
+    RERUN_WORKFLOW: "POST" "/workflows/{id}/rerun";
+    MIGRATE_WORKFLOW: "POST" "/workflows/{id}/migrate";
     TERMINATE_WORKFLOW: "POST" "/workflows/{id}/terminate";
     PAUSE_WORKFLOW: "POST" "/workflows/{id}/pause";
     RESUME_WORKFLOW: "POST" "/workflows/{id}/resume";

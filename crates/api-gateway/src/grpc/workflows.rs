@@ -3,6 +3,7 @@
 use super::{
     GrpcServices, RpcResult, json_field, message, operation, optional, optional_number, page, path_name, wait,
 };
+use crate::api::repair::{MigrationRequest, RerunRequest};
 use crate::api::workflows::{AwaitedWorkflow, CountField, CountView, StartedWorkflow, WorkflowStart};
 use axum::http::StatusCode;
 use futures::stream::{BoxStream, StreamExt};
@@ -164,6 +165,40 @@ impl WorkflowService for GrpcServices {
             })
             .await?;
         Ok(Response::new(wire::CompensateWorkflowResponse { workflow: Some(message::workflow(workflow)) }))
+    }
+
+    async fn rerun_workflow(
+        &self,
+        request: Request<wire::RerunWorkflowRequest>,
+    ) -> RpcResult<wire::RerunWorkflowResponse> {
+        let workflow = self
+            .serve(operation::RERUN_WORKFLOW, request, |api, call| async move {
+                let context = call.context()?;
+                let effects = match call.message.effects() {
+                    wire::RerunEffects::Unspecified | wire::RerunEffects::Undo => None,
+                    wire::RerunEffects::Keep => Some("keep".to_owned()),
+                };
+                let wire::RerunWorkflowRequest { id, step, reason, .. } = call.message;
+                let rerun = RerunRequest { step: optional(step), effects, reason: optional(reason) };
+                api.rerun_workflow(&context, path_name("id", &id)?, rerun).await
+            })
+            .await?;
+        Ok(Response::new(wire::RerunWorkflowResponse { workflow: Some(message::workflow(workflow)) }))
+    }
+
+    async fn migrate_workflow(
+        &self,
+        request: Request<wire::MigrateWorkflowRequest>,
+    ) -> RpcResult<wire::MigrateWorkflowResponse> {
+        let migrated = self
+            .serve(operation::MIGRATE_WORKFLOW, request, |api, call| async move {
+                let context = call.context()?;
+                let wire::MigrateWorkflowRequest { id, to_version, reason, dry_run } = call.message;
+                let migration = MigrationRequest { to_version, reason: optional(reason), dry_run };
+                api.migrate_workflow(&context, path_name("id", &id)?, migration).await
+            })
+            .await?;
+        Ok(Response::new(message::migrated(migrated)))
     }
 
     async fn terminate_workflow(

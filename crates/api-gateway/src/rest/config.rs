@@ -4,7 +4,7 @@ use super::PageQuery;
 use super::extract::{Caller, JsonBody, Path, QueryParams, RawBody, media_type};
 use super::integer::Integer;
 use crate::api::config::{ConfigHistoryPage, ConfigVersionView, ConfigView, NewSettings, WriteConfig};
-use crate::api::{Api, MAX_QUERY_REASON_CHARS, check_reason, header_text};
+use crate::api::{Api, header_text};
 use crate::error::{ApiResult, CONFIG_INVALID, Location, MEDIA_TYPE, PARAMETER, Problem, ProblemBody};
 use axum::Json;
 use axum::extract::State;
@@ -153,8 +153,6 @@ fn tagged(view: ConfigView) -> Response {
 
 fn write(headers: &HeaderMap, query: WriteQuery) -> ApiResult<WriteConfig> {
     let WriteQuery { dry_run, reason } = query;
-    check_reason(reason.as_deref(), MAX_QUERY_REASON_CHARS)
-        .map_err(|detail| Problem::new(PARAMETER, detail))?;
     Ok(WriteConfig { if_version: if_match(headers)?, dry_run: dry_run == Some(true), reason })
 }
 

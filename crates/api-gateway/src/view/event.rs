@@ -1,12 +1,15 @@
 //! The view of an event: it names the step, and its times are RFC 3339.
 
 use crate::time::{Time, rfc3339};
-use goconductor_saga::{Event, Json, Plan, Timestamp};
+use goconductor_saga::{Event, Json, Plan, StepIndex, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Fields of an event's detail that are times.
 const TIMES: &[&str] = &["started_at", "deadline", "doubt_until", "retry_at", "due_at"];
+
+/// Fields of an event's detail that are lists of steps.
+const STEPS: &[&str] = &["steps", "keeps"];
 
 /// An event in the history of a workflow.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,6 +44,11 @@ pub(crate) fn event(plan: &Plan, event: &Event) -> EventView {
             *value = Json::String(rfc3339(Timestamp(micros)));
         }
     }
+    for name in STEPS {
+        if let Some(Json::Array(steps)) = detail.get_mut(*name) {
+            steps.iter_mut().for_each(|step| name_step(plan, step));
+        }
+    }
     EventView {
         seq: event.seq,
         time: event.time.into(),
@@ -49,5 +57,13 @@ pub(crate) fn event(plan: &Plan, event: &Event) -> EventView {
         attempt,
         detail: Json::Object(detail),
         actor: event.actor.clone(),
+    }
+}
+
+/// Replaces the index of a step by its name.
+fn name_step(plan: &Plan, step: &mut Json) {
+    let index = step.as_u64().and_then(|index| u32::try_from(index).ok()).map(StepIndex);
+    if let Some(definition) = index.and_then(|index| plan.step(index)) {
+        *step = Json::String(definition.name.clone());
     }
 }

@@ -1,5 +1,6 @@
 //! The arguments of `goconductor workflow`.
 
+use super::repair::{RerunArgs, WorkflowMigrateArgs};
 use crate::complete;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
@@ -65,6 +66,10 @@ pub(crate) enum WorkflowCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Re-run an ended workflow from a step: compensate its effects first, then execute it again
+    Rerun(RerunArgs),
+    /// Migrate a running workflow to another version of its definition
+    Migrate(WorkflowMigrateArgs),
     /// Terminate workflows without compensation
     Terminate(TerminateArgs),
     /// Pause workflows: start no further steps

@@ -3,6 +3,7 @@
 mod identity;
 mod list;
 mod operate;
+mod repair;
 mod show;
 mod start;
 
@@ -21,6 +22,8 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         WorkflowCommand::History { id, follow } => show::history(&parse_id(&id)?, follow, session).await,
         WorkflowCommand::Watch { id } => show::watch(&parse_id(&id)?, session).await,
         WorkflowCommand::Result { id, wait } => show::result(&parse_id(&id)?, wait, session).await,
+        WorkflowCommand::Rerun(args) => repair::rerun(args, session).await,
+        WorkflowCommand::Migrate(args) => repair::migrate(args, session).await,
         command @ (WorkflowCommand::Cancel(_)
         | WorkflowCommand::Compensate { .. }
         | WorkflowCommand::Terminate(_)

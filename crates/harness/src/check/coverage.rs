@@ -211,6 +211,9 @@ impl Coverage {
                 | EventKind::StepProbing { .. }
                 | EventKind::FailureTolerated { .. }
                 | EventKind::CompensationUnneeded { .. }
+                | EventKind::RerunStarted { .. }
+                | EventKind::StepsReset { .. }
+                | EventKind::WorkflowMigrated { .. }
                 | EventKind::WorkflowPaused { .. }
                 | EventKind::WorkflowResumed { .. }
                 | EventKind::WorkflowCompleted { .. }

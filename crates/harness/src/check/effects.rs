@@ -238,6 +238,9 @@ fn commands(case: &Case<'_>) -> BTreeMap<(usize, Side, u32), i64> {
             | EventKind::SignalDelivered { .. }
             | EventKind::FailureTolerated { .. }
             | EventKind::CompensationUnneeded { .. }
+            | EventKind::RerunStarted { .. }
+            | EventKind::StepsReset { .. }
+            | EventKind::WorkflowMigrated { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. }
             | EventKind::WorkflowCompleted { .. }

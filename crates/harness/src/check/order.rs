@@ -71,6 +71,9 @@ fn wrong_start(case: &Case<'_>, before: &Replay, event: &Event) -> Option<String
         | EventKind::StepProbing { .. }
         | EventKind::FailureTolerated { .. }
         | EventKind::CompensationUnneeded { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

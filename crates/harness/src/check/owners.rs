@@ -79,6 +79,9 @@ fn is_of_an_attempt(kind: &EventKind) -> bool {
         | EventKind::StepProbing { .. }
         | EventKind::FailureTolerated { .. }
         | EventKind::CompensationUnneeded { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

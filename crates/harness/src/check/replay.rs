@@ -142,6 +142,9 @@ impl Replay {
             | EventKind::LocksRequested { .. }
             | EventKind::LocksAcquired { .. }
             | EventKind::LocksFailed { .. }
+            | EventKind::RerunStarted { .. }
+            | EventKind::StepsReset { .. }
+            | EventKind::WorkflowMigrated { .. }
             | EventKind::WorkflowPaused { .. }
             | EventKind::WorkflowResumed { .. } => {}
         }
@@ -203,6 +206,9 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         | EventKind::RollbackRequested { .. }
         | EventKind::RollbackRefused { .. }
         | EventKind::RollbackStarted { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }
@@ -260,6 +266,9 @@ pub(super) fn attempt_of(kind: &EventKind) -> Option<(StepIndex, Side, u32)> {
         | EventKind::SignalDelivered { .. }
         | EventKind::FailureTolerated { .. }
         | EventKind::CompensationUnneeded { .. }
+        | EventKind::RerunStarted { .. }
+        | EventKind::StepsReset { .. }
+        | EventKind::WorkflowMigrated { .. }
         | EventKind::WorkflowPaused { .. }
         | EventKind::WorkflowResumed { .. }
         | EventKind::WorkflowCompleted { .. }

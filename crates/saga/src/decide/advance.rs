@@ -38,6 +38,10 @@ impl Decision<'_> {
                 self.withdraw_lock_waits();
             }
             self.advance_rollback();
+            if self.state.phase.is_forward() {
+                // The steps of a re-run are undone.
+                self.advance();
+            }
         }
     }
 
@@ -250,11 +254,19 @@ impl Decision<'_> {
             !step.status().is_open() && (!self.needs_compensation(index) || step.is_compensated())
         };
         if (0u32..).map(StepIndex).zip(&self.state.steps).all(settled) {
-            self.emit(EventKind::WorkflowRolledBack {});
+            if self.state.rerun.is_some() {
+                let deadline = self.plan.definition().timeout.map(|limit| self.now.after(limit));
+                self.emit(EventKind::StepsReset { deadline });
+            } else {
+                self.emit(EventKind::WorkflowRolledBack {});
+            }
         }
     }
 
     fn needs_compensation(&self, index: StepIndex) -> bool {
+        if self.state.rerun.as_ref().is_some_and(|rerun| !rerun.undoes(index)) {
+            return false;
+        }
         self.plan.step(index).is_some_and(|step| step.compensate.is_some())
             && self
                 .state

@@ -210,7 +210,7 @@ impl Decision<'_> {
         if self.state.wants_execute(step) || status == StepStatus::InProgress {
             return Err(Refusal::Stale);
         }
-        if state.execute.ended == 0 {
+        if !state.has_ended_attempts() {
             self.emit(EventKind::StepWithdrawn { step });
         } else {
             let failure = state.error.clone().unwrap_or_else(|| {

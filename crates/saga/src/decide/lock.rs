@@ -168,7 +168,7 @@ impl Decision<'_> {
             .map(|(index, _)| index)
             .collect();
         for step in unwanted {
-            match self.state.step(step).filter(|state| state.execute.ended > 0) {
+            match self.state.step(step).filter(|state| state.has_ended_attempts()) {
                 Some(state) => {
                     let failure = state.error.clone().unwrap_or_else(|| {
                         Failure::of("WITHDRAWN", "the workflow began to roll back before another attempt")

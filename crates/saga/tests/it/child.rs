@@ -250,7 +250,8 @@ fn child_that_did_not_start_is_withdrawn() {
     saga.submit(&Input::WithdrawCommand { step: StepIndex(0), attempt: 1 }).unwrap();
     assert_eq!((saga.step(0), saga.state.status()), (StepStatus::Pending, Status::RolledBack));
 
-    let parent = Parent { id: id(1), step: StepIndex(0), attempt: 1, depth: 1, elements_of: None };
+    let parent =
+        Parent { id: id(1), step: StepIndex(0), attempt: 1, depth: 1, elements_of: None, generation: 0 };
     let (events, state) = start_child(
         RulesVersion::CURRENT,
         &plan(vec![step("a", &[])]),

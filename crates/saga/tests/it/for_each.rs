@@ -231,7 +231,14 @@ impl Family {
         let (elements, input) = owner_plan.start_of_elements(owner, StepIndex(1), part, &Lists).unwrap();
         let own = owner_plan.of_elements(&elements).unwrap();
         let depth = parent.parent.map_or(1, |parent| parent.depth + 1);
-        let of = Parent { id: parent.id, step, attempt, depth, elements_of: Some(parent.known_id()) };
+        let of = Parent {
+            id: parent.id,
+            step,
+            attempt,
+            depth,
+            elements_of: Some(parent.known_id()),
+            generation: 0,
+        };
         let at = self.members.len();
         let (_, state) = start_child(
             RulesVersion::CURRENT,

@@ -158,6 +158,9 @@ fn index_of(kind: &EventKind) -> usize {
         EventKind::LocksRequested { .. } => 41,
         EventKind::LocksAcquired { .. } => 42,
         EventKind::LocksFailed { .. } => 43,
+        EventKind::RerunStarted { .. } => 44,
+        EventKind::StepsReset { .. } => 45,
+        EventKind::WorkflowMigrated { .. } => 46,
     }
 }
 
@@ -336,7 +339,8 @@ fn stored_form_of_a_child_does_not_change() {
     let mut kinds = [kinds()[0].clone(), kinds()[1].clone()];
     if let EventKind::WorkflowStarted { parent, .. } = &mut kinds[0] {
         let id = WorkflowId("018f0000-0000-7000-8000-000000000009".parse().unwrap());
-        *parent = Some(Parent { id, step: StepIndex(4), attempt: 1, depth: 2, elements_of: None });
+        *parent =
+            Some(Parent { id, step: StepIndex(4), attempt: 1, depth: 2, elements_of: None, generation: 0 });
     }
     let child = WorkflowId("018f0000-0000-7000-8000-000000000010".parse().unwrap());
     let started = EventKind::ChildStarted { step: StepIndex(1), attempt: 1, child };

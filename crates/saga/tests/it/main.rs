@@ -21,6 +21,7 @@ mod locks;
 mod name;
 mod noise;
 mod property;
+mod rerun;
 mod rules;
 mod waits;
 mod world;

@@ -53,7 +53,11 @@ const LIVE: &[&str] = &[
     "limits.waiting_callers",
     "queue.backend",
     "services",
+    "state_store.deduplication",
     "state_store.retention",
+    "state_store.retention_completed",
+    "state_store.retention_rolled_back",
+    "state_store.retention_terminated",
     "telemetry.log_level",
 ];
 

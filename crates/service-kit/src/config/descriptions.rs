@@ -118,9 +118,29 @@ pub const SETTINGS: &[SettingRow] = &[
         "Whether a process migrates an older schema, or waits until `goconductor db migrate` was run",
     ),
     (
+        "state_store.deduplication",
+        "duration",
+        "Time for which clients repeat a start with its idempotency key; a shorter retention is refused",
+    ),
+    (
         "state_store.retention",
         "duration",
         "Time for which an ended workflow is kept; `0s` keeps it without limit",
+    ),
+    (
+        "state_store.retention_completed",
+        "duration",
+        "Time for which a completed workflow is kept (default: `state_store.retention`)",
+    ),
+    (
+        "state_store.retention_rolled_back",
+        "duration",
+        "Time for which a workflow that was rolled back is kept (default: `state_store.retention`)",
+    ),
+    (
+        "state_store.retention_terminated",
+        "duration",
+        "Time for which a terminated workflow is kept (default: `state_store.retention`)",
     ),
     ("state_store.endpoints", "list of URLs", "State stores that gateways and executors use"),
     ("state_store.listen", "address", "Address on which the state store listens"),

@@ -4,6 +4,7 @@ use super::listen_address::ListenAddress;
 use super::reader::SettingReader;
 use super::secret_url::SecretUrl;
 use super::{database_tls, tls, value};
+use goconductor_definition::duration;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -18,13 +19,24 @@ pub struct StateStoreConfig {
     pub max_connections: u32,
     /// Treatment of a database whose schema is older than that of the process.
     pub migrate: SchemaMigration,
-    /// Time that a workflow is kept after it ended. Zero keeps it indefinitely.
-    pub retention: Duration,
+    /// Times that workflows are kept after they ended.
+    pub retention: RetentionConfig,
     /// Listening address of a state-store process.
     pub listen: ListenAddress,
     /// URLs of the state-store processes that the other services connect to. If it is empty, each service opens the
     /// database itself.
     pub endpoints: Vec<String>,
+}
+
+/// Times that workflows are kept after they ended, by final status. `None` keeps them indefinitely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Time for completed workflows.
+    pub completed: Option<Duration>,
+    /// Time for workflows that were rolled back.
+    pub rolled_back: Option<Duration>,
+    /// Time for workflows that an operator terminated.
+    pub terminated: Option<Duration>,
 }
 
 /// Database of durable state.
@@ -77,10 +89,49 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> StateStoreConfig {
     let url = database_tls::with_tls(reader, "state_store", url, files);
     let max_connections = reader.get("state_store.max_connections", &value::integer(1, 1_000), 10);
     let migrate = reader.get("state_store.migrate", &value::choice(MIGRATIONS), SchemaMigration::Auto);
-    let day = Duration::from_secs(24 * 3600);
-    let retention =
-        reader.get("state_store.retention", &value::duration(Duration::ZERO, 36_500 * day), 30 * day);
+    let retention = retention(reader);
     let listen = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 8471)));
     let listen = reader.get("state_store.listen", &value::address(), listen);
     StateStoreConfig { backend, url, max_connections, migrate, retention, listen, endpoints }
+}
+
+/// Shortest and longest time for which clients repeat starts, and the default: as long as a schedule catches up by default.
+const DEDUPLICATION: (Duration, Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(365 * 86_400), Duration::from_secs(3600));
+
+/// Reads the times that ended workflows are kept, and refuses those that are too short for the idempotency keys of starts.
+fn retention(reader: &mut SettingReader<'_>) -> RetentionConfig {
+    let day = Duration::from_secs(86_400);
+    let kind = || value::duration(Duration::ZERO, 36_500 * day);
+    let (min, max, default) = DEDUPLICATION;
+    let needed = reader.get("state_store.deduplication", &value::duration(min, max), default);
+    let base = reader.get("state_store.retention", &kind(), 30 * day);
+    check_retention(reader, "state_store.retention", base, needed);
+    let mut of_status = |path: &str| {
+        let keep = match reader.optional(path, &kind()) {
+            Some(keep) => {
+                check_retention(reader, path, keep, needed);
+                keep
+            }
+            None => base,
+        };
+        (!keep.is_zero()).then_some(keep)
+    };
+    RetentionConfig {
+        completed: of_status("state_store.retention_completed"),
+        rolled_back: of_status("state_store.retention_rolled_back"),
+        terminated: of_status("state_store.retention_terminated"),
+    }
+}
+
+fn check_retention(reader: &mut SettingReader<'_>, path: &str, keep: Duration, needed: Duration) {
+    if keep.is_zero() || keep >= needed {
+        return;
+    }
+    let (keep, needed) = (duration::format(keep), duration::format(needed));
+    let message = format!(
+        "is {keep}, but clients repeat starts for {needed} (state_store.deduplication), and a repeat after the retention is a \
+         second workflow: set it to at least {needed}, or shorten state_store.deduplication (GC3034)"
+    );
+    reader.problem(path, reader.origin(path), message);
 }

@@ -959,3 +959,26 @@ fn master_key_itself_is_refused_without_repeating_it() {
     let without = Written::yaml("encryption: { payloads: true }").problems();
     assert!(without[0].contains("requires secrets.master_key"), "{without:?}");
 }
+
+#[test]
+fn retention_shorter_than_deduplication_is_refused() {
+    for (yaml, expected) in [
+        (
+            "state_store: { retention: 30m }",
+            "state_store.retention: is 30m, but clients repeat starts for 1h",
+        ),
+        ("state_store: { retention_terminated: 1m }", "state_store.retention_terminated: is 1m"),
+        ("state_store: { retention: 2h, deduplication: 3h }", "(state_store.deduplication)"),
+    ] {
+        let problems = Written::yaml(yaml).problems();
+        assert_eq!(problems.len(), 1, "{yaml}: {problems:?}");
+        assert!(problems[0].contains(expected) && problems[0].contains("GC3034"), "{problems:?}");
+    }
+    let written = Written::yaml(
+        "state_store: { retention: 0s, retention_completed: 5m, deduplication: 5m, retention_rolled_back: 2d }",
+    );
+    let retention = written.load().expect("valid").state_store.retention;
+    assert_eq!(retention.completed, Some(Duration::from_secs(300)));
+    assert_eq!(retention.rolled_back, Some(Duration::from_secs(2 * 86_400)));
+    assert_eq!(retention.terminated, None);
+}

@@ -25,7 +25,7 @@ async fn counts(fixture: &Fixture) -> Result<Vec<(String, u64)>, String> {
 }
 
 /// Checks that the workflow is counted and listed with its status, and with no other one.
-async fn check_indexes(fixture: &Fixture, flow: &Flow) -> CaseResult {
+pub(super) async fn check_indexes(fixture: &Fixture, flow: &Flow) -> CaseResult {
     let status = flow.state.status();
     expect_eq("the counts", &counts(fixture).await?, &vec![(status.as_str().to_owned(), 1)])?;
     for each in Status::ALL {
@@ -74,7 +74,7 @@ pub(super) async fn retention_spares_reopened(factory: Arc<dyn Factory>) -> Case
     for (number, input) in (1..).zip([done(0), done(1), done(2), roll_back()]) {
         fixture.apply(&mut flow, &input, at(number)).await?;
     }
-    let request = MaintenanceRequest { now: at(100_000), retention: Some(Duration::from_secs(60)) };
+    let request = MaintenanceRequest { now: at(100_000), retention: Some(Duration::from_secs(60)).into() };
     fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
     check_indexes(&fixture, &flow).await
 }
@@ -108,7 +108,7 @@ pub(super) async fn retention_keeps_children(factory: Arc<dyn Factory>) -> CaseR
 
 /// Returns the number of workflows that one maintenance removes.
 async fn removed_at(fixture: &Fixture, seconds: i64) -> Result<u64, String> {
-    let request = MaintenanceRequest { now: at(seconds), retention: Some(Duration::from_secs(60)) };
+    let request = MaintenanceRequest { now: at(seconds), retention: Some(Duration::from_secs(60)).into() };
     let report = fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
     Ok(report.removed)
 }

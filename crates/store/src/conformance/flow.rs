@@ -37,7 +37,7 @@ pub fn new_id() -> WorkflowId {
 
 /// Rejects every expression: the sample definitions contain none.
 #[derive(Debug)]
-struct NoExpressions;
+pub(super) struct NoExpressions;
 
 impl Expressions for NoExpressions {
     fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
@@ -197,7 +197,7 @@ impl Flow {
     }
 }
 
-fn transition_write(transition: &Transition, now: Timestamp) -> Result<TransitionWrite, String> {
+pub(super) fn transition_write(transition: &Transition, now: Timestamp) -> Result<TransitionWrite, String> {
     Ok(TransitionWrite {
         record: Arc::new(EncodedTransition::of(transition).map_err(|error| error.to_string())?),
         publishes: Vec::new(),

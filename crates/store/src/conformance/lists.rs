@@ -7,7 +7,7 @@ use goconductor_saga::{Input, Plan, WorkflowId};
 
 use super::fixture::{
     Fixture, Flow, NAMESPACE, StartOptions, at, cancel, compensated, definition, done, done_with, ensure,
-    expect_eq, keyed, new_id, order, parallel, pause, refused, step, unexpected, unkeyed,
+    expect_eq, keyed, new_id, order, parallel, pause, plan_of, refused, step, unexpected, unkeyed,
 };
 use super::{CaseResult, Factory};
 use crate::{Comparison, Count, Field, Filter, FilterValue, ListRequest, Summary};
@@ -139,6 +139,7 @@ fn comparisons(summaries: &[Summary]) -> Vec<Filter> {
         values.push((Field::Id, text(&each.id.to_string())));
         values.push((Field::Status, text(each.status.as_str())));
         values.push((Field::Definition, text(&each.definition)));
+        values.push((Field::RunsElements, text(&each.definition.ends_with(']').to_string())));
         values.push((Field::Version, FilterValue::Number(i64::from(each.version))));
         values.push((Field::Cause, text(each.cause.map_or("", |cause| cause.as_str()))));
         values.push((Field::IdempotencyKey, text(each.idempotency_key.as_deref().unwrap_or_default())));
@@ -312,4 +313,49 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
     }
     let empty = fixture.store.counts("nowhere", Field::Status, None).await.map_err(unexpected("counts"))?;
     expect_eq("the counts of an empty namespace", &empty, &Vec::new())
+}
+
+/// Workflows that run elements of a step are neither listed nor counted, if the filter excludes them.
+pub(super) async fn without_elements(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let mut seen = Vec::new();
+    for name in ["order", "order/pick[0..100]", "orders", "order/pick[100..200]"] {
+        let plan = plan_of(definition(name, vec![step("only", "stock", &[])]))?;
+        let mut ended = fixture.start(&plan).await?;
+        fixture.apply(&mut ended, &done(0), at(1)).await?;
+        let open = fixture.start(&plan).await?;
+        if !name.ends_with(']') {
+            seen.extend([ended.id(), open.id()]);
+        }
+    }
+    seen.sort_unstable_by(|left, right| right.cmp(left));
+    let filter = Filter::without_elements();
+    for (filter, expected) in [
+        (filter.clone(), vec![("COMPLETED", 2), ("IN_PROGRESS", 0), ("QUEUED", 2)]),
+        (
+            Filter::All(vec![Filter::open(), filter]),
+            vec![("COMPLETED", 0), ("IN_PROGRESS", 0), ("QUEUED", 2)],
+        ),
+    ] {
+        let expected: Vec<(String, u64)> = expected
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(status, count)| (status.to_owned(), count))
+            .collect();
+        let counts = fixture.store.counts(NAMESPACE, Field::Status, Some(&filter)).await;
+        let counts: Vec<(String, u64)> = counts
+            .map_err(unexpected("counts"))?
+            .into_iter()
+            .map(|count| (count.value, count.count))
+            .collect();
+        expect_eq("the counts", &counts, &expected)?;
+    }
+    let request = ListRequest { filter: Some(Filter::without_elements()), ..all(NAMESPACE) };
+    let page = fixture.store.list(&request).await.map_err(unexpected("list"))?;
+    let listed: Vec<_> = page.workflows.iter().map(|found| found.id).collect();
+    expect_eq("the listed workflows", &listed, &seen)?;
+    let named = Filter::All(vec![Filter::without_elements(), Filter::open()]);
+    let request = ListRequest { filter: Some(named), limit: 1, ..all(NAMESPACE) };
+    let page = fixture.store.list(&request).await.map_err(unexpected("list"))?;
+    expect_eq("the size of a page", &page.workflows.len(), &1)
 }

@@ -159,7 +159,7 @@ pub(super) async fn tokens_rise(factory: Arc<dyn Factory>) -> CaseResult {
             // Maintenance may remove locks that have been free for long, but neither live locks nor the token counter.
             let held = fixture.expect_lock("held", "a", LONG).await?;
             let now = fixture.store.now().await.map_err(unexpected("now"))?.after(Duration::from_secs(7200));
-            let request = MaintenanceRequest { now, retention: None };
+            let request = MaintenanceRequest { now, retention: crate::Retention::default() };
             fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
             expect_eq(
                 "an acquisition of a live lock after maintenance",

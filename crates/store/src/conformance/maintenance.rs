@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use goconductor_saga::{Status, Timestamp};
+use goconductor_saga::{Input, Status, Timestamp};
 
 use super::fixture::{
     Fixture, Flow, NAMESPACE, StartOptions, at, compensated, describe, done, ensure, expect_eq, keyed, order,
@@ -12,7 +12,9 @@ use super::fixture::{
 };
 use super::lists::all;
 use super::{CaseResult, Factory};
-use crate::{Comparison, Count, Field, Filter, FilterValue, MaintenanceRequest, Write, WriteOutcome};
+use crate::{
+    Comparison, Count, Field, Filter, FilterValue, MaintenanceRequest, Retention, Write, WriteOutcome,
+};
 
 /// Retention of ended workflows in the cases.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -23,7 +25,7 @@ const MAX_CALLS: usize = 64;
 async fn maintain_all(fixture: &Fixture, now: Timestamp, retention: Option<Duration>) -> Result<u64, String> {
     let mut removed = 0;
     for _ in 0..MAX_CALLS {
-        let request = MaintenanceRequest { now, retention };
+        let request = MaintenanceRequest { now, retention: retention.into() };
         let part = fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
         removed += part.removed;
         if !part.more {
@@ -163,4 +165,40 @@ async fn counts(fixture: &Fixture, status: Option<Status>) -> Result<BTreeMap<St
     let counts = fixture.store.counts(NAMESPACE, Field::Status, filter.as_ref()).await;
     let counts = counts.map_err(unexpected("counts"))?;
     Ok(counts.into_iter().map(|Count { value, count, .. }| (value, count)).collect())
+}
+
+/// Each final status has a retention of its own, and a status without one is kept.
+pub(super) async fn kept_by_status(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let plan = order()?;
+    let mut completed = fixture.start(&plan).await?;
+    let mut rolled_back = fixture.start(&plan).await?;
+    let mut terminated = fixture.start(&plan).await?;
+    for (number, input) in (1..).zip([done(0), done(1), done(2)]) {
+        fixture.apply(&mut completed, &input, at(number)).await?;
+    }
+    fixture.apply(&mut rolled_back, &refused(0), at(3)).await?;
+    let terminate = Input::Terminate { actor: None, reason: "a test order".to_owned() };
+    fixture.apply(&mut terminated, &terminate, at(3)).await?;
+    let retention =
+        Retention { completed: Some(RETENTION), rolled_back: Some(RETENTION * 2), terminated: None };
+    for (now, expected) in [
+        (at(3), [true, true, true]),
+        (at(10).after(RETENTION), [false, true, true]),
+        (at(10).after(RETENTION * 2), [false, false, true]),
+        (at(10).after(RETENTION * 1000), [false, false, true]),
+    ] {
+        let request = MaintenanceRequest { now, retention };
+        for _ in 0..MAX_CALLS {
+            let report = fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
+            if !report.more {
+                break;
+            }
+        }
+        for (flow, expected) in [&completed, &rolled_back, &terminated].into_iter().zip(expected) {
+            let what = format!("whether the workflow that is {} exists", flow.state.status().as_str());
+            expect_eq(&what, &fixture.load(flow.id()).await?.is_some(), &expected)?;
+        }
+    }
+    fixture.check_consistency(&terminated).await
 }

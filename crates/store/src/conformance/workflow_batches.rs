@@ -269,7 +269,7 @@ async fn running_again(fixture: &Fixture) -> Result<(WorkflowBatch, u64), String
 
 async fn maintain(fixture: &Fixture, now: Timestamp, retention: Option<Duration>) -> CaseResult {
     for _ in 0..100 {
-        let request = MaintenanceRequest { now, retention };
+        let request = MaintenanceRequest { now, retention: retention.into() };
         if !fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?.more {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! Writes a batch of starts and transitions with one statement, whatever its size.
 //!
 //! One statement is one transaction and one round trip. A batch needs a transaction of several statements only if it
-//! contains a workflow more than once, changes a ledger row in place, releases locks, or rolls back a completed workflow.
+//! contains a workflow more than once, changes a ledger row in place, releases locks, reopens a workflow that had ended, or
+//! migrates one.
 
 use super::ledger::{self, Rows};
 use super::row_encoding::{StartRow, StepRow, number};
@@ -41,6 +42,7 @@ pub(super) async fn write(
                 workflow_locks::serialize(&mut transaction, &released).await?;
             }
             for pass in several {
+                migrate(&mut transaction, pass).await?;
                 let applied = pass.write(&mut transaction, &ANY, unavailable, &mut outcomes).await?;
                 ledger::change(&mut transaction, &applied).await?;
                 reopen(&mut transaction, &applied).await?;
@@ -56,26 +58,45 @@ pub(super) async fn write(
 
 /// Returns whether the single statement cannot write a transition.
 fn needs_transaction(write: &TransitionWrite) -> bool {
-    write.record.reopens || ledger::changes_in_place(write)
+    write.record.reopens.is_some() || write.record.migrates || ledger::changes_in_place(write)
 }
 
-/// Corrects the counts and the lists for completed workflows that begin to roll back, which is rare.
+/// Changes the versions of migrated workflows, which is rare. It precedes the statement, which counts workflows that end by
+/// their version. The statement applies the transition of each workflow that this changes, because it requires the same
+/// `seq`.
+async fn migrate(connection: &mut PgConnection, pass: &Pass<'_>) -> Result<(), Error> {
+    for record in pass.entries.iter().map(Entry::record).filter(|record| record.migrates) {
+        sqlx::query("UPDATE workflows SET version = $3 WHERE id = $1 AND seq = $2")
+            .bind(record.id.0)
+            .bind(number(record.from_seq))
+            .bind(i32::try_from(record.version).unwrap_or(i32::MAX))
+            .execute(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+    }
+    Ok(())
+}
+
+/// Corrects the counts and the lists for workflows that had ended and are reopened, which is rare.
 async fn reopen(connection: &mut PgConnection, writes: &[&TransitionWrite]) -> Result<(), Error> {
-    for record in writes.iter().map(|write| &write.record).filter(|record| record.reopens) {
+    for record in writes.iter().map(|write| &write.record) {
+        let Some(former) = record.reopens else { continue };
         let listed = if record.ends { record.status.as_str() } else { "OPEN" };
         sqlx::query(
             "WITH moved AS (
                  UPDATE listings SET listed = $5
-                 WHERE namespace = $1 AND definition = $2 AND listed = 'COMPLETED' AND id = $4
+                 WHERE namespace = $1 AND definition = $2 AND listed = $6 AND id = $4
              )
              INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
-             VALUES ($1, $2, $3, 'COMPLETED', '', -1)",
+             VALUES ($1, $2, $3, $6, $7, -1)",
         )
         .bind(escape_nul(&record.namespace).into_owned())
         .bind(escape_nul(&record.definition).into_owned())
         .bind(i32::try_from(record.version).unwrap_or(i32::MAX))
         .bind(record.id.0)
         .bind(listed)
+        .bind(former.status.as_str())
+        .bind(former.cause_text())
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;

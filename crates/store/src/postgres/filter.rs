@@ -69,6 +69,9 @@ fn compare(field: &Field, comparison: Comparison, value: &FilterValue, query: &m
         // Compares bytes, as SQLite does, independent of the database's collation.
         Field::Status => query.push("status COLLATE \"C\""),
         Field::Definition => query.push("definition COLLATE \"C\""),
+        Field::RunsElements => {
+            query.push("(CASE WHEN right(definition, 1) = ']' THEN 'true' ELSE 'false' END) COLLATE \"C\"")
+        }
         Field::Version => query.push("version::bigint"),
         Field::Cause => query.push("cause COLLATE \"C\""),
         Field::IdempotencyKey => query.push("idempotency_key COLLATE \"C\""),

@@ -24,6 +24,8 @@ pub(super) struct ListingsPage {
 struct Narrowed<'a> {
     definition: Option<&'a str>,
     bucket: Option<&'a str>,
+    /// Whether the filter excludes the workflows that run elements of a step.
+    excludes_elements: bool,
     /// Whether the filter has further conditions.
     has_more: bool,
 }
@@ -38,6 +40,7 @@ impl<'a> Narrowed<'a> {
                 Field::Status if is_final(text) => narrowed.bucket = Some(text),
                 // An unknown status matches no workflow. The remaining conditions ensure that.
                 Field::Status => narrowed.bucket = Some(OPEN),
+                Field::RunsElements => narrowed.excludes_elements = text == "false",
                 Field::Id
                 | Field::Version
                 | Field::Cause
@@ -64,7 +67,7 @@ fn is_final(status: &str) -> bool {
 
 /// Returns whether the index excludes some workflows.
 pub(super) fn narrows(filter: Option<&Filter>) -> bool {
-    let Narrowed { definition, bucket, has_more: _ } = Narrowed::by(filter);
+    let Narrowed { definition, bucket, excludes_elements: _, has_more: _ } = Narrowed::by(filter);
     definition.is_some() || bucket.is_some()
 }
 
@@ -131,6 +134,9 @@ fn push_narrowed(
     query.push(") AS found WHERE true");
     if let Some(definition) = narrowed.definition {
         query.push(" AND kind.definition = ").push_bind(escape_nul(definition).into_owned());
+    }
+    if narrowed.excludes_elements {
+        query.push(" AND right(kind.definition, 1) <> ']'");
     }
     if let Some(bucket) = narrowed.bucket {
         query.push(" AND kind.listed = ").push_bind(bucket.to_owned());

@@ -3,7 +3,7 @@
 //! Each step is a short transaction. One process at a time executes a step. A step waits for a table lock only as long as
 //! writers may be delayed. A step that fails is retried in the next maintenance.
 
-use super::rows::number;
+use super::removal::{BATCH, remove};
 use super::sqlstate::{SqlState, sqlstate};
 use super::{PostgresStore, commit, locks, statistics, unavailable, workflow_batches};
 use crate::maintenance::{DEFAULT_RETENTION, above, first_id};
@@ -14,8 +14,6 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Number of workflows removed in one transaction.
-const BATCH: i64 = 200;
 /// The advisory lock for creating and dropping partitions. The number is arbitrary.
 const LOCK: i64 = 0x676f_7570_6b65_6570;
 /// Limits the wait for a table lock. Writers queue behind that wait.
@@ -84,20 +82,21 @@ pub(super) async fn create_first_partitions(store: &PostgresStore) -> Result<(),
 /// Removes workflows first. If none is left to remove, drops partitions and cleans up.
 async fn maintain(store: &PostgresStore, request: &MaintenanceRequest) -> Result<MaintenanceReport, Error> {
     let acquire = "SELECT pg_try_advisory_xact_lock($1)";
-    create_partitions(store, request.now, partition_length(request.retention), acquire).await?;
+    create_partitions(store, request.now, partition_length(request.retention.longest()), acquire).await?;
     let mut report = MaintenanceReport::default();
-    if let Some(ended_by) = request.ended_by() {
+    let ended_by = request.ended_by();
+    if let Some(latest) = ended_by.latest() {
         report.removed = remove(&mut *store.connection().await?, ended_by).await?;
         report.more = i64::try_from(report.removed).unwrap_or(BATCH) >= BATCH;
         if !report.more {
-            drop_partitions(store, ended_by, acquire).await?;
+            drop_partitions(store, latest, acquire).await?;
         }
     }
     if !report.more {
         let mut connection = store.connection().await?;
         merge_counts(&mut connection).await?;
         locks::remove_free(&mut connection, request.now).await?;
-        report.more = workflow_batches::remove(&mut connection, request.now, request.ended_by()).await?;
+        report.more = workflow_batches::remove(&mut connection, request.now, ended_by.latest()).await?;
     }
     Ok(report)
 }
@@ -230,47 +229,6 @@ async fn partitions(connection: &mut PgConnection) -> Result<Vec<HistoryPartitio
     .await
     .map_err(unavailable)?;
     Ok(rows.into_iter().map(|(name, lower, upper)| HistoryPartition { name, lower, upper }).collect())
-}
-
-/// Removes some of those that ended by a time, with their keys; how many. Their histories go with their
-/// partitions, but for those that are in none.
-///
-/// A child is kept for as long as its parent exists, whose rollback needs it. The idempotency key of a child begins with
-/// the id of its parent. The parent is looked up by a scalar subquery, which the planner does not replace by a join that
-/// would read all workflows.
-async fn remove(connection: &mut PgConnection, ended_by: Timestamp) -> Result<u64, Error> {
-    let removed: i64 = sqlx::query_scalar(
-        "WITH gone AS (
-             DELETE FROM workflows WHERE id = ANY (ARRAY(
-                 SELECT id FROM workflows AS ended WHERE id < $1 AND ended_at <= $2
-                     AND (SELECT parent.id FROM workflows AS parent WHERE parent.id =
-                         CASE WHEN ended.idempotency_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/'
-                             THEN left(ended.idempotency_key, 36)::uuid END) IS NULL
-                 ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED))
-             RETURNING id, namespace, definition, version, status, cause, idempotency_key
-         ), forgotten AS (
-             DELETE FROM start_keys USING gone
-             WHERE gone.idempotency_key <> '' AND start_keys.namespace = gone.namespace
-                 AND start_keys.key = gone.idempotency_key AND start_keys.workflow_id = gone.id
-         ), unlisted AS (
-             DELETE FROM listings USING gone
-             WHERE listings.namespace = gone.namespace AND listings.definition = gone.definition
-                 AND listings.listed = gone.status AND listings.id = gone.id
-         ), history AS (
-             DELETE FROM events_other USING gone WHERE events_other.workflow_id = gone.id
-         ), counted AS (
-             INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
-             SELECT namespace, definition, version, status, cause, -count(*) FROM gone
-             GROUP BY namespace, definition, version, status, cause
-         ) SELECT count(*) FROM gone",
-    )
-    .bind(above(ended_by).0)
-    .bind(ended_by.0)
-    .bind(BATCH)
-    .fetch_one(connection)
-    .await
-    .map_err(unavailable)?;
-    Ok(number(removed))
 }
 
 /// Drops the partitions whose workflows have all been removed.

@@ -187,6 +187,7 @@ pub(super) async fn counts(
         | Field::IdempotencyKey
         | Field::CreatedAt
         | Field::EndedAt
+        | Field::RunsElements
         | Field::Label(_) => "status",
     };
     let mut query =
@@ -231,9 +232,13 @@ fn finds_few(filter: Option<&Filter>) -> bool {
         Field::Label(_) => true,
         Field::ErrorCode => !text.is_empty(),
         Field::Status => ATTENTION_STATUSES.contains(&text),
-        Field::Id | Field::Definition | Field::Version | Field::Cause | Field::CreatedAt | Field::EndedAt => {
-            false
-        }
+        Field::Id
+        | Field::Definition
+        | Field::Version
+        | Field::Cause
+        | Field::CreatedAt
+        | Field::EndedAt
+        | Field::RunsElements => false,
     })
 }
 
@@ -276,6 +281,7 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
             | Field::Cause
             | Field::IdempotencyKey
             | Field::ErrorCode
+            | Field::RunsElements
             | Field::CreatedAt
             | Field::EndedAt => {}
         }

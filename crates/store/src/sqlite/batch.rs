@@ -1,6 +1,6 @@
 //! Writes starts and transitions.
 
-use super::maintenance::{count_ended, uncount_completed};
+use super::maintenance::{count_ended, uncount};
 use super::rows::{id_bytes, load_one, text_of};
 use super::{clock, workflow_locks};
 use crate::json::json;
@@ -101,8 +101,13 @@ fn transition(connection: &Connection, write: &TransitionWrite) -> Result<WriteO
     if changed == 0 {
         return conflict(connection, record.id);
     }
-    if record.reopens {
-        uncount_completed(connection, record)?;
+    if let Some(former) = record.reopens {
+        uncount(connection, record, former)?;
+    }
+    if record.migrates {
+        connection
+            .prepare_cached("UPDATE workflows SET version = ?2 WHERE id = ?1")?
+            .execute(params![id_bytes(record.id), record.version])?;
     }
     if record.ends {
         count_ended(connection, record.id)?;

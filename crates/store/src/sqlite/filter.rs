@@ -25,6 +25,7 @@ pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bou
             | Field::ErrorCode
             | Field::CreatedAt
             | Field::EndedAt
+            | Field::RunsElements
             | Field::Label(_) => continue,
         };
         bound.push(Bound::Text(text.to_owned()));
@@ -84,6 +85,9 @@ fn compare(
         Field::Id => "id".to_owned(),
         Field::Status => "status".to_owned(),
         Field::Definition => "definition".to_owned(),
+        Field::RunsElements => {
+            "(CASE WHEN substr(definition, -1) = ']' THEN 'true' ELSE 'false' END)".to_owned()
+        }
         Field::Version => "version".to_owned(),
         Field::Cause => "cause".to_owned(),
         Field::IdempotencyKey => "idempotency_key".to_owned(),

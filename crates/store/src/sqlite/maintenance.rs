@@ -4,8 +4,10 @@
 use super::rows::{id_bytes, id_of};
 use super::{SqliteStore, clock, locks, statistics, workflow_batches};
 use crate::maintenance::above;
+use crate::retention::EndedBy;
 use crate::{
-    EncodedTransition, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics,
+    EncodedTransition, Error, FormerEnd, MaintenanceReport, MaintenanceRequest, MaintenanceStore,
+    StoreStatistics,
 };
 use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
@@ -22,14 +24,15 @@ impl MaintenanceStore for SqliteStore {
             self.write_job(move |connection| locks::remove_free(connection, now)).await?;
         }
         let ended_by = request.ended_by();
-        let gone = self.read(move |connection| workflow_batches::obsolete(connection, now, ended_by)).await?;
+        let latest = ended_by.latest();
+        let gone = self.read(move |connection| workflow_batches::obsolete(connection, now, latest)).await?;
         let more = gone.is_some();
         if let Some(id) = gone {
             self.write_job(move |connection| workflow_batches::remove(connection, &id)).await?;
         }
-        let Some(ended_by) = ended_by else { return Ok(MaintenanceReport { more, ..Default::default() }) };
+        let Some(latest) = latest else { return Ok(MaintenanceReport { more, ..Default::default() }) };
         // Found without the writer, because most calls find nothing to remove.
-        let found = self.read(move |connection| ended(connection, ended_by)).await?;
+        let found = self.read(move |connection| ended(connection, latest, ended_by)).await?;
         if found.is_empty() {
             return Ok(MaintenanceReport { more, ..Default::default() });
         }
@@ -42,17 +45,27 @@ impl MaintenanceStore for SqliteStore {
     }
 }
 
-/// Returns the oldest workflows that ended by a time. A child is kept for as long as its parent exists, whose rollback
+/// The condition that the retention of a workflow has ended. Its parameters are the times from ?2 on. A comparison with NULL
+/// is not true, so a status without a limit is kept.
+const IS_DUE: &str = "ended_at <= CASE status WHEN 'COMPLETED' THEN ?2 WHEN 'ROLLED_BACK' THEN ?3 WHEN 'TERMINATED' THEN ?4 END";
+
+/// Returns the oldest workflows whose retention has ended. A child is kept for as long as its parent exists, whose rollback
 /// needs it. The idempotency key of a child begins with the id of its parent.
-fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<WorkflowId>, Error> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id FROM workflows AS ended WHERE id < ?1 AND ended_at <= ?2
+fn ended(connection: &Connection, latest: Timestamp, ended_by: EndedBy) -> Result<Vec<WorkflowId>, Error> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT id FROM workflows AS ended WHERE id < ?1 AND {IS_DUE}
                  AND NOT EXISTS (SELECT 1 FROM workflows AS parent
                      WHERE parent.id = unhex(substr(ended.idempotency_key, 1, 36), '-'))
-             ORDER BY id LIMIT ?3",
-    )?;
+             ORDER BY id LIMIT ?5"
+    ))?;
     let rows = statement.query_map(
-        params![id_bytes(above(ended_by)), ended_by.0, i64::try_from(BATCH).unwrap_or(i64::MAX)],
+        params![
+            id_bytes(above(latest)),
+            ended_by.completed.map(|at| at.0),
+            ended_by.rolled_back.map(|at| at.0),
+            ended_by.terminated.map(|at| at.0),
+            i64::try_from(BATCH).unwrap_or(i64::MAX),
+        ],
         |row| row.get::<_, Vec<u8>>(0),
     )?;
     rows.map(|bytes| id_of(&bytes?)).collect()
@@ -61,7 +74,7 @@ fn ended(connection: &Connection, ended_by: Timestamp) -> Result<Vec<WorkflowId>
 fn remove(
     connection: &Connection,
     ids: &[WorkflowId],
-    ended_by: Timestamp,
+    ended_by: EndedBy,
 ) -> Result<MaintenanceReport, Error> {
     let mut removed = 0;
     for id in ids {
@@ -73,10 +86,20 @@ fn remove(
 }
 
 /// Removes a workflow with its history, its key and its count. Returns whether it existed.
-fn remove_one(connection: &Connection, id: WorkflowId, ended_by: Timestamp) -> Result<bool, Error> {
+fn remove_one(connection: &Connection, id: WorkflowId, ended_by: EndedBy) -> Result<bool, Error> {
     let gone: Option<(String, String)> = connection
-        .prepare_cached("SELECT namespace, idempotency_key FROM workflows WHERE id = ?1 AND ended_at <= ?2")?
-        .query_row(params![id_bytes(id), ended_by.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached(&format!(
+            "SELECT namespace, idempotency_key FROM workflows WHERE id = ?1 AND {IS_DUE}"
+        ))?
+        .query_row(
+            params![
+                id_bytes(id),
+                ended_by.completed.map(|at| at.0),
+                ended_by.rolled_back.map(|at| at.0),
+                ended_by.terminated.map(|at| at.0),
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()?;
     let Some((namespace, key)) = gone else { return Ok(false) };
     connection
@@ -96,15 +119,25 @@ fn remove_one(connection: &Connection, id: WorkflowId, ended_by: Timestamp) -> R
     Ok(true)
 }
 
-/// Removes a completed workflow that begins to roll back from the counts.
-pub(super) fn uncount_completed(connection: &Connection, record: &EncodedTransition) -> Result<(), Error> {
+/// Removes a workflow that had ended and is reopened from the counts.
+pub(super) fn uncount(
+    connection: &Connection,
+    record: &EncodedTransition,
+    former: FormerEnd,
+) -> Result<(), Error> {
     connection
         .prepare_cached(
             "INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
-             VALUES (?1, ?2, ?3, 'COMPLETED', '', -1)
+             VALUES (?1, ?2, ?3, ?4, ?5, -1)
              ON CONFLICT DO UPDATE SET count = count - 1",
         )?
-        .execute(params![record.namespace, record.definition, record.version])?;
+        .execute(params![
+            record.namespace,
+            record.definition,
+            record.version,
+            former.status.as_str(),
+            former.cause_text(),
+        ])?;
     Ok(())
 }
 

@@ -142,6 +142,7 @@ pub(super) fn counts(
         | Field::IdempotencyKey
         | Field::CreatedAt
         | Field::EndedAt
+        | Field::RunsElements
         | Field::Label(_) => "status",
     };
     let mut bound = vec![Bound::Text(namespace.to_owned())];

@@ -307,7 +307,7 @@ async fn postgres_database_of_first_version_is_readable_and_maintained() {
         let (flow, start) = Flow::start(&order, StartOptions::default()).unwrap();
         write(&store, unkeyed(start)).await;
         check_consistency(&store, &flow).await.expect("the workflow is consistent");
-        let request = MaintenanceRequest { now: at(3600), retention: Some(Duration::from_secs(60)) };
+        let request = MaintenanceRequest { now: at(3600), retention: Some(Duration::from_secs(60)).into() };
         assert_eq!(store.maintain(&request).await.expect("the maintenance succeeds").removed, 5);
         assert_eq!(store.ids(None, 100).await.expect("the read succeeds").len(), 5);
         let counts = store.counts(NAMESPACE, Field::Version, None).await.expect("the read succeeds");

@@ -99,7 +99,7 @@ async fn end(store: &Arc<dyn Store>, mut flow: Flow, now: Timestamp) -> Flow {
 
 async fn maintain(store: &Arc<dyn Store>, now: Timestamp) -> MaintenanceReport {
     store
-        .maintain(&MaintenanceRequest { now, retention: Some(RETENTION) })
+        .maintain(&MaintenanceRequest { now, retention: Some(RETENTION).into() })
         .await
         .expect("the maintenance succeeds")
 }

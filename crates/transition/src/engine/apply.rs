@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 /// Maximum retries after conflicts. Each conflict means that another process made progress, so this many in a row
 /// occur only if something is wrong.
-const MAX_CONFLICT_RETRIES: u32 = 100;
+pub(super) const MAX_CONFLICT_RETRIES: u32 = 100;
 
 impl Engine {
     /// Decides the pending inputs of one workflow in order, commits them as one transition and sends each result.
@@ -136,6 +136,7 @@ fn output_bytes(input: &Input) -> Option<usize> {
         | Input::AcquireLocks { .. }
         | Input::Cancel { .. }
         | Input::RollBack { .. }
+        | Input::Rerun { .. }
         | Input::ChildStarted { .. }
         | Input::ChildEnded { .. }
         | Input::Terminate { .. }

@@ -51,7 +51,14 @@ impl ChildTask {
     fn parent(&self) -> Parent {
         let depth = self.parent.parent.map_or(0, |parent| parent.depth).saturating_add(1);
         let elements_of = self.runs_elements().then(|| self.parent.known_id());
-        Parent { id: self.parent.id, step: self.step, attempt: self.attempt, depth, elements_of }
+        let of_step = || self.parent.step(self.step).map_or(0, |step| step.generation);
+        let generation = match (elements_of, self.parent.parent) {
+            (None, _) => 0,
+            // A branch of the elements belongs to the generation of their step.
+            (Some(_), Some(above)) if above.elements_of.is_some() => above.generation,
+            (Some(_), _) => of_step(),
+        };
+        Parent { id: self.parent.id, step: self.step, attempt: self.attempt, depth, elements_of, generation }
     }
 
     /// Returns whether the child runs elements of a step with `for_each`.

@@ -19,6 +19,7 @@ pub fn field(field: &Field) -> (wire::FilterField, String) {
         Field::CreatedAt => plain(wire::FilterField::CreatedAt),
         Field::EndedAt => plain(wire::FilterField::EndedAt),
         Field::ErrorCode => plain(wire::FilterField::ErrorCode),
+        Field::RunsElements => plain(wire::FilterField::RunsElements),
         Field::Label(name) => (wire::FilterField::Label, name.clone()),
     }
 }
@@ -38,6 +39,7 @@ pub fn field_of(field: wire::FilterField, label: String) -> Result<Field, Malfor
         wire::FilterField::CreatedAt => Field::CreatedAt,
         wire::FilterField::EndedAt => Field::EndedAt,
         wire::FilterField::ErrorCode => Field::ErrorCode,
+        wire::FilterField::RunsElements => Field::RunsElements,
         wire::FilterField::Label => Field::Label(label),
         wire::FilterField::Unspecified => return Err(Malformed("field of a filter is missing".to_owned())),
     })

@@ -8,8 +8,8 @@ use goconductor_saga::{
     Due, LedgerChange, LockRelease, Owed, OwedKey, RollbackCause, Status, Timestamp, TraceContext,
 };
 use goconductor_store::{
-    EncodedTransition, EncodedWorkflow, Loaded, NewWorkflow, Summary, TransitionWrite, WorkflowHead, Write,
-    WriteOutcome, WriteTrace,
+    EncodedTransition, EncodedWorkflow, FormerEnd, Loaded, NewWorkflow, Summary, TransitionWrite,
+    WorkflowHead, Write, WriteOutcome, WriteTrace,
 };
 use prost::Message;
 use std::sync::Arc;
@@ -79,7 +79,16 @@ impl TryFrom<&TransitionWrite> for wire::Transition {
             created_at: record.created_at.0,
             ended_at: record.ended_at.map(|at| at.0),
             ends: record.ends,
-            reopens: record.reopens,
+            reopens: record.reopens.is_some(),
+            reopened_status: record
+                .reopens
+                .map(|former| former.status.as_str().to_owned())
+                .unwrap_or_default(),
+            reopened_cause: record
+                .reopens
+                .and_then(|former| former.cause)
+                .map(|cause| cause.as_str().to_owned()),
+            migrates: record.migrates,
             labels: record.labels.clone().into_iter().collect(),
             error_json: record.error.clone(),
             state_json: bytes(&record.state),
@@ -120,7 +129,11 @@ impl TryFrom<wire::Transition> for TransitionWrite {
             created_at: Timestamp(wire.created_at),
             ended_at: wire.ended_at.map(Timestamp),
             ends: wire.ends,
-            reopens: wire.reopens,
+            reopens: wire
+                .reopens
+                .then(|| former_end(&wire.reopened_status, wire.reopened_cause.as_deref()))
+                .transpose()?,
+            migrates: wire.migrates,
             labels: wire.labels.into_iter().collect(),
             error: wire.error_json,
             state: text("state", wire.state_json)?,
@@ -139,6 +152,15 @@ impl TryFrom<wire::Transition> for TransitionWrite {
             }),
         })
     }
+}
+
+/// Returns how a reopened workflow had ended. A release that knows no re-runs states no status: it reopens only completed
+/// workflows.
+fn former_end(former: &str, former_cause: Option<&str>) -> Result<FormerEnd, Malformed> {
+    if former.is_empty() {
+        return Ok(FormerEnd::COMPLETED);
+    }
+    Ok(FormerEnd { status: status(former)?, cause: former_cause.map(cause).transpose()? })
 }
 
 /// Returns the bytes of a text without a copy.

@@ -4,8 +4,7 @@ use super::patterns;
 use crate::api::schedules::MAX_NEXT;
 use crate::api::workflows::{CountField, MAX_KEY_CHARS};
 use crate::api::{
-    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_QUERY_REASON_CHARS, MAX_REASON_CHARS, access_keys, audit, batches,
-    locks, secrets, services,
+    MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, batches, locks, secrets, services,
 };
 use crate::filter;
 use goconductor_saga::NameKind;
@@ -33,6 +32,7 @@ pub(super) fn of_bodies() -> Vec<(&'static str, &'static str, Keywords)> {
     };
     let owner = || name(NameKind::LockOwner, "worker-7");
     let mut fields = of_batches(reason(), required_reason());
+    fields.extend(of_repairs(reason(), required_reason()));
     fields.extend([
         ("AccessKeyBody", "name", access_key_name()),
         ("AccessKeyBody", "roles", scope_items("viewer", patterns::ROLE, 1)),
@@ -144,6 +144,22 @@ fn of_schedules() -> Vec<(&'static str, &'static str, Keywords)> {
     ]
 }
 
+/// Returns the keywords of the bodies of re-runs and migrations.
+fn of_repairs(reason: Keywords, required_reason: Keywords) -> [(&'static str, &'static str, Keywords); 6] {
+    [
+        ("RerunBody", "step", step()),
+        ("RerunBody", "effects", keywords(json!({"enum": ["undo", "keep", null]}))),
+        ("RerunBody", "reason", required_reason),
+        (
+            "MigrationBody",
+            "to_version",
+            keywords(json!({"minimum": 1, "maximum": i32::MAX, "examples": [2]})),
+        ),
+        ("MigrationBody", "reason", reason),
+        ("MigrationBody", "dry_run", keywords(json!({"enum": [true, false, null]}))),
+    ]
+}
+
 /// Returns the keywords of whole bodies.
 pub(super) fn of_components() -> Vec<(&'static str, Keywords)> {
     let set = |field: &str, kind: &str| json!({"required": [field], "properties": {field: {"type": kind}}});
@@ -170,6 +186,7 @@ pub(super) fn of_components() -> Vec<(&'static str, Keywords)> {
         ),
         ("ServiceBody", keywords(one_of_them)),
         ("RequiredReasonBody", keywords(json!({"required": ["reason"]}))),
+        ("RerunBody", keywords(json!({"required": ["reason"]}))),
         ("Completion", keywords(json!({"required": ["reason"]}))),
         ("BatchBody", keywords(json!({"required": ["operation", "reason"]}))),
     ]
@@ -214,7 +231,7 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("page_token", "dead letters") => keywords(json!({"pattern": patterns::DEAD_LETTER_TOKEN})),
         ("filter", _) => keywords(json!({"$ref": "#/components/schemas/Filter"})),
         ("wait", _) => keywords(json!({"pattern": patterns::DURATION})),
-        ("reason", _) => keywords(json!({"maxLength": MAX_QUERY_REASON_CHARS})),
+        ("reason", _) => keywords(json!({"maxLength": MAX_REASON_CHARS})),
         ("If-Match", _) => {
             keywords(json!({"pattern": patterns::ENTITY_TAG, "minLength": 3, "maxLength": 20}))
         }

@@ -84,13 +84,15 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         | WorkflowCommand::Describe { .. }
         | WorkflowCommand::History { .. }
         | WorkflowCommand::Watch { .. }
+        | WorkflowCommand::Rerun(_)
+        | WorkflowCommand::Migrate(_)
         | WorkflowCommand::Result { .. } => return Ok(Exit::Success),
     };
     show(&reply, &session.out)?;
     Ok(Exit::Success)
 }
 
-fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
+pub(super) fn show(reply: &Reply<Workflow>, out: &Output) -> Result<()> {
     if out.names_only() {
         return out.data(&reply.value.id);
     }
