@@ -45,6 +45,7 @@ mod name;
 mod number;
 mod owed;
 mod parent;
+mod payload;
 mod policy;
 mod present;
 mod retry;
@@ -68,7 +69,7 @@ pub use definition::{Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step}
 pub use elements::{DEFAULT_MAX_PARALLEL, ElementScope, Elements, ForEach, MAX_ELEMENTS};
 pub use event::{Event, EventKind, RollbackCause};
 pub use evolve::evolve;
-pub use expression::{ExpressionError, Expressions, Scope, StepView};
+pub use expression::{ExpressionError, Expressions, PayloadRoot, Scope, StepView};
 pub use failure::Failure;
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
@@ -82,6 +83,7 @@ pub use name::{
 pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};
 pub use parent::Parent;
+pub use payload::{PayloadDigest, PayloadRef, PayloadSource};
 pub use policy::{FailurePolicy, OnError, OnUnknown, RollbackOrder, RollbackPolicy};
 pub use retry::{Backoff, Retry};
 pub use rules::RulesVersion;

@@ -20,6 +20,7 @@ mod migrations;
 mod read;
 mod row_encoding;
 mod rows;
+mod payloads;
 mod schedules;
 mod secrets;
 mod sqlstate;

@@ -22,6 +22,7 @@ mod maintenance;
 mod migrations;
 mod read;
 mod rows;
+mod payloads;
 mod schedules;
 mod secrets;
 mod statistics;

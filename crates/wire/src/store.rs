@@ -10,6 +10,7 @@ pub mod filter;
 mod lease;
 pub mod lock;
 mod process;
+mod payload;
 mod schedule;
 mod secret;
 mod workflow;

@@ -5,7 +5,7 @@
 
 use super::rows::number;
 use super::sqlstate::{SqlState, sqlstate};
-use super::{PostgresStore, commit, locks, statistics, unavailable, workflow_batches};
+use super::{PostgresStore, commit, locks, payloads, statistics, unavailable, workflow_batches};
 use crate::maintenance::{DEFAULT_RETENTION, above, first_id};
 use crate::{ClusterStore, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics};
 use async_trait::async_trait;
@@ -98,6 +98,8 @@ async fn maintain(store: &PostgresStore, request: &MaintenanceRequest) -> Result
         merge_counts(&mut connection).await?;
         locks::remove_free(&mut connection, request.now).await?;
         report.more = workflow_batches::remove(&mut connection, request.now, request.ended_by()).await?;
+        drop(connection);
+        report.more |= payloads::check(store, request.now).await?;
     }
     Ok(report)
 }
@@ -258,6 +260,12 @@ async fn remove(connection: &mut PgConnection, ended_by: Timestamp) -> Result<u6
                  AND listings.listed = gone.status AND listings.id = gone.id
          ), history AS (
              DELETE FROM events_other USING gone WHERE events_other.workflow_id = gone.id
+         ), unlinked AS (
+             DELETE FROM payload_links USING gone WHERE payload_links.workflow_id = gone.id
+             RETURNING payload_links.namespace, payload_links.digest
+         ), unchecked AS (
+             UPDATE payloads SET check_at = 0 FROM unlinked
+             WHERE payloads.namespace = unlinked.namespace AND payloads.digest = unlinked.digest
          ), counted AS (
              INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
              SELECT namespace, definition, version, status, cause, -count(*) FROM gone

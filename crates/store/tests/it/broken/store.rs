@@ -16,7 +16,7 @@ use goconductor_store::{
     LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
     Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
     MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
-    ScheduleLayer, ScheduleStore, SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion,
+    PayloadLayer, ScheduleLayer, ScheduleStore, SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion,
     ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, StoredSchedule,
     WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore, WorkflowLayer, WorkflowLockOutcome,
     WorkflowLockRequest, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
@@ -635,6 +635,8 @@ impl SecretLayer for FaultyStore {
         self.inner.rewrap_secret(at, &from_key_id, key).await
     }
 }
+
+impl PayloadLayer for FaultyStore {}
 
 #[async_trait]
 impl ScheduleLayer for FaultyStore {
