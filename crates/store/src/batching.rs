@@ -19,9 +19,9 @@ mod write_health;
 
 use crate::{
     AccessKeyLayer, Announcement, AuditLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName,
-    EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer, SecretLayer,
-    ShardLeaseLayer, Store, StoreLayer, WorkflowBatchLayer, WorkflowHead, WorkflowLayer, Write, WriteOutcome,
-    metrics,
+    EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer,
+    SecretLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowBatchLayer, WorkflowHead, WorkflowLayer, Write,
+    WriteOutcome, metrics,
 };
 use async_trait::async_trait;
 use batcher::Batcher;

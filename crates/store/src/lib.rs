@@ -98,10 +98,10 @@ pub use maintenance::{
 pub use member::{
     ActionBacklog, Announcement, AppliedConfig, Member, PendingSetting, ProcessInfo, QueueView, ServedService,
 };
+pub use open::{DatabaseLocation, open, open_with, remains};
 pub use payload::{
     PAYLOAD_CHUNK_BYTES, PayloadChunk, PayloadLayer, PayloadLink, PayloadStore, StoredPayload,
 };
-pub use open::{DatabaseLocation, open, open_with, remains};
 pub use record::{EncodedTransition, EncodedWorkflow, Loaded};
 pub use schedule::{ScheduleLayer, ScheduleStore, StoredSchedule};
 pub use schema::{

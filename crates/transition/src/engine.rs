@@ -6,6 +6,7 @@ mod commit;
 mod local_dispatch;
 mod locks;
 mod plans;
+mod references;
 mod rules;
 mod write;
 
@@ -16,12 +17,13 @@ use crate::{Error, LongWork, PayloadKeys, TimerNotifier, clock, payloads, trace}
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Event, Expressions, Input, Json, Plan, Refusal, RollbackCause, RulesVersion, StartChild, StartWorkflow,
-    State, WorkflowId, start_by, start_child, transition,
+    Event, Expressions, Input, Json, PayloadRef, Plan, Refusal, RollbackCause, RulesVersion, StartChild,
+    StartWorkflow, State, WorkflowId, start_by, start_child, transition,
 };
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
 use parking_lot::Mutex;
+use references::{PayloadMemory, PayloadOwner};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -46,12 +48,14 @@ pub struct Settings {
     pub redelivery: Duration,
     /// The maximum size of the state of a workflow in bytes. An output that would exceed it is rejected.
     pub state_bytes: usize,
+    /// The size from which on a payload is stored apart from the state and carried by reference, in bytes.
+    pub inline_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Each transition writes the whole state, so a large one makes every step slow.
-        Self { redelivery: Duration::from_secs(5), state_bytes: 16 << 20 }
+        Self { redelivery: Duration::from_secs(5), state_bytes: 16 << 20, inline_bytes: 64 << 10 }
     }
 }
 
@@ -94,6 +98,9 @@ pub struct Engine {
     settings: Settings,
     /// The limit of the state of a workflow, which can change.
     state_bytes: AtomicUsize,
+    /// The size from which on a payload is carried by reference, which can change.
+    inline_bytes: AtomicUsize,
+    payloads: PayloadMemory,
     plans: Plans,
     states: States,
     pending: PendingInputs,
@@ -125,6 +132,8 @@ impl Engine {
             expressions,
             long_rules: LongWork::default(),
             state_bytes: AtomicUsize::new(settings.state_bytes),
+            inline_bytes: AtomicUsize::new(settings.inline_bytes),
+            payloads: PayloadMemory::new(),
             settings,
             plans: Plans::new(),
             states: States::new(),
@@ -244,7 +253,7 @@ impl Engine {
         child: Option<StartChild>,
     ) -> Result<Started, Error> {
         let now = clock::now();
-        let first = StartWorkflow {
+        let mut first = StartWorkflow {
             id: WorkflowId(uuid::Uuid::now_v7()),
             namespace: request.namespace,
             input: request.input,
@@ -259,11 +268,18 @@ impl Engine {
         if plan.required_rules() > rules {
             return Err(Refusal::Conflict(NOT_UPGRADED.to_owned()).into());
         }
+        let owner = PayloadOwner { namespace: first.namespace.clone(), id: first.id };
+        match (&child, PayloadRef::of(&first.input)) {
+            (Some(child), Some(reference)) => self.link_from(&owner, reference, child.parent.id).await?,
+            (None, _) | (Some(_), None) => {
+                first.input = self.stored_start(&owner, std::mem::take(&mut first.input)).await?;
+            }
+        }
         let start = move |expressions: &dyn Expressions| match child {
             Some(child) => start_child(rules, &plan, expressions, &first, child, now),
             None => start_by(rules, &plan, expressions, &first, now),
         };
-        let decided = self.run_rules(start).await?;
+        let decided = self.run_rules(&owner, start).await?;
         let transition = transition(&request.plan, None, decided.0, decided.1);
         let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
         let record = Arc::clone(&write.record);
@@ -293,7 +309,16 @@ impl Engine {
     /// Returns [`Error::NoSuchWorkflow`] if the workflow does not exist, [`Error::Refused`] if its status does not
     /// allow the input, [`Error::Contention`] if every commit met a conflict, and [`Error::Store`] if the store
     /// failed.
-    pub async fn submit(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
+    pub async fn submit(self: &Arc<Self>, id: WorkflowId, mut input: Input) -> Result<Arc<State>, Error> {
+        self.store_values(id, &mut input).await?;
+        self.submit_stored(id, input).await
+    }
+
+    /// Applies an input like [`submit`](Self::submit), after [`store_values`](Self::store_values).
+    ///
+    /// # Errors
+    /// See [`Engine::submit`].
+    pub async fn submit_stored(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
         self.submit_within(trace::current_span(), id, input).await
     }
 
@@ -303,7 +328,12 @@ impl Engine {
     ///
     /// # Errors
     /// See [`Engine::submit`].
-    pub async fn submit_apart(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
+    pub async fn submit_apart(
+        self: &Arc<Self>,
+        id: WorkflowId,
+        mut input: Input,
+    ) -> Result<Arc<State>, Error> {
+        self.store_values(id, &mut input).await?;
         self.submit_within(Span::none(), id, input).await
     }
 

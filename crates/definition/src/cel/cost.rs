@@ -188,7 +188,8 @@ impl<'e> Estimate<'e> {
             select(element.value, fields, &mut parts);
         }
         for (name, fields) in &names.steps {
-            let output = self.scope.step(name).filter(|_| fields.has("output")).and_then(|step| step.output());
+            let output =
+                self.scope.step(name).filter(|_| fields.has("output")).and_then(|step| step.output());
             parts.extend(output);
         }
         for (name, fields) in &names.signals {

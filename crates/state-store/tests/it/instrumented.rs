@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKeyLayer, AuditLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error,
-    LedgerLayer, LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer,
-    WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    LedgerLayer, LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer,
+    Store, StoreLayer, WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;

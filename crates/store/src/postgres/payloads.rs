@@ -121,12 +121,7 @@ async fn check_one(connection: &mut PgConnection, namespace: &str, digest: &[u8]
                  WHERE payload.namespace = $1 AND payload.digest = $2)",
     ];
     for sql in statements {
-        sqlx::query(sql)
-            .bind(namespace)
-            .bind(digest)
-            .execute(&mut *connection)
-            .await
-            .map_err(unavailable)?;
+        sqlx::query(sql).bind(namespace).bind(digest).execute(&mut *connection).await.map_err(unavailable)?;
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use goconductor_queue::{Backlog, Consumer, Message, Queue, Topic};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKeyLayer, AuditLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer,
-    LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer,
-    WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer, Store,
+    StoreLayer, WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;

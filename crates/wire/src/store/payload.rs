@@ -16,7 +16,8 @@ impl TryFrom<wire::StoredPayload> for StoredPayload {
 
     fn try_from(wire: wire::StoredPayload) -> Result<Self, Malformed> {
         let digest = <[u8; 32]>::try_from(wire.digest.as_ref());
-        let digest = digest.map_err(|_| Malformed("the digest of a payload must have 32 bytes".to_owned()))?;
+        let digest =
+            digest.map_err(|_| Malformed("the digest of a payload must have 32 bytes".to_owned()))?;
         Ok(Self { namespace: wire.namespace, digest: PayloadDigest(digest) })
     }
 }

@@ -15,11 +15,11 @@ use goconductor_store::{
     DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore, EncodedWorkflow, Error, Field, Filter,
     LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
     Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
-    MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
-    PayloadLayer, ScheduleLayer, ScheduleStore, SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion,
-    ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, StoredSchedule,
-    WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore, WorkflowLayer, WorkflowLockOutcome,
-    WorkflowLockRequest, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
+    MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PayloadLayer,
+    PutDefinition, ScheduleLayer, ScheduleStore, SecretHead, SecretLayer, SecretPosition, SecretStore,
+    SecretVersion, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics,
+    StoredSchedule, WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore, WorkflowLayer,
+    WorkflowLockOutcome, WorkflowLockRequest, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
 };
 
 use super::{Fault, inject};
