@@ -16,6 +16,7 @@ pub(crate) mod elections;
 pub(crate) mod events;
 pub(crate) mod locks;
 mod operate;
+mod payloads;
 pub(crate) mod processes;
 pub(crate) mod queues;
 pub(crate) mod schedules;

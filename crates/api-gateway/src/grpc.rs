@@ -64,13 +64,15 @@ struct GrpcServices {
 
 /// Builds the router of the gRPC services, `more` services, health and reflection.
 pub(crate) fn router(api: Api, more: impl FnOnce(GrpcRoutes) -> GrpcRoutes) -> Router {
-    let limit = api.limits().body_bytes.saturating_add(MESSAGE_OVERHEAD);
+    let limits = api.limits();
+    let limit = limits.body_bytes.saturating_add(MESSAGE_OVERHEAD);
+    let payload_limit = limits.payload_body_bytes.saturating_add(MESSAGE_OVERHEAD);
     let (reporter, health) = tonic_health::server::health_reporter();
     drop(goconductor_supervisor::spawn("grpc-health", report_health(api.clone(), reporter)));
     let gate = api.gate.clone();
     let services = GrpcServices { api };
     let routes = GrpcRoutes::default()
-        .add_service(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(limit))
+        .add_service(WorkflowServiceServer::new(services.clone()).max_decoding_message_size(payload_limit))
         .add_service(DefinitionServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(ConfigServiceServer::new(services.clone()).max_decoding_message_size(limit))
         .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(limit))
@@ -164,7 +166,8 @@ impl GrpcServices {
             if let Some(holds) = extensions.get::<ResponseHolds>() {
                 holds.hold_request(permit.clone());
             }
-            let body = operation.has_body().then(|| self.reserve_body(message.encoded_len())).transpose()?;
+            let body = operation.has_body().then(|| self.reserve_body(operation, message.encoded_len()));
+            let body = body.transpose()?;
             let authorised = extensions.get::<Authorised>().cloned();
             self.api.check_gate(authorised.as_ref())?;
             let RestOperation { method, route } = operation;
@@ -188,8 +191,12 @@ impl GrpcServices {
     }
 
     /// Reserves the memory of a message. Its size is nearly that of the equivalent REST body.
-    fn reserve_body(&self, bytes: usize) -> ApiResult<crate::admission::BodyPermit> {
-        let limit = self.api.limits().body_bytes;
+    fn reserve_body(
+        &self,
+        operation: RestOperation,
+        bytes: usize,
+    ) -> ApiResult<crate::admission::BodyPermit> {
+        let limit = crate::rest::body_limit(&self.api, Some(operation.route));
         if bytes > limit {
             return Err(Problem::too_large(limit));
         }

@@ -18,6 +18,7 @@ mod object;
 mod openapi;
 mod operate;
 mod operational;
+mod payloads;
 mod processes;
 mod queues;
 mod schedules;
@@ -29,6 +30,8 @@ mod watch;
 mod workflows;
 
 pub(crate) use operational::may_see_errors;
+
+pub(crate) use guard::body_limit;
 
 use crate::api::{Api, PageRequest};
 use crate::error::{METHOD, NO_ROUTE, Problem};
@@ -113,6 +116,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(services::routes())
         .merge(workflows::routes())
         .merge(events::routes())
+        .merge(payloads::routes())
         .merge(operate::routes())
         .merge(processes::routes())
         .merge(elections::routes())

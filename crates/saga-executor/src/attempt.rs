@@ -384,10 +384,15 @@ impl Runner {
     }
 
     /// Submits an input until it is committed or refused. It is refused if another input has settled the attempt.
-    async fn report(&self, command: &Command, input: Input) {
+    async fn report(&self, command: &Command, mut input: Input) {
         loop {
-            match self.engine.submit(command.id, input.clone()).await {
-                Ok(_) => return,
+            // A large output is stored once, and only the reference to it is repeated.
+            let submitted = match self.engine.store_values(command.id, &mut input).await {
+                Ok(()) => self.engine.submit_stored(command.id, input.clone()).await.map(drop),
+                Err(error) => Err(error),
+            };
+            match submitted {
+                Ok(()) => return,
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(workflow = %command.id, %error, "executor failed to report an outcome; retrying");
                     // Cancel-safe: the ledger redelivers a command whose outcome was not reported.

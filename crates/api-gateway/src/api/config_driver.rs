@@ -146,7 +146,8 @@ impl Inner {
     fn set_limits(&self, config: &Config) {
         let mut limits = self.limits.write();
         // The buffers of gRPC have this size.
-        *limits = crate::Limits { body_bytes: limits.body_bytes, ..crate::limits(config) };
+        let (body_bytes, payload_body_bytes) = (limits.body_bytes, limits.payload_body_bytes);
+        *limits = crate::Limits { body_bytes, payload_body_bytes, ..crate::limits(config) };
         drop(limits);
         self.admission.set_limits(crate::admission(config));
     }

@@ -35,6 +35,7 @@ impl fmt::Display for Apply {
 const LIVE: &[&str] = &[
     "limits.backlog",
     "limits.calls_in_flight",
+    "limits.inline_bytes",
     "limits.input_bytes",
     "limits.json_depth",
     "limits.page_size",
