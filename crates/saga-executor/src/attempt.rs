@@ -255,7 +255,9 @@ impl Runner {
         let timeout = plan.attempt_timeout(state, command.step, command.side, received.at)?;
         let deadline = received.at.after(timeout);
         // Without an answer, the process shuts down, and the command is delivered again.
-        let input = self.engine.command_input(plan, state, command.step, command.side).await.ok()?;
+        let payload_slot = self.engine.payload_slot();
+        let (index, side) = (command.step, command.side);
+        let input = self.engine.command_input(plan, state, index, side, &payload_slot).await.ok()?;
         let input = match input {
             Ok(input) => input,
             Err(error) => {
@@ -280,6 +282,7 @@ impl Runner {
             attempt: command.attempt,
             idempotency_key: plan.idempotency_key(state.known_id(), command.step, command.side),
             input,
+            payload_slot,
             lock_tokens: if plan.has_locks() {
                 state.lock_tokens(command.step, command.side)
             } else {

@@ -12,8 +12,9 @@ mod write;
 
 use crate::cache::{Plans, States};
 use crate::digest::request_digest;
+use crate::payload_slot::PayloadSlots;
 use crate::pending::{PendingInput, PendingInputs};
-use crate::{Error, LongWork, PayloadKeys, TimerNotifier, clock, payloads, trace};
+use crate::{Error, LongWork, PayloadKeys, PayloadSlot, TimerNotifier, clock, payloads, trace};
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{
@@ -101,6 +102,7 @@ pub struct Engine {
     /// The size from which on a payload is carried by reference, which can change.
     inline_bytes: AtomicUsize,
     payloads: PayloadMemory,
+    payload_slots: PayloadSlots,
     plans: Plans,
     states: States,
     pending: PendingInputs,
@@ -134,6 +136,7 @@ impl Engine {
             state_bytes: AtomicUsize::new(settings.state_bytes),
             inline_bytes: AtomicUsize::new(settings.inline_bytes),
             payloads: PayloadMemory::new(),
+            payload_slots: PayloadSlots::new(),
             settings,
             plans: Plans::new(),
             states: States::new(),
@@ -151,6 +154,12 @@ impl Engine {
     /// Sets the maximum size of the state of a workflow, in bytes.
     pub fn set_state_bytes(&self, bytes: usize) {
         self.state_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the memory for the large payloads of an attempt, which it has not acquired yet.
+    #[must_use]
+    pub fn payload_slot(&self) -> PayloadSlot {
+        self.payload_slots.slot()
     }
 
     /// Returns the store.

@@ -184,7 +184,8 @@ async fn read_body(
         return Ok((Request::from_parts(parts, body), None));
     }
     let route = parts.extensions.get::<MatchedPath>().cloned();
-    let (buffer, limit) = (BodyBuffer::new(is_secret), body_limit(api, route.as_ref().map(MatchedPath::as_str)));
+    let (buffer, limit) =
+        (BodyBuffer::new(is_secret), body_limit(api, route.as_ref().map(MatchedPath::as_str)));
     let mut reading = pin!(read(body, buffer, limit, MAX_DROPPED_BYTES, Some(&*api.admission)));
     // Cancel-safe: the body is read further below.
     let read = match tokio::time::timeout(PROMPT_BODY_TIME, &mut reading).await {

@@ -33,6 +33,7 @@ mod grpc;
 mod locks;
 mod locks_of_workflows;
 mod overload;
+mod payloads;
 mod reflection;
 mod removal;
 mod restore;

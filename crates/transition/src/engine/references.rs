@@ -422,7 +422,7 @@ impl Engine {
         if found.is_empty() {
             return Ok(value);
         }
-        let bytes = found.iter().fold(0_u64, |sum, reference| sum.saturating_add(reference.bytes));
+        let bytes = payload_bytes(&value);
         if bytes > MAX_EXPANDED_BYTES {
             return Err(StoreError::configuration(format!(
                 "a value of workflow {} contains payloads of {bytes} bytes, and the limit is {MAX_EXPANDED_BYTES}; pass \
@@ -447,6 +447,13 @@ pub(super) fn carries_payloads(state: &State) -> bool {
     is_reference(&state.input)
         || state.steps.iter().any(|step| step.output.as_ref().is_some_and(is_reference))
         || state.signals.last.values().any(is_reference)
+}
+
+/// Returns the bytes of all payloads that a value refers to.
+pub(super) fn payload_bytes(value: &Json) -> u64 {
+    let mut found = Vec::new();
+    references(value, &mut found);
+    found.iter().fold(0, |sum, reference| sum.saturating_add(reference.bytes))
 }
 
 /// Puts a value in the place of another one, in an event and in the state.

@@ -2,8 +2,8 @@
 //! thread, which serves other tasks. A long one runs on a thread of its own, and few of them run at once.
 
 use super::Engine;
-use super::references::{LoadedPayloads, PayloadOwner, carries_payloads};
-use crate::Error;
+use super::references::{LoadedPayloads, PayloadOwner, carries_payloads, payload_bytes};
+use crate::{Error, PayloadSlot};
 use goconductor_saga::{ExpressionError, Expressions, Json, PayloadRef, Plan, Scope, Side, State, StepIndex};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ impl Engine {
         }
     }
 
-    /// Returns the input of the service for one side of a step, with the payloads that it contains.
+    /// Returns the input of the service for one side of a step, with the payloads that it contains. Waits for the memory
+    /// of large ones.
     ///
     /// # Errors
     /// Returns the [`ExpressionError`] of the first expression that could not be evaluated, [`Error::Store`] if a payload
@@ -58,9 +59,11 @@ impl Engine {
         state: &Arc<State>,
         step: StepIndex,
         side: Side,
+        slot: &PayloadSlot,
     ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
         match self.rendered_input(plan, state, step, side).await? {
             Ok(input) if carries_payloads(state) => {
+                slot.acquire(payload_bytes(&input)).await;
                 Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
             }
             other => Ok(other),
