@@ -12,6 +12,7 @@ mod write;
 
 use crate::cache::{Plans, States};
 use crate::digest::request_digest;
+use crate::payload_memory::PayloadMemory;
 use crate::payload_slot::PayloadSlots;
 use crate::pending::{PendingInput, PendingInputs};
 use crate::{Error, LongWork, PayloadKeys, PayloadSlot, TimerNotifier, clock, payloads, trace};
@@ -24,7 +25,7 @@ use goconductor_saga::{
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
 use parking_lot::Mutex;
-use references::{PayloadMemory, PayloadOwner};
+use references::PayloadOwner;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -41,6 +42,10 @@ const NOT_UPGRADED: &str = "the definition uses a part of the language that the 
 /// Why an input is refused while an earlier release is in use.
 const UNKNOWN_TO_EARLIER: &str = "the earlier release in use does not know this operation; upgrade every process, then run \
                                   `goconductor db migrate --finish`";
+
+/// Events of one read of a history. With payloads of the largest size that is not carried by reference, they fit into a
+/// message of the state store.
+const HISTORY_PART: u32 = 256;
 
 /// Settings of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -209,11 +214,21 @@ impl Engine {
         after_seq: u64,
         limit: u32,
     ) -> Result<Vec<Event>, Error> {
-        let mut events = self.store.history(id, after_seq, limit).await?;
-        for event in &mut events {
-            payloads::open_event(self.keys(), namespace, id, event).await?;
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let after = events.last().map_or(after_seq, |event| event.seq);
+            let left = limit.saturating_sub(u32::try_from(events.len()).unwrap_or(u32::MAX));
+            let part = left.min(HISTORY_PART);
+            let mut page = self.store.history(id, after, part).await?;
+            let is_last = page.len() < usize::try_from(part).unwrap_or(usize::MAX) || part == left;
+            for event in &mut page {
+                payloads::open_event(self.keys(), namespace, id, event).await?;
+            }
+            events.append(&mut page);
+            if is_last {
+                return Ok(events);
+            }
         }
-        Ok(events)
     }
 
     fn keys(&self) -> Option<&dyn PayloadKeys> {

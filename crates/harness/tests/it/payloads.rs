@@ -86,6 +86,7 @@ async fn payload(api: &Api, id: &str, reference: &Value) -> Value {
 
 const DOCS: &str = "
 workflow: docs
+defaults: { retry: none }
 output: '${ steps.make.output }'
 steps:
   - { name: make, run: docs/make, input: { bytes: '${ input.bytes }' }, compensate: docs/remove }
@@ -167,7 +168,7 @@ const WAITING: &str = "
 workflow: waiting
 steps:
   - { name: make, run: docs/make, compensate: docs/remove }
-  - { name: wait, wait_for_signal: go }
+  - { name: wait, wait_for_signal: { signal: go }, timeout: 60s }
   - { name: signalled, run: docs/keep, input: '${ signals.go }', compensate: none }
   - { name: kept, run: docs/keep, input: '${ steps.make.output }', compensate: none }
 ";

@@ -6,6 +6,10 @@
 //! maintenance of the store.
 
 use super::Engine;
+use crate::payload_memory::{LoadedPayloads, PayloadMemory};
+use crate::payload_values::{
+    carries_payloads, chunks, exceeds, insert_payloads, payload_bytes, references, replace,
+};
 use crate::{Error, clock, payloads};
 use goconductor_saga::{
     EventKind, Input, Json, Outcome, PayloadDigest, PayloadRef, PayloadSource, RulesVersion, Side, State,
@@ -13,25 +17,12 @@ use goconductor_saga::{
 };
 use goconductor_secrets::{PayloadKey, Randomness, payload_key_version};
 use goconductor_store::{Error as StoreError, PAYLOAD_CHUNK_BYTES, PayloadChunk, PayloadLink, StoredPayload};
-use lru::LruCache;
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::sync::Semaphore;
 
-/// Maximum bytes of the texts of all cached payloads.
-const CACHED_BYTES: u64 = 16 << 20;
-/// Maximum bytes of the text of a cached payload. A larger one is read each time.
-const ONE_CACHED_BYTES: u64 = 4 << 20;
-/// Number of links that are remembered. A forgotten link costs a write.
-const REMEMBERED_LINKS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Maximum repetitions of a write whose outcome is unknown. Each write is idempotent.
 const MAX_UNKNOWN_RETRIES: u32 = 3;
-/// Payloads that are encoded or decoded at the same time. Each takes several times its text in memory.
-const CONCURRENT_CONVERSIONS: usize = 2;
 /// Texts from this size on are encoded and decoded on a thread that serves no other tasks.
 const LONG_TEXT_BYTES: u64 = 256 << 10;
 /// Maximum bytes of all payloads in one value, such as the input of a compensation.
@@ -60,91 +51,6 @@ impl PayloadOwner {
     /// Returns what binds an encrypted chunk to its payload. Workflows share payloads, so they are not part of it.
     fn place(&self, digest: PayloadDigest, number: u32) -> String {
         format!("{}/payload/{digest}/{number}", self.namespace)
-    }
-}
-
-/// What the engine remembers about payloads.
-#[derive(Debug)]
-pub(super) struct PayloadMemory {
-    values: Mutex<CachedValues>,
-    links: Mutex<LruCache<(WorkflowId, PayloadDigest), ()>>,
-    conversions: Semaphore,
-}
-
-#[derive(Debug)]
-struct CachedValues {
-    values: LruCache<(WorkflowId, PayloadDigest), (Arc<Json>, u64)>,
-    bytes: u64,
-}
-
-impl PayloadMemory {
-    pub(super) fn new() -> Self {
-        Self {
-            values: Mutex::new(CachedValues { values: LruCache::unbounded(), bytes: 0 }),
-            links: Mutex::new(LruCache::new(REMEMBERED_LINKS)),
-            conversions: Semaphore::new(CONCURRENT_CONVERSIONS),
-        }
-    }
-
-    fn get(&self, id: WorkflowId, digest: PayloadDigest) -> Option<Arc<Json>> {
-        self.values.lock().values.get(&(id, digest)).map(|(value, _)| Arc::clone(value))
-    }
-
-    fn put(&self, id: WorkflowId, reference: PayloadRef, value: &Arc<Json>) {
-        if reference.bytes > ONE_CACHED_BYTES {
-            return;
-        }
-        let mut guard = self.values.lock();
-        let cache = &mut *guard;
-        let entry = (Arc::clone(value), reference.bytes);
-        if let Some((_, old)) = cache.values.put((id, reference.digest), entry) {
-            cache.bytes -= old;
-        }
-        cache.bytes += reference.bytes;
-        while cache.bytes > CACHED_BYTES {
-            let Some((_, (_, old))) = cache.values.pop_lru() else { break };
-            cache.bytes -= old;
-        }
-    }
-}
-
-/// The payloads in memory for one decision.
-#[derive(Debug, Default)]
-pub(super) struct LoadedPayloads {
-    values: BTreeMap<PayloadDigest, Arc<Json>>,
-    /// The payloads that expressions named and that were not in memory.
-    missing: Mutex<Vec<PayloadRef>>,
-}
-
-impl LoadedPayloads {
-    pub(super) fn shared(&self, reference: PayloadRef) -> Option<Arc<Json>> {
-        let found = self.values.get(&reference.digest).map(Arc::clone);
-        if found.is_none() {
-            self.missing.lock().push(reference);
-        }
-        found
-    }
-
-    pub(super) fn take_missing(&mut self) -> Vec<PayloadRef> {
-        std::mem::take(self.missing.get_mut())
-    }
-
-    pub(super) fn insert(&mut self, digest: PayloadDigest, value: Arc<Json>) {
-        self.values.insert(digest, value);
-    }
-
-    pub(super) fn has(&self, digest: PayloadDigest) -> bool {
-        self.values.contains_key(&digest)
-    }
-}
-
-impl PayloadSource for LoadedPayloads {
-    fn payload(&self, reference: PayloadRef) -> Option<&Json> {
-        let found = self.values.get(&reference.digest).map(|value| &**value);
-        if found.is_none() {
-            self.missing.lock().push(reference);
-        }
-        found
     }
 }
 
@@ -441,95 +347,8 @@ impl Engine {
 
 const STOPPED: Error = Error::Internal("the thread that converts payloads stopped");
 
-/// Returns whether a state has references. Most have none, which costs one look at each value.
-pub(super) fn carries_payloads(state: &State) -> bool {
-    let is_reference = |value: &Arc<Json>| PayloadRef::of(value).is_some();
-    is_reference(&state.input)
-        || state.steps.iter().any(|step| step.output.as_ref().is_some_and(is_reference))
-        || state.signals.last.values().any(is_reference)
-}
-
-/// Returns the bytes of all payloads that a value refers to.
-pub(super) fn payload_bytes(value: &Json) -> u64 {
-    let mut found = Vec::new();
-    references(value, &mut found);
-    found.iter().fold(0, |sum, reference| sum.saturating_add(reference.bytes))
-}
-
-/// Puts a value in the place of another one, in an event and in the state.
-fn replace(transition: &mut Transition, event: usize, old: &Arc<Json>, new: &Arc<Json>) {
-    let put = |place: &mut Arc<Json>| {
-        if Arc::ptr_eq(place, old) {
-            *place = Arc::clone(new);
-        }
-    };
-    let event = transition.events.get_mut(event);
-    event.and_then(|event| payloads::value_of(&mut event.kind)).into_iter().for_each(put);
-    let state = &mut transition.state;
-    put(&mut state.input);
-    state.output.iter_mut().for_each(put);
-    state.signals.last.values_mut().for_each(put);
-    state.signals.kept.iter_mut().map(|kept| &mut kept.payload).for_each(put);
-    for step in &mut state.steps {
-        step.output.iter_mut().for_each(put);
-        step.signals.iter_mut().flat_map(BTreeMap::values_mut).for_each(put);
-    }
-}
-
-/// Returns whether a value takes more than `left` bytes, which it reduces. It counts texts, and 8 bytes for each value.
-fn exceeds(value: &Json, left: &mut usize) -> bool {
-    let own = match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) => 8,
-        Json::String(text) => text.len().saturating_add(8),
-        Json::Object(fields) => fields.keys().fold(8, |sum: usize, key| sum.saturating_add(key.len())),
-    };
-    let Some(rest) = left.checked_sub(own) else { return true };
-    *left = rest;
-    match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
-        Json::Array(items) => items.iter().any(|item| exceeds(item, left)),
-        Json::Object(fields) => fields.values().any(|value| exceeds(value, left)),
-    }
-}
-
-fn references(value: &Json, found: &mut Vec<PayloadRef>) {
-    match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-        Json::Array(items) => items.iter().for_each(|item| references(item, found)),
-        Json::Object(fields) => match PayloadRef::of(value) {
-            Some(reference) => found.push(reference),
-            None => fields.values().for_each(|value| references(value, found)),
-        },
-    }
-}
-
-fn insert_payloads(value: &mut Json, loaded: &LoadedPayloads) {
-    if let Some(payload) = PayloadRef::of(value).and_then(|reference| loaded.shared(reference)) {
-        *value = Arc::unwrap_or_clone(payload);
-        return;
-    }
-    match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-        Json::Array(items) => items.iter_mut().for_each(|item| insert_payloads(item, loaded)),
-        Json::Object(fields) => fields.values_mut().for_each(|value| insert_payloads(value, loaded)),
-    }
-}
-
 fn digest_of(text: &str) -> PayloadDigest {
     PayloadDigest(Sha256::digest(text.as_bytes()).into())
-}
-
-/// Splits a text into chunks of whole characters.
-fn chunks(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (chunk, more) = rest.split_at(rest.floor_char_boundary(PAYLOAD_CHUNK_BYTES));
-        rest = more;
-        Some(chunk)
-    })
 }
 
 fn encoded_chunk(key: Option<&PayloadKey>, place: &str, part: &str) -> Result<Vec<u8>, Error> {
@@ -550,44 +369,5 @@ where
             Err(StoreError::OutcomeUnknown { .. }) if retries < MAX_UNKNOWN_RETRIES => retries += 1,
             other => return other,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn chunks_are_bounded_and_split_no_character() {
-        let text = "ä€😀".repeat(PAYLOAD_CHUNK_BYTES / 4);
-        let parts: Vec<&str> = chunks(&text).collect();
-        assert!(parts.len() > 2);
-        assert!(parts.iter().all(|part| part.len() <= PAYLOAD_CHUNK_BYTES));
-        assert_eq!(parts.concat(), text);
-        assert_eq!(chunks("").count(), 0);
-    }
-
-    #[test]
-    fn only_values_over_the_limit_are_large() {
-        let large = |value: &Json| exceeds(value, &mut 100);
-        assert!(!large(&json!({"a": [1, 2, 3], "b": "text"})));
-        assert!(!large(&json!("x".repeat(92))));
-        assert!(large(&json!("x".repeat(93))));
-        assert!(large(&json!([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])));
-        assert!(large(&json!({"k": {"l": {"m": "x".repeat(80)}}})));
-    }
-
-    #[test]
-    fn references_inside_a_value_are_replaced() {
-        let reference = PayloadRef { digest: PayloadDigest([3; 32]), bytes: 9 };
-        let mut value = json!({"input": reference.to_json(), "more": [reference.to_json(), 1]});
-        let mut found = Vec::new();
-        references(&value, &mut found);
-        assert_eq!(found, vec![reference, reference]);
-        let mut loaded = LoadedPayloads::default();
-        loaded.insert(reference.digest, Arc::new(json!({"a": 1})));
-        insert_payloads(&mut value, &loaded);
-        assert_eq!(value, json!({"input": {"a": 1}, "more": [{"a": 1}, 1]}));
     }
 }

@@ -2,7 +2,9 @@
 //! thread, which serves other tasks. A long one runs on a thread of its own, and few of them run at once.
 
 use super::Engine;
-use super::references::{LoadedPayloads, PayloadOwner, carries_payloads, payload_bytes};
+use super::references::PayloadOwner;
+use crate::payload_memory::LoadedPayloads;
+use crate::payload_values::{carries_payloads, payload_bytes};
 use crate::{Error, PayloadSlot};
 use goconductor_saga::{ExpressionError, Expressions, Json, PayloadRef, Plan, Scope, Side, State, StepIndex};
 use parking_lot::Mutex;
