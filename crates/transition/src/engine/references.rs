@@ -6,17 +6,17 @@
 //! maintenance of the store.
 
 use super::Engine;
-use crate::payload_memory::{LoadedPayloads, PayloadMemory};
+use crate::payload_memory::LoadedPayloads;
 use crate::payload_values::{
     carries_payloads, chunks, exceeds, insert_payloads, payload_bytes, references, replace,
 };
 use crate::{Error, clock, payloads};
 use goconductor_saga::{
-    EventKind, Input, Json, Outcome, PayloadDigest, PayloadRef, PayloadSource, RulesVersion, Side, State,
+    EventKind, Input, Json, Outcome, PayloadDigest, PayloadRef, RulesVersion, Side, State,
     Transition, WorkflowId,
 };
 use goconductor_secrets::{PayloadKey, Randomness, payload_key_version};
-use goconductor_store::{Error as StoreError, PAYLOAD_CHUNK_BYTES, PayloadChunk, PayloadLink, StoredPayload};
+use goconductor_store::{Error as StoreError, PayloadChunk, PayloadLink, StoredPayload};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
