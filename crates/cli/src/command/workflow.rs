@@ -21,6 +21,7 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         WorkflowCommand::History { id, follow } => show::history(&parse_id(&id)?, follow, session).await,
         WorkflowCommand::Watch { id } => show::watch(&parse_id(&id)?, session).await,
         WorkflowCommand::Result { id, wait } => show::result(&parse_id(&id)?, wait, session).await,
+        WorkflowCommand::Payload { id, sha256 } => show::payload(&parse_id(&id)?, &sha256, session).await,
         command @ (WorkflowCommand::Cancel(_)
         | WorkflowCommand::Compensate { .. }
         | WorkflowCommand::Terminate(_)

@@ -12,8 +12,8 @@ use crate::payload_values::{
 };
 use crate::{Error, clock, payloads};
 use goconductor_saga::{
-    EventKind, Input, Json, Outcome, PayloadDigest, PayloadRef, RulesVersion, Side, State,
-    Transition, WorkflowId,
+    EventKind, Input, Json, Outcome, PayloadDigest, PayloadRef, RulesVersion, Side, State, Transition,
+    WorkflowId,
 };
 use goconductor_secrets::{PayloadKey, Randomness, payload_key_version};
 use goconductor_store::{Error as StoreError, PayloadChunk, PayloadLink, StoredPayload};
