@@ -118,8 +118,8 @@ impl Api {
         id: WorkflowId,
         digest: PayloadDigest,
     ) -> ApiResult<String> {
-        // The size is not known here, and all chunks are read.
-        let reference = PayloadRef { digest, bytes: u64::MAX };
+        // The size is not known here, and is not used.
+        let reference = PayloadRef { digest, bytes: 0 };
         let value = self.engine.payload(namespace, id, reference).await?;
         Ok(redaction.shared(&value).to_string())
     }

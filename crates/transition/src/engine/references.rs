@@ -258,7 +258,7 @@ impl Engine {
         Ok(Some(key.open(&place, sealed).map_err(|error| corrupt(&error.to_string()))?))
     }
 
-    /// Returns the value of a payload of a workflow.
+    /// Returns the value of a payload of a workflow. The digest identifies it. The size in the reference is not used.
     ///
     /// # Errors
     /// Returns [`Error::Store`] if the store failed, or if the payload is not complete or was changed.
@@ -268,15 +268,14 @@ impl Engine {
         id: WorkflowId,
         reference: PayloadRef,
     ) -> Result<Arc<Json>, Error> {
-        let PayloadRef { digest, bytes } = reference;
+        let digest = reference.digest;
         if let Some(value) = self.payloads.get(id, digest) {
             return Ok(value);
         }
         let _permit = self.payloads.conversions.acquire().await;
         let mut text = String::new();
         let mut number = 0;
-        while u64::try_from(text.len()).unwrap_or(u64::MAX) < bytes {
-            let Some(part) = self.payload_chunk(namespace, id, digest, number).await? else { break };
+        while let Some(part) = self.payload_chunk(namespace, id, digest, number).await? {
             text.push_str(&part);
             number += 1;
         }
@@ -285,10 +284,11 @@ impl Engine {
             tracing::warn!(workflow = %id, %digest, "payload was not found; its reference is used as a value");
             return Ok(Arc::new(reference.to_json()));
         }
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
         let decode = move || {
             if digest_of(&text) != digest {
                 let what = format!("payload {digest} of workflow {id}");
-                let reason = format!("{} of {bytes} bytes are stored, or they were changed", text.len());
+                let reason = format!("the digest of the {bytes} stored bytes is another one");
                 return Err(StoreError::corrupt(what, reason));
             }
             goconductor_store::json::parsed::<Json>("a payload", &text).map(Arc::new)
@@ -298,7 +298,7 @@ impl Engine {
         } else {
             tokio::task::spawn_blocking(decode).await.map_err(|_| STOPPED)??
         };
-        self.payloads.put(id, reference, &value);
+        self.payloads.put(id, PayloadRef { digest, bytes }, &value);
         Ok(value)
     }
 

@@ -84,7 +84,8 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         | WorkflowCommand::Describe { .. }
         | WorkflowCommand::History { .. }
         | WorkflowCommand::Watch { .. }
-        | WorkflowCommand::Result { .. } => return Ok(Exit::Success),
+        | WorkflowCommand::Result { .. }
+        | WorkflowCommand::Payload { .. } => return Ok(Exit::Success),
     };
     show(&reply, &session.out)?;
     Ok(Exit::Success)
