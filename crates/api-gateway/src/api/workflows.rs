@@ -24,6 +24,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+/// Maximum bytes of a value while all values are part of the state, because an earlier release is in use.
+const MAX_STATE_VALUE_BYTES: usize = 512 << 10;
 /// The longest long poll. A longer wait is cut to it.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 /// Maximum pages of the store for one page of the list, which leaves out the workflows that run elements of a step.
@@ -339,7 +341,10 @@ impl Api {
 
     /// Checks the size of an input, of the payload of a signal, or of an output that an operator supplies.
     pub(super) fn check_size(&self, what: &str, value: &Json) -> ApiResult<()> {
-        let (bytes, limit) = (json_bytes(value), self.limits().input_bytes);
+        let (bytes, mut limit) = (json_bytes(value), self.limits().input_bytes);
+        if !self.engine.stores_payloads() {
+            limit = limit.min(MAX_STATE_VALUE_BYTES);
+        }
         if bytes <= limit {
             return Ok(());
         }

@@ -65,8 +65,14 @@ impl Engine {
     fn is_stored_apart(&self, value: &Json) -> bool {
         let is_large =
             PayloadRef::of(value).is_some() || exceeds(value, &mut self.inline_bytes.load(Ordering::Relaxed));
-        // An earlier release in use does not know references.
-        is_large && *self.start_rules.lock() >= RulesVersion::CURRENT
+        is_large && self.stores_payloads()
+    }
+
+    /// Returns whether large payloads are stored apart from the state. An earlier release in use does not know references,
+    /// so they are part of the state until the upgrade is finished.
+    #[must_use]
+    pub fn stores_payloads(&self) -> bool {
+        *self.start_rules.lock() >= RulesVersion::CURRENT
     }
 
     /// Returns the input of a start, or the reference to it if it is large.
