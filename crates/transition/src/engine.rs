@@ -19,8 +19,8 @@ use crate::{Error, LongWork, PayloadKeys, PayloadSlot, TimerNotifier, clock, pay
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{
-    Event, Expressions, Input, Json, PayloadRef, Plan, Refusal, RollbackCause, RulesVersion, StartChild,
-    StartWorkflow, State, WorkflowId, start_by, start_child, transition,
+    Event, Expressions, Input, Json, Plan, Refusal, RollbackCause, RulesVersion, StartChild, StartWorkflow,
+    State, WorkflowId, start_by, start_child, transition,
 };
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
@@ -293,12 +293,8 @@ impl Engine {
             return Err(Refusal::Conflict(NOT_UPGRADED.to_owned()).into());
         }
         let owner = PayloadOwner { namespace: first.namespace.clone(), id: first.id };
-        match (&child, PayloadRef::of(&first.input)) {
-            (Some(child), Some(reference)) => self.link_from(&owner, reference, child.parent.id).await?,
-            (None, _) | (Some(_), None) => {
-                first.input = self.stored_start(&owner, std::mem::take(&mut first.input)).await?;
-            }
-        }
+        let parent = child.as_ref().map(|child| child.parent.id);
+        first.input = self.stored_start(&owner, first.input, parent).await?;
         let start = move |expressions: &dyn Expressions| match child {
             Some(child) => start_child(rules, &plan, expressions, &first, child, now),
             None => start_by(rules, &plan, expressions, &first, now),

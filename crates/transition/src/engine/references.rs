@@ -75,8 +75,18 @@ impl Engine {
         *self.start_rules.lock() >= RulesVersion::CURRENT
     }
 
-    /// Returns the input of a start, or the reference to it if it is large.
-    pub(super) async fn stored_start(&self, owner: &PayloadOwner, input: Json) -> Result<Json, Error> {
+    /// Returns the input of a start, or the reference to it if it is large. The input of a child can be a payload of its
+    /// parent.
+    pub(super) async fn stored_start(
+        &self,
+        owner: &PayloadOwner,
+        input: Json,
+        parent: Option<WorkflowId>,
+    ) -> Result<Json, Error> {
+        if let (Some(parent), Some(reference)) = (parent, PayloadRef::of(&input)) {
+            self.link_from(owner, reference, parent).await?;
+            return Ok(input);
+        }
         if !self.is_stored_apart(&input) {
             return Ok(input);
         }
