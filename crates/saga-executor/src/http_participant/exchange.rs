@@ -132,13 +132,16 @@ impl Exchange {
         let mut read = ResponseBody::new(limit, head.has_output());
         let largest = u64::try_from(limit).unwrap_or(u64::MAX);
         let expected = length.map_or(largest, |length| length.min(largest));
+        let mut received = 0;
         while let Some(frame) = body.frame().await {
-            if read.kept() >= LARGE_PAYLOAD_BYTES {
-                task.payload_slot.acquire(expected).await;
-            }
             match frame {
                 Ok(frame) => {
-                    if frame.data_ref().is_some_and(|data| !read.push(data)) {
+                    let Some(data) = frame.data_ref() else { continue };
+                    received += u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    if head.has_output() && received >= LARGE_PAYLOAD_BYTES {
+                        task.payload_slot.acquire(expected).await;
+                    }
+                    if !read.push(data) {
                         break;
                     }
                 }

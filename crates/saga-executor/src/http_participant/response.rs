@@ -67,11 +67,6 @@ impl ResponseBody {
         Self { bytes: Vec::new(), limit, read: 0, is_output, fields: None, broken: None }
     }
 
-    /// Returns the number of bytes that are kept.
-    pub(super) fn kept(&self) -> u64 {
-        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
-    }
-
     /// Adds bytes. Returns whether more are needed.
     pub(super) fn push(&mut self, data: &[u8]) -> bool {
         self.read = self.read.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
