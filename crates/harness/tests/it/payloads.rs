@@ -1,11 +1,12 @@
 //! Large payloads, which workflows carry by reference: inputs, outputs, signals and inputs of children.
 
+use crate::cluster::{ONE, cluster_with, possible};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::HeaderMap;
 use axum::routing::post;
-use goconductor_harness::{Api, Dev, DevOptions};
+use goconductor_harness::{Api, Broker, Dev, DevOptions, ElectionServers};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -235,4 +236,43 @@ async fn payload_over_the_hard_limit_is_refused() {
     let id = dev.api.start("docs", json!({"bytes": MIB}), None).await.unwrap();
     let view = dev.api.ended(&id, PATIENCE).await.unwrap();
     assert_eq!(view["steps"][0]["error"]["code"], "OUTPUT_TOO_LARGE", "{view:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payloads_pass_between_processes_that_are_killed() {
+    if !possible() {
+        return;
+    }
+    let _one = ONE.lock().await;
+    let (mut cluster, _orders) = cluster_with(Broker::Kafka(1), ElectionServers::Postgres).await;
+    let documents = Documents::start().await;
+    let api = cluster.gateways[0].clone();
+    for service in ["stock", "payments"] {
+        api.serve(service, &documents.url).await.unwrap();
+    }
+    let definition = DOCS.replace("docs/keep", "payments/keep").replace("run: docs/", "run: stock/");
+    api.apply("docs", &definition.replace("docs/remove", "stock/remove")).await.unwrap();
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        let input = json!({"bytes": 5 * MIB + number, "text": "x".repeat(5 * MIB)});
+        ids.push((number, api.start("docs", input, None).await.unwrap()));
+    }
+    for name in ["store-1", "executor-stock-1"] {
+        cluster.kill(name).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.restart(name).await.unwrap();
+    }
+    for (number, id) in ids {
+        let view = api.ended(&id, PATIENCE).await.unwrap();
+        // Without retries, an attempt that was killed with its executor is rolled back.
+        if view["status"] == "COMPLETED" {
+            let output = payload(&api, &id, &view["output"]).await;
+            assert_eq!(output["text"].as_str().unwrap().len(), 5 * MIB + number);
+        } else {
+            assert_eq!(view["status"], "ROLLED_BACK", "{}", view["error"]);
+        }
+        let input = payload(&api, &id, &view["input"]).await;
+        assert_eq!(input["text"].as_str().unwrap().len(), 5 * MIB);
+    }
+    cluster.down().await.unwrap();
 }
