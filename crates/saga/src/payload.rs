@@ -68,7 +68,7 @@ impl PayloadRef {
     /// Reads a reference. Returns `None` for every other value.
     #[must_use]
     pub fn of(value: &Json) -> Option<Self> {
-        let only = |value: &'_ Json, keys: usize| value.as_object().is_some_and(|map| map.len() == keys);
+        let only = |value: &Json, keys: usize| value.as_object().is_some_and(|map| map.len() == keys);
         if !only(value, 1) {
             return None;
         }

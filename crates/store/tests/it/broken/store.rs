@@ -636,7 +636,12 @@ impl SecretLayer for FaultyStore {
     }
 }
 
-impl PayloadLayer for FaultyStore {}
+#[async_trait]
+impl PayloadLayer for FaultyStore {
+    async fn link_payload(&self, link: &PayloadLink) -> Result<bool, Error> {
+        Ok(self.inner.link_payload(link).await? || self.fault == Fault::ClaimsPayloads)
+    }
+}
 
 #[async_trait]
 impl ScheduleLayer for FaultyStore {
