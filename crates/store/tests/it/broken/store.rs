@@ -16,10 +16,11 @@ use goconductor_store::{
     LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
     Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
     MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PayloadLayer,
-    PutDefinition, ScheduleLayer, ScheduleStore, SecretHead, SecretLayer, SecretPosition, SecretStore,
-    SecretVersion, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics,
-    StoredSchedule, WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore, WorkflowLayer,
-    WorkflowLockOutcome, WorkflowLockRequest, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
+    PayloadLink, PayloadStore, PutDefinition, ScheduleLayer, ScheduleStore, SecretHead, SecretLayer,
+    SecretPosition, SecretStore, SecretVersion, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store,
+    StoreLayer, StoreStatistics, StoredSchedule, WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore,
+    WorkflowLayer, WorkflowLockOutcome, WorkflowLockRequest, WorkflowStore, WrappedDataKey, Write,
+    WriteOutcome,
 };
 
 use super::{Fault, inject};
