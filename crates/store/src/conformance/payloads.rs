@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use goconductor_saga::{PayloadDigest, Timestamp, WorkflowId};
 
-use super::fixture::{Fixture, Flow, StartOptions, at, done, expect_eq, order, unexpected, unkeyed};
+use super::fixture::{Fixture, Flow, StartOptions, at, done, expect_eq, new_id, order, unexpected, unkeyed};
 use super::{CaseResult, Factory};
 use crate::{MaintenanceRequest, PayloadChunk, PayloadLink, StoredPayload};
 
@@ -53,7 +53,7 @@ async fn maintain(fixture: &Fixture, seconds: i64) -> CaseResult {
 pub(super) async fn stored_once(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let (own, other) = (payload("a"), payload("b"));
-    let (first, second) = (WorkflowId(uuid::Uuid::now_v7()), WorkflowId(uuid::Uuid::now_v7()));
+    let (first, second) = (new_id(), new_id());
     let bytes: Vec<u8> = (0..=255).collect();
     expect_eq("a new payload", &link(&fixture, &own, first, at(0)).await?, &false)?;
     put(&fixture, &own, 1, b"end").await?;
@@ -67,7 +67,7 @@ pub(super) async fn stored_once(factory: Arc<dyn Factory>) -> CaseResult {
     expect_eq("the last chunk", &chunk(&reopened, &own, first, 1).await?, &Some(b"end".to_vec()))?;
     expect_eq("a chunk past the end", &chunk(&reopened, &own, first, 2).await?, &None)?;
     expect_eq("the chunk in another namespace", &chunk(&reopened, &other, first, 0).await?, &None)?;
-    let stranger = WorkflowId(uuid::Uuid::now_v7());
+    let stranger = new_id();
     expect_eq("the chunk for a workflow without a link", &chunk(&reopened, &own, stranger, 0).await?, &None)
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn removed_after_last_workflow(factory: Arc<dyn Factory>) -> Ca
 
 pub(super) async fn removed_without_workflow(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
-    let (own, workflow) = (payload("default"), WorkflowId(uuid::Uuid::now_v7()));
+    let (own, workflow) = (payload("default"), new_id());
     link(&fixture, &own, workflow, at(0)).await?;
     put(&fixture, &own, 0, b"one").await?;
     put(&fixture, &own, 1, b"two").await?;
