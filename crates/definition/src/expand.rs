@@ -3,6 +3,7 @@
 use crate::fields::{At, FieldReader, nearest};
 use crate::problem::{CYCLE, UNKNOWN_STEP};
 use crate::settings::{CompensateKey, Defaults};
+use crate::step::call::request_of;
 use crate::step::for_each::ParsedForEach;
 use crate::step::{ActionStep, Body, ParsedStep};
 use crate::template::template;
@@ -318,7 +319,7 @@ fn step(
         blocks: element.blocks.clone(),
         action: single.action.clone(),
         kind: single.kind,
-        input: single.input.as_ref().map(|at| template(reader, at)),
+        input: single.input.as_ref().map(|at| request_of(&single.action, template(reader, at))),
         compensate: single.compensate.as_ref().and_then(|key| compensation(reader, key, defaults)),
         retry: single.retry.clone(),
         timeout: single.timeout.clone(),
@@ -375,7 +376,7 @@ fn compensation(
     Some(Compensation {
         action: declared.action.clone(),
         when: declared.when.as_ref().map(|(expression, _)| expression.clone()),
-        input: declared.input.as_ref().map(|at| template(reader, at)),
+        input: declared.input.as_ref().map(|at| request_of(&declared.action, template(reader, at))),
         retry: retry.unwrap_or_else(Retry::of_compensation),
         timeout: timeout.unwrap_or(Timeouts::default().attempt),
     })

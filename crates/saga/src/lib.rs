@@ -61,7 +61,7 @@ mod wait;
 mod wait_end;
 
 pub use action::{Action, Compensation};
-pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, HttpCall};
+pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, GrpcCall, HttpCall};
 pub use child::{Child, ChildEnd, MAX_CHILD_DEPTH, OnParentClose, child_key};
 pub use decide::{Input, Outcome, Refusal, StartChild, StartWorkflow, decide, start, start_by, start_child};
 pub use definition::{Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step};

@@ -233,8 +233,37 @@ const CASES: &[Case] = &[
         &[("GC1011", "/steps/0/child/on_parent_close", 4, "would stand")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: 'http://x', method: a/b}}, compensate: none}",
-        &[("GC1020", "/steps/0/call/grpc", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: 'http://x', method: b}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/method", 3, "package.Service/Method")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: 'http://x/y', method: a/b}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/target", 3, "path")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: x, method: a/b, metadata: {grpc-timeout: 1S}}}, \
+         compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/metadata/grpc-timeout", 3, "set by the executor")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: x, method: a/b, metadata: {a-bin: AA}}}, \
+         compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/metadata/a-bin", 3, "binary")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: '${ input.t }', method: a/b, metadata: {a: \
+         'secret://b'}}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/target", 3, "elsewhere")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: x, method: a/b, descriptor_set: '%'}}, \
+         compensate: none}",
+        &[("GC1029", "/steps/0/call/grpc/descriptor_set", 3, "not Base64")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/'}, grpc: {target: x, method: a/b}}, \
+         compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc", 3, "either")],
     ),
     // Calls.
     (

@@ -47,6 +47,7 @@ fn action(action: &Action) -> String {
         Action::Run { service, action } => format!("{service}/{action}"),
         Action::Call(call) => match call.as_ref() {
             Call::Http(http) => format!("{} {}", http.method, http.url),
+            Call::Grpc(grpc) => format!("gRPC {} at {}", grpc.method, grpc.target),
         },
         Action::Sleep { time } => match time {
             WaitTime::Duration(duration) => format!("sleep {duration:?}"),
