@@ -1,6 +1,8 @@
 //! Expressions. This crate defines the scope of an expression, and a trait evaluates it.
 
-use crate::{ElementScope, Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart, WaitTime};
+use crate::{
+    ElementScope, Failure, Json, Plan, State, StepIndex, StepState, StepStatus, Template, TextPart, WaitTime,
+};
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -56,6 +58,51 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
     }
 }
 
+/// The expressions of elements in the workflow that runs them. They refer to the workflow that has the step, and to the element
+/// and the output of one instance, which another workflow runs.
+#[derive(Debug)]
+pub struct ElementExpressions<'a> {
+    expressions: &'a dyn Expressions,
+    plan: &'a Plan,
+    state: &'a State,
+}
+
+impl<'a> ElementExpressions<'a> {
+    /// Creates the evaluator, with the plan and the state of the workflow that has the step.
+    #[must_use]
+    pub fn new(expressions: &'a dyn Expressions, plan: &'a Plan, state: &'a State) -> Self {
+        Self { expressions, plan, state }
+    }
+
+    fn evaluate_for(&self, expression: &str, scope: &Scope<'_>) -> Option<Result<Json, ExpressionError>> {
+        let (elements, index) = (scope.plan.own_elements()?, scope.instance?);
+        let step = self.plan.step_named(&elements.step)?;
+        let each = self.plan.step(step)?.for_each.as_deref()?;
+        let null = Json::Null;
+        let value = scope.state.kept_item(index).unwrap_or(&null);
+        let element =
+            ElementScope { variable: &each.variable, value, index: elements.from.saturating_add(index.0) };
+        let own = StepView::of(scope.state.step(index)?);
+        let scope = Scope::of_step(self.plan, self.state, step).with_element(element);
+        Some(self.expressions.evaluate(expression, &scope.with_own(&elements.step, own)))
+    }
+}
+
+impl Expressions for ElementExpressions<'_> {
+    fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
+        let found = self.evaluate_for(expression, scope);
+        found.unwrap_or_else(|| self.expressions.evaluate(expression, scope))
+    }
+
+    fn wait_time(&self, text: &str) -> Option<WaitTime> {
+        self.expressions.wait_time(text)
+    }
+
+    fn check_input(&self, schema: &Json, input: &Json) -> Vec<String> {
+        self.expressions.check_input(schema, input)
+    }
+}
+
 /// The part of a workflow that expressions may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
@@ -63,6 +110,10 @@ pub struct Scope<'a> {
     state: &'a State,
     signals: &'a BTreeMap<String, Arc<Json>>,
     element: Option<ElementScope<'a>>,
+    /// The step that the expression belongs to, if it can be an instance of a step with `for_each`.
+    instance: Option<StepIndex>,
+    /// The step that stands for the step of this name.
+    own: Option<(&'a str, StepView<'a>)>,
 }
 
 /// The part of a step that expressions may refer to.
@@ -77,24 +128,48 @@ pub struct StepView<'a> {
     pub error: Option<&'a Failure>,
 }
 
+impl<'a> StepView<'a> {
+    fn of(step: &'a StepState) -> Self {
+        Self { output: step.output.as_deref(), status: step.execution, error: step.error.as_ref() }
+    }
+}
+
 impl<'a> Scope<'a> {
     /// Creates the scope of a workflow.
     #[must_use]
     pub fn new(plan: &'a Plan, state: &'a State) -> Self {
-        Self { plan, state, signals: &state.signals.last, element: None }
+        Self { plan, state, signals: &state.signals.last, element: None, instance: None, own: None }
     }
 
     /// Creates the scope of a step. If the step keeps the signals of the time when it was queued, the scope has those.
     #[must_use]
     pub fn of_step(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
         let kept = state.step(index).and_then(|step| step.signals.as_ref());
-        Self { plan, state, signals: kept.unwrap_or(&state.signals.last), element: None }
+        Self { signals: kept.unwrap_or(&state.signals.last), ..Self::new(plan, state) }
+    }
+
+    /// Creates the scope of a step that can be an instance of a step with `for_each`. It then refers to the element.
+    #[must_use]
+    pub(crate) fn of_instance(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
+        Self { instance: Some(index), ..Self::of_step(plan, state, index) }
+    }
+
+    /// Creates the scope of a step's compensation.
+    #[must_use]
+    pub fn of_compensation(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
+        // No signal arrives during a rollback, so those of a compensation do not change.
+        Self { instance: Some(index), ..Self::new(plan, state) }
     }
 
     /// Adds the element of a step with `for_each`.
     #[must_use]
     pub fn with_element(self, element: ElementScope<'a>) -> Self {
         Self { element: Some(element), ..self }
+    }
+
+    /// Replaces a step.
+    fn with_own(self, name: &'a str, view: StepView<'a>) -> Self {
+        Self { own: Some((name, view)), ..self }
     }
 
     /// Returns the element, if the expression is evaluated for one.
@@ -123,9 +198,11 @@ impl<'a> Scope<'a> {
     /// Returns `steps.<name>`.
     #[must_use]
     pub fn step(&self, name: &str) -> Option<StepView<'a>> {
+        if let Some((_, view)) = self.own.filter(|(own, _)| *own == name) {
+            return Some(view);
+        }
         let index = self.plan.step_named(name)?;
-        let step = self.state.step(index)?;
-        Some(StepView { output: step.output.as_deref(), status: step.execution, error: step.error.as_ref() })
+        self.state.step(index).map(StepView::of)
     }
 
     /// Returns the state behind `workflow`, which has `id`, `definition`, `version` and `labels`.
@@ -223,15 +300,14 @@ impl Plan {
         side: crate::Side,
         expressions: &dyn Expressions,
     ) -> Result<Arc<Json>, ExpressionError> {
-        // No signal arrives during a rollback, so those of a compensation do not change.
-        let scope = Scope::new(self, state);
+        let scope = Scope::of_compensation(self, state, index);
         let Some(step) = self.step(index) else { return Ok(Arc::new(Json::Null)) };
         // The elements have inputs of their own.
         if step.for_each.is_some() || self.own_elements().is_some_and(|own| !own.is_leaf()) {
             return Ok(Arc::new(Json::Null));
         }
         let execute_input = || match &step.input {
-            _ if self.own_elements().is_some() => Ok(state.input_of_element(index)),
+            _ if self.own_elements().is_some() => Ok(state.input_of_element(step, index)),
             Some(template) => template.render(expressions, &Scope::of_step(self, state, index)).map(Arc::new),
             None => Ok(Arc::clone(&state.input)),
         };

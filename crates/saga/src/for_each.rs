@@ -19,6 +19,11 @@ use core::ops::Range;
 /// Maximum elements of a leaf. With it, a leaf and a branch of the longest list have the same number of steps.
 const MAX_LEAF: u32 = 100;
 
+/// The key of an element in the input of a leaf that keeps elements.
+const ITEM: &str = "item";
+/// The key of the input of an element's action in the input of such a leaf. It is absent if it is the element.
+const INPUT: &str = "input";
+
 impl Elements {
     /// Returns whether the workflow has a step for each element, and not a child for each leaf.
     #[must_use]
@@ -75,7 +80,7 @@ impl Plan {
     fn leaf_step(&self, of: &Step, elements: &Elements, part: &Range<u32>) -> Step {
         let leaf = Elements { from: part.start, to: part.end, ..elements.clone() };
         let on_parent_close = of.action.child().map(|child| child.on_parent_close).unwrap_or_default();
-        let child = Child { workflow: leaf.to_string(), version: Some(self.version()), on_parent_close };
+        let child = Child { workflow: leaf.to_string(), version: Some(self.version()), id: None, on_parent_close };
         let name = format!("{}[{}..{}]", of.name, part.start, part.end);
         Step {
             compensate: of
@@ -153,14 +158,34 @@ impl Plan {
         value: &Json,
         expressions: &dyn Expressions,
     ) -> Result<Json, ExpressionError> {
-        let each = self.step(index).and_then(|step| step.for_each.as_deref());
-        match each.and_then(|each| Some((each, each.input.as_ref()?))) {
-            Some((each, template)) => {
+        let Some(each) = self.step(index).and_then(|step| step.for_each.as_deref()) else {
+            return Ok(value.clone());
+        };
+        let input = match &each.input {
+            Some(template) => {
                 let element = ElementScope { variable: &each.variable, value, index: at };
-                template.render(expressions, &Scope::of_step(self, state, index).with_element(element))
+                let scope = Scope::of_step(self, state, index).with_element(element);
+                Some(template.render(expressions, &scope)?)
             }
-            None => Ok(value.clone()),
+            None => None,
+        };
+        if !keeps_item(&each.action, each.compensate.as_ref()) {
+            return Ok(input.unwrap_or_else(|| value.clone()));
         }
+        let mut kept = serde_json::Map::new();
+        kept.insert(ITEM.to_owned(), value.clone());
+        kept.extend(input.map(|input| (INPUT.to_owned(), input)));
+        Ok(Json::Object(kept))
+    }
+
+    /// Returns whether the workflow runs elements that have expressions of their own. They are evaluated by
+    /// [`ElementExpressions`](crate::ElementExpressions), with the workflow that has the step.
+    #[must_use]
+    pub fn needs_owner(&self) -> bool {
+        // The elements of a leaf are alike.
+        let first = self.definition().steps.first();
+        self.own_elements().is_some_and(Elements::is_leaf)
+            && first.is_some_and(|step| keeps_item(&step.action, step.compensate.as_ref()))
     }
 
     /// Returns the output of a workflow that runs elements: the outputs of the elements, in order. An element that an
@@ -194,8 +219,19 @@ impl State {
     }
 
     /// Returns the input of an element in the state of its leaf.
-    pub(crate) fn input_of_element(&self, index: StepIndex) -> Arc<Json> {
-        Arc::new(self.input.get(index.at()).cloned().unwrap_or_default())
+    pub(crate) fn input_of_element(&self, step: &Step, index: StepIndex) -> Arc<Json> {
+        let kept = self.input.get(index.at());
+        let input = if keeps_item(&step.action, step.compensate.as_ref()) {
+            kept.and_then(|kept| kept.get(INPUT).or_else(|| kept.get(ITEM)))
+        } else {
+            kept
+        };
+        Arc::new(input.cloned().unwrap_or_default())
+    }
+
+    /// Returns an element in the state of its leaf, if it has expressions of its own.
+    pub(crate) fn kept_item(&self, index: StepIndex) -> Option<&Json> {
+        self.input.get(index.at())?.get(ITEM)
     }
 
     /// Returns the failure of the element because of which the elements were rolled back.
@@ -218,12 +254,19 @@ impl State {
     }
 }
 
+/// Returns whether the state of a leaf keeps each element besides its input, because the compensation or the id of the
+/// child refers to it.
+fn keeps_item(action: &Action, compensate: Option<&Compensation>) -> bool {
+    action.child().is_some_and(|child| child.id.is_some())
+        || compensate.is_some_and(|undo| undo.input.is_some() || undo.when.is_some())
+}
+
 fn element_step(of: &Step, each: &ForEach, number: u32) -> Step {
     Step {
         compensate: each.compensate.clone(),
         retry: each.retry.clone(),
         timeout: each.timeout.clone(),
-        failure: FailurePolicy { on_error: OnError::Compensate, ..each.failure.clone() },
+        failure: each.failure.clone(),
         ..bare_step(of, format!("{}[{number}]", of.name), each.action.clone())
     }
 }

@@ -59,7 +59,8 @@ impl Plan {
         let has_waits = definition.steps.iter().any(|step| step.action.is_wait());
         let required_rules = required_rules(&definition);
         let names_signals = |step: &Step| {
-            step.input.as_ref().is_some_and(Template::may_name_signals)
+            let id = step.action.child().and_then(|child| child.id.as_ref());
+            step.input.iter().chain(id).any(Template::may_name_signals)
                 || step.for_each.as_ref().is_some_and(|each| each.may_name_signals())
         };
         let reads_signals =
@@ -216,7 +217,8 @@ fn required_rules(definition: &Definition) -> RulesVersion {
 fn names_signals(definition: &Definition) -> bool {
     let of_step = |step: &Step| {
         let undo = step.compensate.as_ref().and_then(|undo| undo.input.as_ref());
-        step.input.iter().chain(undo).any(Template::may_name_signals)
+        let id = step.action.child().and_then(|child| child.id.as_ref());
+        step.input.iter().chain(undo).chain(id).any(Template::may_name_signals)
             || step.for_each.as_ref().is_some_and(|each| each.may_name_signals())
             || step.when.iter().any(|condition| may_name_signals(&condition.expression))
     };

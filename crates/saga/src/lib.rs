@@ -68,7 +68,7 @@ pub use definition::{Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step}
 pub use elements::{DEFAULT_MAX_PARALLEL, ElementScope, Elements, ForEach, MAX_ELEMENTS};
 pub use event::{Event, EventKind, RollbackCause};
 pub use evolve::evolve;
-pub use expression::{ExpressionError, Expressions, Scope, StepView};
+pub use expression::{ElementExpressions, ExpressionError, Expressions, Scope, StepView};
 pub use failure::Failure;
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};

@@ -282,10 +282,11 @@ impl Api {
 
 /// Returns the calls of both sides of all steps.
 fn calls_of(definition: &Definition) -> impl Iterator<Item = &Call> {
-    let actions = definition.steps.iter().flat_map(|step| {
-        let compensation = step.compensate.as_ref().map(|compensation| &compensation.action);
-        std::iter::once(&step.action).chain(compensation)
-    });
+    let sides = [Side::Execute, Side::Compensate];
+    let actions = definition
+        .steps
+        .iter()
+        .flat_map(move |step| sides.into_iter().filter_map(move |side| step.performed_action(side)));
     actions.filter_map(Action::call)
 }
 

@@ -3,9 +3,9 @@
 use super::{ActionStep, Body};
 use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{FOR_EACH, VALUE};
-use crate::settings::{CompensateKey, unsupported};
+use crate::settings::unsupported;
 use crate::template::condition;
-use goconductor_saga::{Action, DEFAULT_MAX_PARALLEL, Kind, OnError};
+use goconductor_saga::{Action, DEFAULT_MAX_PARALLEL, Kind};
 
 /// The name of the variable that has the element, if the definition does not state it.
 const DEFAULT_VARIABLE: &str = "item";
@@ -34,9 +34,7 @@ impl FieldReader {
             return None;
         };
         match &step.action {
-            Action::Run { .. } => {}
-            Action::Call(_) => self.push(unsupported(&at, "`for_each` of a `call`")),
-            Action::Child(_) => self.push(unsupported(&at, "`for_each` of a `child`")),
+            Action::Run { .. } | Action::Call(_) | Action::Child(_) => {}
             Action::Sleep { .. } => self.refuse_elements(&at, "`sleep`"),
             Action::Signal { .. } => self.refuse_elements(&at, "`wait_for_signal`"),
         }
@@ -47,7 +45,7 @@ impl FieldReader {
 
     fn refuse_elements(&mut self, at: &At<'_>, what: &str) {
         let problem = at.problem(FOR_EACH, format!("`for_each` is not a modifier of {what}"));
-        self.push(problem.hint("use it at a step with `run`"));
+        self.push(problem.hint("use it at a step with `run`, `call` or `child`"));
     }
 
     fn check_settings_of_elements(&mut self, fields: &Fields<'_>, at: &At<'_>, step: &ActionStep<'_>) {
@@ -57,21 +55,6 @@ impl FieldReader {
         }
         if let Some(at) = fields.get("lock") {
             self.push(unsupported(&at, "`lock` of a step with `for_each`"));
-        }
-        if let (Some(at), OnError::Pause) = (fields.get("on_error"), step.failure.on_error) {
-            self.push(unsupported(&at, "`on_error: pause` of a step with `for_each`"));
-        }
-        let Some(CompensateKey::Action(undo)) = &step.compensate else { return };
-        if let Some(at) = &undo.input {
-            let problem = unsupported(at, "the `input` of a compensation of a step with `for_each`");
-            let hint = "remove it: the compensation of an element receives its `input` and `output`";
-            self.push(problem.hint(hint));
-        }
-        if let Some((_, at)) = &undo.when {
-            self.push(unsupported(at, "the `when` of a compensation of a step with `for_each`"));
-        }
-        if undo.action.call().is_some() {
-            self.push(unsupported(at, "`for_each` with a compensation by `call`"));
         }
     }
 

@@ -212,7 +212,11 @@ const CASES: &[Case] = &[
     // Features that are not supported yet.
     (
         "workflow: a\nsteps:\n- {name: s, child: {workflow: other, id: x}}",
-        &[("GC1020", "/steps/0/child/id", 3, "not supported yet")],
+        &[("GC1006", "/steps/0/child/id", 3, "the same in every workflow")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: {workflow: other, id: 'x/${ steps.t.output }'}}",
+        &[("GC1014", "/steps/0/child/id", 3, "unknown step `t`")],
     ),
     // Children.
     ("workflow: a\nsteps:\n- {name: s, child: Other}", &[("GC1006", "/steps/0/child", 3, "Other")]),
@@ -379,12 +383,12 @@ const CASES: &[Case] = &[
         &[("GC1028", "/steps/0/for_each", 3, "not a modifier of `sleep`")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, child: b, for_each: input.x}",
-        &[("GC1020", "/steps/0/for_each", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: input.x, lock: 'a/${ input.y }'}",
+        &[("GC1020", "/steps/0/lock", 3, "not supported yet")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, input: 1}, for_each: input.x}",
-        &[("GC1020", "/steps/0/compensate/input", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, input: '${ line }'}, for_each: input.x}",
+        &[("GC1014", "/steps/0/compensate/input", 3, "unknown name `line`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: input.x, max_parallel: 0}}",

@@ -32,7 +32,7 @@ fn id(number: usize) -> WorkflowId {
 
 fn each(of: Step, list: &str, max_parallel: u32) -> Step {
     let close = if of.compensate.is_some() { OnParentClose::Compensate } else { OnParentClose::Cancel };
-    let child = Child { workflow: format!("{}[]", of.name), version: None, on_parent_close: close };
+    let child = Child { workflow: format!("{}[]", of.name), version: None, id: None, on_parent_close: close };
     let undo = |undo| Compensation { action: Action::Child(child.clone()), ..undo };
     Step {
         for_each: Some(Box::new(ForEach {

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::commit::Prepared;
+use super::rules::with_owner;
 use crate::pending::PendingInput;
 use crate::{Error, clock, trace};
 use goconductor_saga::{
@@ -59,9 +60,14 @@ impl Engine {
         for _ in 0..MAX_CONFLICT_RETRIES {
             let plan = self.plan_of(&before).await?;
             let now = clock::now();
+            let owner = self.owner_of(&plan, &before).await?;
             let rules = {
                 let (plan, before, inputs) = (Arc::clone(&plan), Arc::clone(&before), Arc::clone(&inputs));
-                move |expressions: &dyn Expressions| decide_all(&plan, expressions, &before, &inputs, now)
+                move |expressions: &dyn Expressions| {
+                    let decide =
+                        |expressions: &dyn Expressions| decide_all(&plan, expressions, &before, &inputs, now);
+                    with_owner(owner.as_ref(), expressions, decide)
+                }
             };
             let Decided { events, after, refusals } = self.run_rules(rules).await?;
             // A cached state may be stale, so only a loaded state justifies a refusal.

@@ -3,7 +3,9 @@
 
 use super::Engine;
 use crate::Error;
-use goconductor_saga::{ExpressionError, Expressions, Json, Plan, Scope, Side, State, StepIndex};
+use goconductor_saga::{
+    ElementExpressions, ExpressionError, Expressions, Failure, Json, Plan, Scope, Side, State, StepIndex,
+};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -39,8 +41,68 @@ impl Engine {
         step: StepIndex,
         side: Side,
     ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
+        let owner = self.owner_of(plan, state).await?;
         let (plan, state) = (Arc::clone(plan), Arc::clone(state));
-        self.run_rules(move |expressions| plan.command_input(&state, step, side, expressions)).await
+        let rules = move |expressions: &dyn Expressions| {
+            let input = |expressions: &dyn Expressions| plan.command_input(&state, step, side, expressions);
+            with_owner(owner.as_ref(), expressions, input)
+        };
+        self.run_rules(rules).await
+    }
+
+    /// Returns the id that a step gives its child, or why it has none.
+    ///
+    /// # Errors
+    /// See [`owner_of`](Self::owner_of).
+    pub(super) async fn child_id(
+        &self,
+        plan: &Arc<Plan>,
+        state: &Arc<State>,
+        step: StepIndex,
+    ) -> Result<Result<Option<String>, Failure>, Error> {
+        let owner = self.owner_of(plan, state).await?;
+        let (plan, state) = (Arc::clone(plan), Arc::clone(state));
+        let rules = move |expressions: &dyn Expressions| {
+            with_owner(owner.as_ref(), expressions, |expressions| plan.child_id(&state, step, expressions))
+        };
+        self.run_rules(rules).await
+    }
+
+    /// Returns the workflow that the expressions of a workflow refer to, if it is not the workflow itself.
+    ///
+    /// # Errors
+    /// Returns [`Error::NoSuchWorkflow`] if it was removed, and [`Error::Store`] if the store failed.
+    pub(super) async fn owner_of(&self, plan: &Plan, state: &State) -> Result<Option<Owner>, Error> {
+        if !plan.needs_owner() {
+            return Ok(None);
+        }
+        let id = state.known_id();
+        // What the expressions refer to has settled, so a state that is not the newest has the same.
+        let state = match self.states.get(id) {
+            Some(state) => state,
+            None => Arc::new(self.load(id).await?.state),
+        };
+        let plan = self.plan_of(&state).await?;
+        Ok(Some(Owner { plan, state }))
+    }
+}
+
+/// The workflow that has the step whose elements another workflow runs.
+#[derive(Debug)]
+pub(super) struct Owner {
+    plan: Arc<Plan>,
+    state: Arc<State>,
+}
+
+/// Runs rules whose expressions may refer to the workflow that has the step of elements.
+pub(super) fn with_owner<T>(
+    owner: Option<&Owner>,
+    expressions: &dyn Expressions,
+    rules: impl FnOnce(&dyn Expressions) -> T,
+) -> T {
+    match owner {
+        Some(owner) => rules(&ElementExpressions::new(expressions, &owner.plan, &owner.state)),
+        None => rules(expressions),
     }
 }
 
