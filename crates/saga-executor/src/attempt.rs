@@ -17,7 +17,6 @@ use goconductor_telemetry::trace;
 use goconductor_transition::trace::stored;
 use goconductor_transition::{Command, Engine, Error, clock};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -268,6 +267,7 @@ impl Runner {
                 return None;
             }
         };
+        let lock_tokens = self.engine.lock_tokens(plan, state, command.step, command.side).await.ok()?;
         let heartbeat = step.timeout.heartbeat.filter(|_| command.side == Side::Execute);
         Some(Task {
             workflow: state.known_id(),
@@ -280,11 +280,7 @@ impl Runner {
             attempt: command.attempt,
             idempotency_key: plan.idempotency_key(state.known_id(), command.step, command.side),
             input,
-            lock_tokens: if plan.has_locks() {
-                state.lock_tokens(command.step, command.side)
-            } else {
-                BTreeMap::new()
-            },
+            lock_tokens,
             deadline,
             timeout,
             heartbeat: heartbeat.map(Heartbeat::new),

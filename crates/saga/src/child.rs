@@ -1,8 +1,6 @@
 //! Child workflows: what a step declares about its child, and what the parent learns of it.
 
-use crate::{
-    Expressions, Failure, Json, Phase, Plan, Scope, State, StepIndex, StepStatus, Template,
-};
+use crate::{Expressions, Failure, Json, Phase, Plan, Scope, State, StepIndex, StepStatus, Template};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -6,10 +6,11 @@
 
 use crate::{
     Action, Child, Compensation, DEFINITION_FORMAT, Definition, ElementScope, Elements, ExpressionError,
-    Expressions, Failure, FailurePolicy, ForEach, Join, Json, MAX_ELEMENTS, OnError, Plan, Scope, State,
-    Step, StepIndex, StepState, Timeouts, WorkflowId,
+    Expressions, Failure, FailurePolicy, ForEach, Join, Json, MAX_ELEMENTS, OnError, Plan, Scope, Side,
+    State, Step, StepIndex, StepState, Timeouts, WorkflowId,
 };
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -65,7 +66,7 @@ impl Plan {
             name: elements.to_string(),
             title: None,
             description: None,
-            labels: alloc::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             input: None,
             output: None,
             timeout: None,
@@ -74,13 +75,14 @@ impl Plan {
             steps: steps.collect(),
         };
         let plan = Self::new(definition, self.version()).ok()?;
-        Some(plan.with_elements(elements.clone()))
+        Some(plan.with_elements(elements.clone(), self.has_locks()))
     }
 
     fn leaf_step(&self, of: &Step, elements: &Elements, part: &Range<u32>) -> Step {
         let leaf = Elements { from: part.start, to: part.end, ..elements.clone() };
         let on_parent_close = of.action.child().map(|child| child.on_parent_close).unwrap_or_default();
-        let child = Child { workflow: leaf.to_string(), version: Some(self.version()), id: None, on_parent_close };
+        let child =
+            Child { workflow: leaf.to_string(), version: Some(self.version()), id: None, on_parent_close };
         let name = format!("{}[{}..{}]", of.name, part.start, part.end);
         Step {
             compensate: of
@@ -176,6 +178,19 @@ impl Plan {
         kept.insert(ITEM.to_owned(), value.clone());
         kept.extend(input.map(|input| (INPUT.to_owned(), input)));
         Ok(Json::Object(kept))
+    }
+
+    /// Returns the fencing tokens of one side of an element, from the state of the workflow that has the step. This plan is
+    /// that of the workflow.
+    #[must_use]
+    pub fn lock_tokens_of_element(&self, state: &State, elements: &str, side: Side) -> BTreeMap<String, u64> {
+        let step = Elements::parse(elements).and_then(|elements| self.step_named(&elements.step));
+        let Some((index, step)) = step.and_then(|index| Some((index, state.step(index)?))) else {
+            return BTreeMap::new();
+        };
+        // An element that is undone before the step has ended is undone under the lock of the step.
+        let side = if step.execution.is_open() { Side::Execute } else { side };
+        state.lock_tokens(index, side)
     }
 
     /// Returns whether the workflow runs elements that have expressions of their own. They are evaluated by
@@ -275,7 +290,7 @@ fn bare_step(of: &Step, name: String, action: Action) -> Step {
     Step {
         name,
         title: None,
-        labels: alloc::collections::BTreeMap::new(),
+        labels: BTreeMap::new(),
         depends_on: Vec::new(),
         skipped_with: None,
         join: Join::All,

@@ -38,6 +38,7 @@ pub struct Plan {
     has_locks: bool,
     /// The elements that the workflow runs, if it is that of a step with `for_each`.
     elements: Option<Elements>,
+    runs_under_locks: bool,
 }
 
 impl Plan {
@@ -79,11 +80,18 @@ impl Plan {
             has_locks,
             required_rules,
             elements: None,
+            runs_under_locks: false,
         })
     }
 
-    pub(crate) fn with_elements(self, elements: Elements) -> Self {
-        Self { elements: Some(elements), ..self }
+    pub(crate) fn with_elements(self, elements: Elements, runs_under_locks: bool) -> Self {
+        Self { elements: Some(elements), runs_under_locks, ..self }
+    }
+
+    /// Returns whether the workflow runs elements of a step under locks. The workflow that has the step holds them.
+    #[must_use]
+    pub fn runs_under_locks(&self) -> bool {
+        self.runs_under_locks
     }
 
     /// Returns the elements that the workflow runs, if it is that of a step with `for_each`.

@@ -7,7 +7,8 @@ use crate::problem::{COMPENSATION, PIVOT, VALUE};
 use crate::settings::{CompensateAction, CompensateKey, Defaults};
 use crate::template::{expressions, template};
 use goconductor_saga::{
-    Action, Child, FailurePolicy, Join, Json, Kind, NameKind, OnError, OnParentClose, Retry, Template, Timeouts,
+    Action, Child, FailurePolicy, Join, Json, Kind, NameKind, OnError, OnParentClose, Retry, Template,
+    Timeouts,
 };
 
 /// Settings of a step that the definition of the child states.

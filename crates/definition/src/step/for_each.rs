@@ -1,9 +1,8 @@
 //! The modifier `for_each`.
 
-use super::{ActionStep, Body};
+use super::Body;
 use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{FOR_EACH, VALUE};
-use crate::settings::unsupported;
 use crate::template::condition;
 use goconductor_saga::{Action, DEFAULT_MAX_PARALLEL, Kind};
 
@@ -38,7 +37,10 @@ impl FieldReader {
             Action::Sleep { .. } => self.refuse_elements(&at, "`sleep`"),
             Action::Signal { .. } => self.refuse_elements(&at, "`wait_for_signal`"),
         }
-        self.check_settings_of_elements(fields, &at, &step);
+        if step.kind == Kind::Pivot {
+            let problem = at.problem(FOR_EACH, "a pivot is one operation, so it has no elements");
+            self.push(problem.hint("make one step the pivot, before or after the elements"));
+        }
         step.for_each = Some(self.for_each(&at)?);
         Some(Body::Step(step))
     }
@@ -46,16 +48,6 @@ impl FieldReader {
     fn refuse_elements(&mut self, at: &At<'_>, what: &str) {
         let problem = at.problem(FOR_EACH, format!("`for_each` is not a modifier of {what}"));
         self.push(problem.hint("use it at a step with `run`, `call` or `child`"));
-    }
-
-    fn check_settings_of_elements(&mut self, fields: &Fields<'_>, at: &At<'_>, step: &ActionStep<'_>) {
-        if step.kind == Kind::Pivot {
-            let problem = at.problem(FOR_EACH, "a pivot is one operation, so it has no elements");
-            self.push(problem.hint("make one step the pivot, before or after the elements"));
-        }
-        if let Some(at) = fields.get("lock") {
-            self.push(unsupported(&at, "`lock` of a step with `for_each`"));
-        }
     }
 
     fn for_each<'a>(&mut self, at: &At<'a>) -> Option<ParsedForEach<'a>> {

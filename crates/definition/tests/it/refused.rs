@@ -383,8 +383,8 @@ const CASES: &[Case] = &[
         &[("GC1028", "/steps/0/for_each", 3, "not a modifier of `sleep`")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: input.x, lock: 'a/${ input.y }'}",
-        &[("GC1020", "/steps/0/lock", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: input.x, lock: 'a/${ item }'}",
+        &[("GC1014", "/steps/0/lock", 3, "unknown name `item`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, input: '${ line }'}, for_each: input.x}",

@@ -15,6 +15,7 @@ mod audit;
 mod batch;
 mod budgets;
 mod call;
+mod call_grpc;
 mod check;
 mod child;
 mod cluster;

@@ -284,8 +284,8 @@ impl Decision<'_> {
     fn issue_compensation(&mut self, step: StepIndex) -> bool {
         let when = self.plan.step(step).and_then(|step| step.compensate.as_ref()?.when.clone());
         let scope = Scope::of_compensation(self.plan, &self.state, step);
-        let needed =
-            when.map_or(Ok(true), |expression| self.holds_in(&[Condition { expression, holds: true }], &scope));
+        let needed = when
+            .map_or(Ok(true), |expression| self.holds_in(&[Condition { expression, holds: true }], &scope));
         let input = match needed {
             Ok(false) => {
                 self.emit(EventKind::CompensationUnneeded { step });

@@ -115,7 +115,7 @@ impl Engine {
         let (Some(definition), Some(state)) = (plan.step(step), parent.step(step)) else { return Ok(None) };
         let Some(child) = definition.action.child().cloned() else { return Ok(None) };
         let (kind, attempt, known) = (definition.kind, state.execute.attempt(), state.child);
-        let is_executing = state.execution.is_open();
+        let is_executing = state.execution.is_open() && !state.waits_for_lock();
         let is_undone = state.compensation.is_some_and(StepStatus::is_open) && !parent.paused;
         if parent.phase.is_final() {
             return Ok(None);

@@ -7,6 +7,7 @@ use goconductor_saga::{
     ElementExpressions, ExpressionError, Expressions, Failure, Json, Plan, Scope, Side, State, StepIndex,
 };
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Maximum operations of the expressions of a decision on the calling thread: about 5 ms.
@@ -48,6 +49,30 @@ impl Engine {
             with_owner(owner.as_ref(), expressions, input)
         };
         self.run_rules(rules).await
+    }
+
+    /// Returns the fencing tokens that the participant of one side of a step receives.
+    ///
+    /// # Errors
+    /// Returns [`Error::NoSuchWorkflow`] if the workflow that holds the locks was removed, and [`Error::Store`] if the
+    /// store failed.
+    pub async fn lock_tokens(
+        &self,
+        plan: &Plan,
+        state: &State,
+        step: StepIndex,
+        side: Side,
+    ) -> Result<BTreeMap<String, u64>, Error> {
+        if plan.has_locks() {
+            return Ok(state.lock_tokens(step, side));
+        }
+        if !plan.runs_under_locks() {
+            return Ok(BTreeMap::new());
+        }
+        // A cached state can be older than the locks.
+        let owner = self.load(state.known_id()).await?.state;
+        let plan = self.plan_of(&owner).await?;
+        Ok(plan.lock_tokens_of_element(&owner, &state.definition, side))
     }
 
     /// Returns the id that a step gives its child, or why it has none.
