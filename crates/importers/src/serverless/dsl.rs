@@ -205,6 +205,9 @@ impl ServerlessImporter<'_> {
             steps.extend(self.tasks(path, inner, &mut data)?);
             return Ok(Some(data));
         }
+        if let (Some(each), Some(inner)) = (task.get("for"), task.get("do").and_then(Json::as_array)) {
+            return self.each(path, task, (each, inner), input, steps).map(|()| None);
+        }
         if let Some(inner) = task.get("try").and_then(Json::as_array) {
             return self.attempt(path, task, inner, input, steps).map(Some);
         }
@@ -217,8 +220,7 @@ impl ServerlessImporter<'_> {
             self.fail(path, name, cause, steps);
             return Ok(None);
         }
-        let kind =
-            ["for", "emit", "run"].into_iter().find(|kind| task.get(kind).is_some()).unwrap_or("the task");
+        let kind = ["emit", "run"].into_iter().find(|kind| task.get(kind).is_some()).unwrap_or("the task");
         self.build.refused(path, format!("{kind} has no counterpart"));
         Ok(None)
     }

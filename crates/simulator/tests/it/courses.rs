@@ -275,8 +275,10 @@ fn fault_of_one_element_is_named() {
     let undone: Vec<_> = course.undo.iter().map(|side| side.step.as_str()).collect();
     assert_eq!(undone, ["pick", "open"]);
     for (name, reason) in [("open[0]", "has no elements"), ("pack[1]", "no step pack")] {
-        let request =
-            SimulationRequest { only: Some((name.to_owned(), StepFault::Refused)), ..SimulationRequest::default() };
+        let request = SimulationRequest {
+            only: Some((name.to_owned(), StepFault::Refused)),
+            ..SimulationRequest::default()
+        };
         let error = simulate(&definition(LINES), &request).unwrap_err().to_string();
         assert!(error.contains(reason), "{name}: {error}");
     }
