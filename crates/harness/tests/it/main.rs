@@ -25,6 +25,7 @@ mod crash;
 mod db;
 mod doubt;
 mod elections;
+mod elements;
 mod environment;
 mod examples;
 mod for_each;
