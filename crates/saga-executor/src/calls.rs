@@ -62,7 +62,9 @@ impl Calls {
     async fn http(&self, task: &Task, namespace: &str, call: &HttpCall) -> Result<Outcome, CallError> {
         let (url, target) = self.target(task, namespace, "url", call.url_secret()).await?;
         let mut request = build(task, call, &url)?;
-        request.headers_mut().extend(self.secrets(namespace, &call.secret_headers).await?);
+        for (name, value) in self.secrets(namespace, &call.secret_headers).await? {
+            request.headers_mut().insert(name, value);
+        }
         Ok(self.exchange.attempt(task, request, &target).await)
     }
 

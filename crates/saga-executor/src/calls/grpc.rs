@@ -146,10 +146,8 @@ impl GrpcCalls {
     }
 
     async fn outcome(&self, task: &Task, method: &MethodDescriptor, response: Response<Incoming>) -> Outcome {
-        let is_grpc = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()));
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         let has_status = response.headers().contains_key("grpc-status");
         if response.status() != StatusCode::OK && !has_status {
             return self.exchange.read(task, response).await;

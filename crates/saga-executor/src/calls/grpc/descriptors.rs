@@ -94,7 +94,7 @@ fn key(request: &GrpcRequest<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let server = request.server.to_string();
     let source = request.call.descriptor_set.as_deref().unwrap_or(&server);
-    for part in [request.namespace, source, &request.call.method] {
+    for part in [request.namespace, source, request.call.method.as_str()] {
         hasher.update(&part.len().to_le_bytes()).update(part.as_bytes());
     }
     *hasher.finalize().as_bytes()
