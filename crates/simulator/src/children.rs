@@ -182,7 +182,10 @@ impl Simulation {
     }
 
     fn drive_elements(&mut self, task: &ChildStep, part: Option<Elements>) -> Result<(), Error> {
-        let same = |member: &Member| member.step == task.step && member.attempt == task.attempt;
+        let same = |member: &Member| match task.known {
+            Some(known) => member.simulation.state().id == known,
+            None => member.step == task.step && member.attempt == task.attempt,
+        };
         let Some(position) = self.members.iter().position(same) else {
             return self.start_elements(task, part);
         };
