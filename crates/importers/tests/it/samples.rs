@@ -464,6 +464,13 @@ fn foreach_in_batches() {
 }
 
 #[test]
+fn dsl_with_a_call_of_grpc() {
+    let graph = ["greet: gRPC greeter.api.v1.Greeter/SayHello at greeter.example:5011"];
+    check("serverless/dsl-greet.yaml", &graph, &[]);
+    runs("serverless/dsl-greet.yaml", json!({"user": "u"}), &[], "COMPLETED", &["greet"]);
+}
+
+#[test]
 fn dsl_with_a_loop_over_a_list() {
     let graph = [
         "load: pets/load",
