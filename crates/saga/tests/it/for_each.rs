@@ -32,7 +32,7 @@ fn id(number: usize) -> WorkflowId {
 
 fn each(of: Step, list: &str, max_parallel: u32) -> Step {
     let close = if of.compensate.is_some() { OnParentClose::Compensate } else { OnParentClose::Cancel };
-    let child = Child { workflow: format!("{}[]", of.name), version: None, on_parent_close: close };
+    let child = Child { workflow: format!("{}[]", of.name), version: None, id: None, on_parent_close: close };
     let undo = |undo| Compensation { action: Action::Child(child.clone()), ..undo };
     Step {
         for_each: Some(Box::new(ForEach {
@@ -375,6 +375,64 @@ fn lists_of_the_wrong_form_fail_the_step() {
         assert_eq!((state.status(), state.steps[0].execution), (Status::RolledBack, StepStatus::Failed));
         assert_eq!(state.error.unwrap().code, code);
     }
+}
+
+/// Evaluates `own` to the output of the step, and everything else like [`Lists`].
+#[derive(Debug)]
+struct Own;
+
+impl Expressions for Own {
+    fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
+        let output = |name| scope.step(name).and_then(|view| view.output.cloned()).unwrap_or_default();
+        match expression {
+            "own" => Ok(output("pick")),
+            "first" => Ok(output("first")),
+            "odd" => Ok((scope.element().unwrap().index % 2 == 1).into()),
+            other => Lists.evaluate(other, scope),
+        }
+    }
+}
+
+#[test]
+fn compensation_of_an_element_refers_to_the_workflow_that_has_the_step() {
+    let mut pick = each(step("pick", &[0]), "list", 16);
+    let undo = pick.for_each.as_mut().unwrap().compensate.as_mut().unwrap();
+    undo.when = Some("odd".to_owned());
+    let part = |name: &str| goconductor_saga::Template::Expression(name.to_owned());
+    let parts = ["own", "first", "item", "index", "list"].map(part).to_vec();
+    undo.input = Some(goconductor_saga::Template::List(parts));
+    let plan = crate::graph::plan(vec![step("first", &[]), pick]);
+    assert!(!plan.needs_owner());
+    let (_, owner) = start(&plan, &Own, &begin(0, json!(["x", "y"])), Timestamp(0));
+    let done = |state: &State, plan: &Plan, step, output: Json| {
+        let outcome = Outcome::Done { output };
+        let (side, attempt, started_at, deadline) = (Side::Execute, 1, Timestamp(1), Timestamp(2));
+        let input = Input::ReportOutcome { step, side, attempt, started_at, deadline, outcome };
+        decide(plan, &Own, state, &input, Timestamp(3)).unwrap().1
+    };
+    let owner = done(&owner, &plan, StepIndex(0), json!("f"));
+    let (elements, input) = plan.start_of_elements(&owner, StepIndex(1), None, &Own).unwrap();
+    assert_eq!(input, json!([{"item": "x"}, {"item": "y"}]));
+    let leaf = plan.of_elements(&elements).unwrap();
+    assert!(leaf.needs_owner());
+    let parent =
+        Parent { id: owner.id, step: StepIndex(1), attempt: 1, depth: 1, elements_of: Some(owner.id) };
+    let child = StartChild { parent, withdrawn: false };
+    let begin = begin(1, input);
+    let (_, state) = start_child(RulesVersion::CURRENT, &leaf, &Own, &begin, child, Timestamp(3));
+    let execute = leaf.command_input(&state, StepIndex(1), Side::Execute, &Own).unwrap();
+    assert_eq!(*execute, json!("y"));
+    let state = done(&state, &leaf, StepIndex(0), json!(1));
+    let state = done(&state, &leaf, StepIndex(1), json!(2));
+    let expressions = goconductor_saga::ElementExpressions::new(&Own, &plan, &owner);
+    let input = leaf.command_input(&state, StepIndex(1), Side::Compensate, &expressions).unwrap();
+    assert_eq!(*input, json!([2, "f", "y", 1, ["x", "y"]]));
+    let cause = goconductor_saga::RollbackCause::Parent;
+    let undo = Input::RollBack { cause, actor: None, reason: None };
+    let (_, state) = decide(&leaf, &expressions, &state, &undo, Timestamp(4)).unwrap();
+    let sides = [0, 1].map(|at: usize| state.steps[at].compensation);
+    assert_eq!(sides[1], Some(StepStatus::CompensationQueued));
+    assert_ne!(sides[0], Some(StepStatus::CompensationQueued));
 }
 
 #[test]
