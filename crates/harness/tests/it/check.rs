@@ -2,6 +2,7 @@
 //! the check of the guarantee that it violates.
 
 mod draft;
+mod elements;
 mod graphs;
 mod life;
 mod noise;
