@@ -28,6 +28,7 @@ mod doubt;
 mod elections;
 mod environment;
 mod examples;
+mod fenced_locks;
 mod for_each;
 mod forward;
 mod garbage;
