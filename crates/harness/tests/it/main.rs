@@ -36,6 +36,7 @@ mod grpc;
 mod killed_participant;
 mod locks;
 mod locks_of_workflows;
+mod long_history;
 mod overload;
 mod reflection;
 mod removal;
