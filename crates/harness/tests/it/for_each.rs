@@ -1,9 +1,11 @@
 //! Steps with `for_each` over `dev`: forward, and back after the failure of an element or of a later step.
 
-use goconductor_harness::{Dev, DevOptions, Participants};
+use goconductor_harness::check::{Clocks, Run, Start, UtcTime, check, digest};
+use goconductor_harness::{Dev, DevOptions, Participants, collect, doctor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ffi::OsStr;
+use std::time::{Duration, UNIX_EPOCH};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const LONG_PATIENCE: Duration = Duration::from_secs(900);
@@ -204,4 +206,49 @@ async fn kills_of_dev_leave_no_element_standing() {
         let stands = |key: &&String| !released.contains_key(&key.replace("/execute", "/compensate"));
         assert_eq!(reserved.keys().find(stands), None, "{id}");
     }
+}
+
+/// The workflows that run the elements are checked like every other one, and so is the rollback of a completed workflow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guarantees_hold_for_elements_and_for_rollbacks_of_completed_workflows() {
+    const LENGTH: usize = 120;
+    let (mut dev, participants, folder) = dev().await;
+    dev.api.apply("order", &retrying()).await.unwrap();
+    let mut starts = Vec::new();
+    for input in [
+        json!({"items": shuffled(LENGTH)}),
+        json!({"items": shuffled(LENGTH)}),
+        json!({"items": items(LENGTH, Some(70))}),
+        json!({"items": shuffled(LENGTH), "script": {"ship": "refuse"}}),
+    ] {
+        let at = UtcTime(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
+        let id = dev.api.start("order", input.clone(), None).await.unwrap();
+        let (definition, input) = ("order".to_owned(), digest(&input));
+        starts.push(Start { key: None, definition, input, acknowledged: Some(id), at });
+    }
+    dev.kill().await.unwrap();
+    dev.restart().await.unwrap();
+    let ids: Vec<String> = starts.iter().filter_map(|start| start.acknowledged.clone()).collect();
+    let mut statuses = Vec::new();
+    for id in &ids {
+        statuses.push(dev.api.ended(id, PATIENCE).await.unwrap()["status"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(statuses, ["COMPLETED", "COMPLETED", "ROLLED_BACK", "ROLLED_BACK"]);
+    let path = format!("/workflows/{}/compensate", ids[0]);
+    let (status, body) = dev.api.send("POST", &path, Some(json!({"reason": "storm"}))).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(dev.api.ended(&ids[0], PATIENCE).await.unwrap()["status"], "ROLLED_BACK");
+    let store = folder.path().join("data");
+    let run = Run {
+        starts,
+        workflows: collect(&dev.api).await.unwrap(),
+        effects: participants.effects(),
+        doctor: Some(doctor([OsStr::new("--data-dir"), store.as_os_str()]).await.unwrap()),
+        ..Run::default()
+    };
+    // Each list has a branch and two leaves. The leaf after the refused element does not start.
+    let of_elements = run.workflows.iter().filter(|workflow| workflow.view.runs_elements()).count();
+    assert!(of_elements >= 4 * 3 - 1, "{of_elements} workflows ran elements");
+    let findings = check(&run, Clocks::default());
+    assert!(findings.is_empty(), "{findings:#?}");
 }
