@@ -23,7 +23,8 @@ enum Script {
 }
 
 const SCRIPTS: [Script; 4] = [Script::Done, Script::Refused, Script::LostAnswer, Script::LostRequest];
-/// The number of steps, unless `GOCONDUCTOR_TEST_STEPS` overrides it.
+/// The number of steps, unless `GOCONDUCTOR_TEST_STEPS` overrides it. Four are 287,000 runs, and five are five million,
+/// which take some minutes.
 const MAX_STEPS: usize = 4;
 /// The number of steps from which on only one of several graphs that differ in the order of their steps is run.
 const MIN_PRUNED_STEPS: usize = 5;
