@@ -3,10 +3,10 @@
 use crate::graph::{of_kind, step};
 use crate::noise::Noise;
 use goconductor_saga::{
-    Action, Child, ChildEnd, Compensation, Due, Elements, ExpressionError, Expressions, Failure, ForEach,
-    Input, Json, Kind, OnParentClose, Outcome, Owed, OwedKey, Parent, Phase, Plan, Retry, RulesVersion,
-    Scope, Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus, TimerKind, Timestamp,
-    WorkflowId, decide, owed, start, start_child,
+    Action, Child, ChildEnd, Compensation, Due, Elements, EventKind, ExpressionError, Expressions, Failure,
+    ForEach, Input, Json, Kind, OnParentClose, Outcome, Owed, OwedKey, Parent, Phase, Plan, Retry,
+    RulesVersion, Scope, Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus,
+    TimerKind, Timestamp, WorkflowId, decide, owed, start, start_child,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -63,6 +63,10 @@ struct Family {
     /// Whether the effect of each key stands, and how often it was applied and undone.
     effects: BTreeMap<String, (usize, usize)>,
     most_at_once: usize,
+    /// Whether answers are reported twice now and then, as in a faulty family.
+    repeats: bool,
+    /// How often the step with the elements ended.
+    joins: usize,
 }
 
 impl Family {
@@ -80,17 +84,22 @@ impl Family {
             keys: BTreeMap::new(),
             effects: BTreeMap::new(),
             most_at_once: 0,
+            repeats: false,
+            joins: 0,
         }
     }
 
     fn submit(&mut self, member: usize, input: &Input) {
         self.now += 1;
         // A repeated or late input is refused, as in the engine.
-        let times = if self.faulty && self.noise.once_in(4) { 2 } else { 1 };
+        let times = if (self.faulty || self.repeats) && self.noise.once_in(4) { 2 } else { 1 };
         for _ in 0..times {
             let (plan, state) = &self.members[member];
-            if let Ok((_, after)) = decide(plan, &Lists, state, input, Timestamp(self.now)) {
+            if let Ok((events, after)) = decide(plan, &Lists, state, input, Timestamp(self.now)) {
                 self.members[member].1 = after;
+                let of_step = events.iter().filter(|event| event.kind.step() == Some(StepIndex(1)));
+                let ends = of_step.filter(|event| matches!(event.kind, EventKind::StepCompleted { .. }));
+                self.joins += if member == 0 { ends.count() } else { 0 };
             }
         }
     }
@@ -316,6 +325,24 @@ fn elements_complete_in_order() {
     }
 }
 
+/// Answers arrive in any order, and are reported twice now and then. The step joins once, and each element is undone once.
+#[test]
+fn repeated_and_shuffled_answers_of_long_lists_join_once() {
+    for length in [1, 1_000, 10_000] {
+        let mut family = Family::new(length as u64, false, length, 250);
+        family.repeats = true;
+        family.run();
+        family.check(length);
+        assert_eq!((family.members[0].1.status(), family.joins), (Status::Completed, 1), "{length}");
+        let cause = goconductor_saga::RollbackCause::Operator;
+        family.submit(0, &Input::RollBack { cause, actor: None, reason: None });
+        family.run();
+        assert_eq!((family.members[0].1.status(), family.joins), (Status::RolledBack, 1), "{length}");
+        assert_eq!(family.effects.len(), length + 2);
+        assert!(family.effects.values().all(|effect| *effect == (1, 1)), "{length}");
+    }
+}
+
 #[test]
 fn ten_thousand_elements_leave_small_states() {
     let mut family = Family::new(1, false, 10_000, 16);
@@ -332,10 +359,14 @@ fn ten_thousand_elements_leave_small_states() {
     }
 }
 
+/// The number of random lists, unless `GOCONDUCTOR_TEST_LISTS` overrides it.
+const LISTS: u64 = 300;
+
 #[test]
 fn every_element_of_a_rollback_is_undone() {
     let (mut completed, mut rolled_back) = (0, 0);
-    for seed in 0..300 {
+    let worlds = std::env::var("GOCONDUCTOR_TEST_LISTS").ok().and_then(|text| text.parse().ok());
+    for seed in 0..worlds.unwrap_or(LISTS) {
         let length = [1, 2, 5, 20, 130][usize::try_from(seed % 5).unwrap()];
         let mut family = Family::new(seed, true, length, [1, 3, 16][usize::try_from(seed % 3).unwrap()]);
         family.run();
