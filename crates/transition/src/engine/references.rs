@@ -287,7 +287,8 @@ impl Engine {
         id: WorkflowId,
         reference: PayloadRef,
     ) -> Result<Arc<Json>, Error> {
-        self.payload_of(&PayloadOwner { namespace: namespace.to_owned(), id, elements_of: None }, reference).await
+        self.payload_of(&PayloadOwner { namespace: namespace.to_owned(), id, elements_of: None }, reference)
+            .await
     }
 
     async fn payload_of(&self, owner: &PayloadOwner, reference: PayloadRef) -> Result<Arc<Json>, Error> {
