@@ -241,7 +241,8 @@ impl Simulation {
         let id = nested_id(self.state.id, step, attempt);
         let depth = self.state.parent.map_or(0, |parent| parent.depth).saturating_add(1);
         let elements_of = Some(self.state.known_id());
-        let parent = Parent { id: self.state.id, step, attempt, depth, elements_of };
+        let generation = self.state.step(step).map_or(0, |step| step.generation);
+        let parent = Parent { id: self.state.id, step, attempt, depth, elements_of, generation };
         let begin = StartWorkflow {
             id,
             namespace: self.state.namespace.clone(),

@@ -7,7 +7,7 @@ use crate::constructs::timer_input;
 use crate::error::Error;
 use crate::ledger::{Ledger, REDELIVERY};
 use goconductor_saga::{
-    Due, Event, Expressions, Failure, Input, Json, Kind, Outcome, OwedKey, Plan, RulesVersion, Side,
+    Due, Event, Expressions, Failure, Input, Kind, Outcome, OwedKey, Plan, RulesVersion, Side,
     StartChild, StartWorkflow, State, Status, StepIndex, TimerKind, Timestamp, WorkflowId, decide, evolve,
     start, start_child, transition,
 };

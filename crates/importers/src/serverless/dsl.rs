@@ -45,7 +45,7 @@ pub(super) fn read(document: &Json) -> Result<(ImportedWorkflow, Vec<Note>), Imp
 }
 
 impl ServerlessImporter<'_> {
-    fn tasks(
+    pub(super) fn tasks(
         &mut self,
         path: &str,
         tasks: &[Json],

@@ -414,7 +414,7 @@ struct Own;
 
 impl Expressions for Own {
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
-        let output = |name| scope.step(name).and_then(|view| view.output.cloned()).unwrap_or_default();
+        let output = |name| scope.step(name).and_then(|view| view.output().cloned()).unwrap_or_default();
         match expression {
             "own" => Ok(output("pick")),
             "first" => Ok(output("first")),
@@ -447,7 +447,7 @@ fn compensation_of_an_element_refers_to_the_workflow_that_has_the_step() {
     let leaf = plan.of_elements(&elements).unwrap();
     assert!(leaf.needs_owner());
     let parent =
-        Parent { id: owner.id, step: StepIndex(1), attempt: 1, depth: 1, elements_of: Some(owner.id) };
+        Parent { id: owner.id, step: StepIndex(1), attempt: 1, depth: 1, elements_of: Some(owner.id), generation: 0 };
     let child = StartChild { parent, withdrawn: false };
     let begin = begin(1, input);
     let (_, state) = start_child(RulesVersion::CURRENT, &leaf, &Own, &begin, child, Timestamp(3));

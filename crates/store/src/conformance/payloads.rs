@@ -42,7 +42,7 @@ async fn chunk(
 }
 
 async fn maintain(fixture: &Fixture, seconds: i64) -> CaseResult {
-    let request = MaintenanceRequest { now: at(seconds), retention: Some(Duration::from_secs(60)) };
+    let request = MaintenanceRequest { now: at(seconds), retention: Some(Duration::from_secs(60)).into() };
     // One removes workflows, and the next checks the payloads that they had.
     for _ in 0..3 {
         fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
