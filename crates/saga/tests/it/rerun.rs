@@ -3,10 +3,11 @@
 use crate::graph::{Literal, definition, of_kind, plan, step, tries};
 use crate::noise::Noise;
 use goconductor_saga::{
-    Due, Event, EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockRelease, LockScope,
-    LockSpec, MigrateWorkflow, OnError, Outcome, OwedKey, Plan, Refusal, RerunRefusal, RollbackCause,
-    RulesVersion, Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template,
-    TimerKind, Timestamp, WorkflowId, decide, evolve, migrate, owed, start, start_child, transition,
+    Definition, Due, Event, EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockRelease,
+    LockScope, LockSpec, MigrateWorkflow, OnError, Outcome, OwedKey, Plan, Refusal, RerunRefusal,
+    RollbackCause, RulesVersion, Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus,
+    Template, TimerKind, Timestamp, WorkflowId, decide, evolve, migrate, owed, start, start_child,
+    transition,
 };
 use std::collections::BTreeMap;
 
@@ -207,6 +208,32 @@ fn lock_of_a_step_is_released_before_the_step_requests_it_again() {
     let written = transition(&saga.plan, Some(&before), Vec::new(), saga.state.clone());
     let released = LockRelease { timer, keys: vec!["k".to_owned()] };
     assert_eq!(written.locks, [released]);
+}
+
+#[test]
+fn re_run_after_the_pivot_waits_for_its_locks_without_a_limit() {
+    let wait = Some(std::time::Duration::from_millis(1));
+    let lock = LockSpec { key: Template::Value("k".into()), shared: false, hold: LockScope::Workflow, wait };
+    let steps = vec![of_kind(step("p", &[]), Kind::Pivot), of_kind(step("l", &[0]), Kind::Retriable)];
+    let plan = Plan::new(Definition { locks: vec![lock], ..definition(steps) }, 1).unwrap();
+    let (events, state) = start(&plan, &Literal, &begin(), Timestamp(0));
+    let mut saga = Scenario { plan, state, events, now: 0 };
+    let timer = TimerKind::WorkflowLock;
+    let lock = saga.state.lock.as_ref().unwrap();
+    assert!(lock.until.is_some());
+    let request = lock.request;
+    saga.submit(&Input::AcquireLocks { timer, request, tokens: vec![1] }).unwrap();
+    saga.done(0);
+    saga.done(1);
+    assert_eq!(saga.state.status(), Status::Completed);
+    saga.rerun(Some(1), true).unwrap();
+    assert_eq!(saga.state.lock.as_ref().unwrap().until, None, "the pivot cannot be rolled back");
+    saga.now += 1_000_000;
+    assert_eq!(saga.submit(&Input::FireTimer { timer }), Err(Refusal::Stale));
+    let request = saga.state.lock.as_ref().unwrap().request;
+    saga.submit(&Input::AcquireLocks { timer, request, tokens: vec![2] }).unwrap();
+    saga.done(1);
+    assert_eq!(saga.state.status(), Status::Completed);
 }
 
 #[test]
