@@ -18,6 +18,7 @@ pub(crate) mod graph;
 pub(crate) mod locks;
 mod operate;
 pub(crate) mod overview;
+mod payloads;
 pub(crate) mod processes;
 pub(crate) mod queues;
 mod reason;

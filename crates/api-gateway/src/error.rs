@@ -110,6 +110,7 @@ pub(crate) const NO_CONFIG_VERSION: Kind =
 pub(crate) const CONFIG_TOKENS: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2090", "fencing tokens would fall");
 pub(crate) const RATE_LIMITED: Kind = kind(StatusCode::TOO_MANY_REQUESTS, "GC2095", "rate limit exceeded");
+pub(crate) const NO_PAYLOAD: Kind = kind(StatusCode::NOT_FOUND, "GC2130", "payload not found");
 pub(crate) const NO_BATCH: Kind = kind(StatusCode::NOT_FOUND, "GC2114", "batch not found");
 pub(crate) const BATCH_COUNT: Kind =
     kind(StatusCode::CONFLICT, "GC2115", "unexpected number of workflows in a batch");
@@ -488,6 +489,7 @@ mod tests {
         CONFIG_TOKENS,
         SIGNAL_LIMIT,
         SIGNAL_PAYLOAD,
+        NO_PAYLOAD,
         NO_SCHEDULE,
         INVALID_SCHEDULE,
         SCHEDULE_CHANGED,

@@ -52,9 +52,9 @@ use tonic::{Request, Response, Status};
 
 /// The interval between updates of the health service.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-/// The largest message that is decoded, whatever the limit of bodies. The middleware refuses messages over that limit
-/// before they are decoded, because it can change.
-const MAX_MESSAGE: usize = MAX_BODY_BYTES as usize + MESSAGE_OVERHEAD;
+/// The largest message that is decoded, whatever the limit of bodies: the largest payload, and what may surround it. The
+/// middleware refuses messages over that limit before they are decoded, because it can change.
+const MAX_MESSAGE: usize = MAX_BODY_BYTES as usize + 2 * MESSAGE_OVERHEAD;
 
 type RpcResult<T> = Result<Response<T>, Status>;
 
@@ -166,7 +166,8 @@ impl GrpcServices {
             if let Some(holds) = extensions.get::<ResponseHolds>() {
                 holds.hold_request(permit.clone());
             }
-            let body = operation.has_body().then(|| self.reserve_body(message.encoded_len())).transpose()?;
+            let body = operation.has_body().then(|| self.reserve_body(operation, message.encoded_len()));
+            let body = body.transpose()?;
             let authorised = extensions.get::<Authorised>().cloned();
             self.api.check_gate(authorised.as_ref())?;
             let RestOperation { method, route } = operation;
@@ -190,8 +191,12 @@ impl GrpcServices {
     }
 
     /// Reserves the memory of a message. Its size is nearly that of the equivalent REST body.
-    fn reserve_body(&self, bytes: usize) -> ApiResult<crate::admission::BodyPermit> {
-        let limit = self.api.limits().body_bytes;
+    fn reserve_body(
+        &self,
+        operation: RestOperation,
+        bytes: usize,
+    ) -> ApiResult<crate::admission::BodyPermit> {
+        let limit = crate::rest::body_limit(&self.api, Some(operation.route));
         if bytes > limit {
             return Err(Problem::too_large(limit));
         }

@@ -119,6 +119,8 @@ pub struct Dependencies {
 pub struct Limits {
     /// Size of a body, in bytes.
     pub body_bytes: usize,
+    /// Size of a body that carries an input, an output or the payload of a signal, in bytes.
+    pub payload_body_bytes: usize,
     /// Nesting depth of a JSON body.
     pub json_depth: usize,
     /// Size of a workflow's input as JSON, in bytes.

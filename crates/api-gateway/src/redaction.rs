@@ -63,6 +63,11 @@ impl Redaction {
         if sees_all { &NOTHING } else { self }
     }
 
+    /// Returns whether fields are masked.
+    pub(crate) fn masks(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
     /// Masks the fields of a message, at any depth: a message contains inputs and outputs. A message that is not JSON is
     /// masked as a whole, because its fields are not known.
     pub(crate) fn message(&self, payload: &[u8]) -> String {

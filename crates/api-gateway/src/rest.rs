@@ -19,6 +19,7 @@ mod object;
 mod openapi;
 mod operate;
 mod operational;
+mod payloads;
 mod processes;
 mod queues;
 mod repair;
@@ -32,6 +33,8 @@ mod watch;
 mod workflows;
 
 pub(crate) use operational::may_see_errors;
+
+pub(crate) use guard::body_limit;
 
 use crate::api::{Api, PageRequest};
 use crate::error::{METHOD, NO_ROUTE, Problem};
@@ -118,6 +121,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(workflows::routes())
         .merge(events::routes())
         .merge(insight::routes())
+        .merge(payloads::routes())
         .merge(operate::routes())
         .merge(repair::routes())
         .merge(processes::routes())

@@ -12,6 +12,9 @@ use goconductor_store::{AccessKeyStore, ProcessInfo, Store};
 use goconductor_transition::clock;
 use std::sync::Arc;
 
+/// The bytes that the body of a start may have besides its input.
+const PAYLOAD_BODY_OVERHEAD: usize = 64 << 10;
+
 /// Serves the API until SIGTERM or SIGINT, then drains the requests in flight.
 ///
 /// # Errors
@@ -100,10 +103,17 @@ pub fn access_control(
 pub fn limits(config: &Config) -> Limits {
     Limits {
         body_bytes: config.limits.body_bytes,
+        payload_body_bytes: payload_body_bytes(&config.limits),
         json_depth: usize::try_from(config.limits.json_depth).unwrap_or(usize::MAX),
         input_bytes: config.limits.input_bytes,
         page_size: config.limits.page_size,
     }
+}
+
+/// Returns the maximum size of a body that carries a payload. The memory for bodies always has room for one.
+fn payload_body_bytes(limits: &goconductor_service_kit::config::Limits) -> usize {
+    let wanted = limits.input_bytes.saturating_add(PAYLOAD_BODY_OVERHEAD);
+    wanted.min(limits.bodies_bytes).max(limits.body_bytes)
 }
 
 /// Returns the configured limits of admission control.

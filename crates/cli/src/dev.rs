@@ -270,6 +270,7 @@ fn follow(
     live.on_change(move |config| {
         if let Some(engine) = engine.upgrade() {
             engine.set_state_bytes(config.limits.state_bytes);
+            engine.set_inline_bytes(config.limits.inline_bytes);
         }
     });
     live.follow(store, info_changed, drain.token());
@@ -286,7 +287,11 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
 }
 
 fn engine_settings(config: &Config) -> Settings {
-    Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes }
+    Settings {
+        redelivery: config.executor.redelivery,
+        state_bytes: config.limits.state_bytes,
+        inline_bytes: config.limits.inline_bytes,
+    }
 }
 
 fn executor_settings(config: &Config, identity: String) -> goconductor_saga_executor::Settings {

@@ -141,6 +141,14 @@ impl Client {
         self.call(self.api(Method::GET, &["workflows", id, "events"]).query(&query)).await
     }
 
+    /// Reads a payload that is too large for a view of its workflow. `sha256` is the digest from the reference in the view.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFound`] if the workflow does not exist, or has no such payload.
+    pub async fn payload(&self, id: &str, sha256: &str) -> Result<Reply<Value>, Error> {
+        self.call(self.api(Method::GET, &["workflows", id, "payloads", sha256])).await
+    }
+
     /// Follows the history of a workflow from the event after `after_seq` to its last event.
     #[must_use]
     pub fn follow(&self, id: &str, after_seq: u64) -> Follow {

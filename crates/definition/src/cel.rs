@@ -248,11 +248,10 @@ fn variables<'s>(names: &CelNames, scope: &Scope<'s>) -> Vec<(&'s str, Value)> {
         variables.push(("steps", value::map(steps)));
     }
     if !names.signals.is_empty() {
-        let received = scope.signals();
         let signals = names
             .signals
             .iter()
-            .filter_map(|(name, fields)| Some((name.as_str(), part(received.get(name)?, fields))));
+            .filter_map(|(name, fields)| Some((name.as_str(), part(scope.signal(name)?, fields))));
         variables.push(("signals", value::map(signals)));
     }
     if names.workflow {
@@ -285,7 +284,7 @@ fn part(value: &Json, fields: &FieldNames) -> Value {
 fn step(view: &StepView<'_>, fields: &FieldNames) -> Value {
     let mut step = Vec::new();
     if fields.has("output") {
-        step.push(("output", view.output.map_or(Value::Null, value::from_json)));
+        step.push(("output", view.output().map_or(Value::Null, value::from_json)));
     }
     if fields.has("status") {
         step.push(("status", Value::from(view.status.as_str().to_owned())));

@@ -58,13 +58,17 @@ impl Backends {
         process.add_check("queue", &queues, |queues| async move { queues.check().await });
         drop(goconductor_supervisor::spawn("queue-migration", Arc::clone(&queues).run()));
         let queue = queues.queue();
-        let settings =
-            Settings { redelivery: config.executor.redelivery, state_bytes: config.limits.state_bytes };
+        let settings = Settings {
+            redelivery: config.executor.redelivery,
+            state_bytes: config.limits.state_bytes,
+            inline_bytes: config.limits.inline_bytes,
+        };
         let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
         let bounded = Arc::downgrade(&engine);
         live.on_change(move |config| {
             if let Some(engine) = bounded.upgrade() {
                 engine.set_state_bytes(config.limits.state_bytes);
+                engine.set_inline_bytes(config.limits.inline_bytes);
             }
         });
         start_rules::follow(process, &engine);

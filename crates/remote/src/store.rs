@@ -10,6 +10,7 @@ mod leases;
 mod ledger;
 mod locks;
 mod maintenance;
+mod payloads;
 mod schedules;
 mod secrets;
 mod workflow_batches;

@@ -255,7 +255,9 @@ impl Runner {
         let timeout = plan.attempt_timeout(state, command.step, command.side, received.at)?;
         let deadline = received.at.after(timeout);
         // Without an answer, the process shuts down, and the command is delivered again.
-        let input = self.engine.command_input(plan, state, command.step, command.side).await.ok()?;
+        let payload_slot = self.engine.payload_slot();
+        let (index, side) = (command.step, command.side);
+        let input = self.engine.command_input(plan, state, index, side, &payload_slot).await.ok()?;
         let input = match input {
             Ok(input) => input,
             Err(error) => {
@@ -280,6 +282,7 @@ impl Runner {
             attempt: command.attempt,
             idempotency_key: state.idempotency_key(plan, command.step, command.side),
             input,
+            payload_slot,
             lock_tokens: if plan.has_locks() {
                 state.lock_tokens(command.step, command.side)
             } else {
@@ -384,10 +387,15 @@ impl Runner {
     }
 
     /// Submits an input until it is committed or refused. It is refused if another input has settled the attempt.
-    async fn report(&self, command: &Command, input: Input) {
+    async fn report(&self, command: &Command, mut input: Input) {
         loop {
-            match self.engine.submit(command.id, input.clone()).await {
-                Ok(_) => return,
+            // A large output is stored once, and only the reference to it is repeated.
+            let submitted = match self.engine.store_values(command.id, &mut input).await {
+                Ok(()) => self.engine.submit_stored(command.id, input.clone()).await.map(drop),
+                Err(error) => Err(error),
+            };
+            match submitted {
+                Ok(()) => return,
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(workflow = %command.id, %error, "executor failed to report an outcome; retrying");
                     // Cancel-safe: the ledger redelivers a command whose outcome was not reported.

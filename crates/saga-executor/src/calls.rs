@@ -235,6 +235,7 @@ mod tests {
             attempt: 1,
             idempotency_key: "w/charge/execute".to_owned(),
             input: Arc::new(input),
+            payload_slot: goconductor_transition::PayloadSlot::default(),
             deadline: Timestamp(0),
             timeout: Duration::from_secs(1),
             heartbeat: None,

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use goconductor_saga::{Call, Failure, Json, Outcome, RulesVersion, Side, Timestamp, WorkflowId, json_bytes};
 use goconductor_telemetry::trace::SpanContext;
+use goconductor_transition::PayloadSlot;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub struct Task {
     pub idempotency_key: String,
     /// The input of the action.
     pub input: Arc<Json>,
+    /// The memory for a large input and a large output.
+    pub payload_slot: PayloadSlot,
     /// The fencing tokens of the locks that the workflow holds, by key.
     pub lock_tokens: BTreeMap<String, u64>,
     /// The deadline by the wall clock. It informs the participant; the caller enforces `timeout`.

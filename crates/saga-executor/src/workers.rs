@@ -310,6 +310,7 @@ mod tests {
             attempt: 1,
             idempotency_key: "k".to_owned(),
             input: Json::Null.into(),
+            payload_slot: goconductor_transition::PayloadSlot::default(),
             lock_tokens: std::collections::BTreeMap::new(),
             deadline: Timestamp(0),
             timeout,

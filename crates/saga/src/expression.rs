@@ -1,6 +1,9 @@
 //! Expressions. This crate defines the scope of an expression, and a trait evaluates it.
 
-use crate::{ElementScope, Failure, Json, Plan, State, StepIndex, StepStatus, Template, TextPart, WaitTime};
+use crate::{
+    ElementScope, Failure, Json, PayloadRef, PayloadSource, Plan, State, StepIndex, StepStatus, Template,
+    TextPart, WaitTime,
+};
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -43,6 +46,14 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Returns the value of a payload that the workflow carries by reference. Returns `None` if the payload is not in
+    /// memory: the caller then evaluates again when it is. An evaluator of workflows without such payloads need not
+    /// implement it.
+    fn payload(&self, reference: PayloadRef) -> Option<Arc<Json>> {
+        let _ = reference;
+        None
+    }
+
     /// Evaluates an expression if that needs no more operations than `allowance`, and subtracts them. Otherwise returns
     /// `None`, quickly. An evaluator whose evaluations are all short need not implement it.
     fn evaluate_within(
@@ -63,13 +74,25 @@ pub struct Scope<'a> {
     state: &'a State,
     signals: &'a BTreeMap<String, Arc<Json>>,
     element: Option<ElementScope<'a>>,
+    payloads: Option<&'a dyn PayloadSource>,
+}
+
+/// A value of a workflow that can be carried by reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadRoot<'a> {
+    /// `input`.
+    Input,
+    /// The output of a step, by its name.
+    Output(&'a str),
+    /// The last payload of a signal, by its name.
+    Signal(&'a str),
 }
 
 /// The part of a step that expressions may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct StepView<'a> {
-    /// The output, if the step completed.
-    pub output: Option<&'a Json>,
+    scope: Scope<'a>,
+    output: Option<&'a Json>,
     /// The status of the execute side. A rollback does not change it, so the input of a compensation is the same
     /// whenever it is computed.
     pub status: StepStatus,
@@ -77,18 +100,54 @@ pub struct StepView<'a> {
     pub error: Option<&'a Failure>,
 }
 
+impl<'a> StepView<'a> {
+    /// Returns the output, if the step completed.
+    #[must_use]
+    pub fn output(&self) -> Option<&'a Json> {
+        self.output.map(|output| self.scope.read(output))
+    }
+}
+
 impl<'a> Scope<'a> {
     /// Creates the scope of a workflow.
     #[must_use]
     pub fn new(plan: &'a Plan, state: &'a State) -> Self {
-        Self { plan, state, signals: &state.signals.last, element: None }
+        Self { plan, state, signals: &state.signals.last, element: None, payloads: None }
     }
 
     /// Creates the scope of a step. If the step keeps the signals of the time when it was queued, the scope has those.
     #[must_use]
     pub fn of_step(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
         let kept = state.step(index).and_then(|step| step.signals.as_ref());
-        Self { plan, state, signals: kept.unwrap_or(&state.signals.last), element: None }
+        let signals = kept.unwrap_or(&state.signals.last);
+        Self { plan, state, signals, element: None, payloads: None }
+    }
+
+    /// Adds the source of the payloads that the workflow carries by reference. Without it, their values are the references.
+    #[must_use]
+    pub fn with_payloads<'b>(self, payloads: &'b dyn PayloadSource) -> Scope<'b>
+    where
+        'a: 'b,
+    {
+        Scope { payloads: Some(payloads), ..self }
+    }
+
+    /// Returns the reference that an expression stands for which selects all of `input`, of the output of a step or of a
+    /// signal. `None` if the value is not carried by reference.
+    #[must_use]
+    pub fn reference(&self, root: PayloadRoot<'_>) -> Option<PayloadRef> {
+        let value = match root {
+            PayloadRoot::Input => Some(&*self.state.input),
+            PayloadRoot::Output(step) => self.step(step)?.output,
+            PayloadRoot::Signal(name) => self.signals.get(name).map(|payload| &**payload),
+        };
+        PayloadRef::of(value?)
+    }
+
+    /// Returns the value that a reference stands for, and every other value itself.
+    fn read(&self, value: &'a Json) -> &'a Json {
+        let Some(payloads) = self.payloads else { return value };
+        PayloadRef::of(value).and_then(|reference| payloads.payload(reference)).unwrap_or(value)
     }
 
     /// Adds the element of a step with `for_each`.
@@ -103,16 +162,16 @@ impl<'a> Scope<'a> {
         self.element
     }
 
-    /// Returns the values of `signals`: the last payload of each name.
+    /// Returns `signals.<name>`: the last payload of a name.
     #[must_use]
-    pub fn signals(&self) -> &'a BTreeMap<String, Arc<Json>> {
-        self.signals
+    pub fn signal(&self, name: &str) -> Option<&'a Json> {
+        self.signals.get(name).map(|payload| self.read(payload))
     }
 
     /// Returns `input`.
     #[must_use]
     pub fn input(&self) -> &'a Json {
-        &self.state.input
+        self.read(&self.state.input)
     }
 
     /// Returns the keys of `steps`.
@@ -125,7 +184,8 @@ impl<'a> Scope<'a> {
     pub fn step(&self, name: &str) -> Option<StepView<'a>> {
         let index = self.plan.step_named(name)?;
         let step = self.state.step(index)?;
-        Some(StepView { output: step.output.as_deref(), status: step.execution, error: step.error.as_ref() })
+        let (output, status, error) = (step.output.as_deref(), step.execution, step.error.as_ref());
+        Some(StepView { scope: *self, output, status, error })
     }
 
     /// Returns the state behind `workflow`, which has `id`, `definition`, `version` and `labels`.
@@ -162,7 +222,7 @@ impl Renderer<'_> {
                 for part in parts {
                     match part {
                         TextPart::Literal(literal) => text.push_str(literal),
-                        TextPart::Expression(expression) => match self.evaluate(expression)? {
+                        TextPart::Expression(expression) => match self.part(expression)? {
                             Json::String(value) => text.push_str(&value),
                             other @ (Json::Null
                             | Json::Bool(_)
@@ -185,8 +245,21 @@ impl Renderer<'_> {
         }
     }
 
+    /// Returns the value of an expression within a text, which cannot contain a reference.
+    fn part(&mut self, expression: &str) -> Result<Json, ExpressionError> {
+        let value = self.evaluate(expression)?;
+        match PayloadRef::of(&value).and_then(|reference| self.expressions.payload(reference)) {
+            Some(payload) => self.counted(expression, Arc::unwrap_or_clone(payload)),
+            None => Ok(value),
+        }
+    }
+
     fn evaluate(&mut self, expression: &str) -> Result<Json, ExpressionError> {
         let value = self.expressions.evaluate(expression, self.scope)?;
+        self.counted(expression, value)
+    }
+
+    fn counted(&mut self, expression: &str, value: Json) -> Result<Json, ExpressionError> {
         self.left = self.left.checked_sub(size(&value)).ok_or_else(|| ExpressionError {
             expression: expression.to_owned(),
             reason: "the values of the template are too large together: at most 16 MiB, of which each value takes 32 \
@@ -211,6 +284,8 @@ fn size(value: &Json) -> usize {
 impl Plan {
     /// Returns the input of the service for one side of a step.
     ///
+    /// The input can be, or contain, references to payloads of the workflow.
+    ///
     /// The input is computed when it is needed and is never stored. Everything that it depends on had settled before
     /// the command was issued, so the result is always the same.
     ///
@@ -231,7 +306,7 @@ impl Plan {
             return Ok(Arc::new(Json::Null));
         }
         let execute_input = || match &step.input {
-            _ if self.own_elements().is_some() => Ok(state.input_of_element(index)),
+            _ if self.own_elements().is_some() => Ok(state.input_of_element(index, expressions)),
             Some(template) => template.render(expressions, &Scope::of_step(self, state, index)).map(Arc::new),
             None => Ok(Arc::clone(&state.input)),
         };

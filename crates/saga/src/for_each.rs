@@ -4,6 +4,7 @@
 //! each of at most [`MAX_LEAF`] elements, and a *branch* has one child for each leaf. No state therefore grows with the
 //! length of the list, besides the outputs. The plan of such a workflow follows from its name, so it is not stored.
 
+use crate::payload::read_payload;
 use crate::{
     Action, Child, Compensation, DEFINITION_FORMAT, Definition, ElementScope, Elements, ExpressionError,
     Expressions, Failure, FailurePolicy, ForEach, Join, Json, MAX_ELEMENTS, OnError, Plan, Scope, State,
@@ -102,7 +103,8 @@ impl Plan {
         };
         let value = expressions.evaluate(&each.list, &Scope::of_step(self, state, index));
         let value = value.map_err(|error| Failure::of("INPUT_EXPRESSION_FAILED", error.to_string()))?;
-        let Json::Array(list) = value else {
+        let value = read_payload(&Arc::new(value), expressions);
+        let Json::Array(list) = Arc::unwrap_or_clone(value) else {
             let message = format!("`{}`: the value of `for_each` must be a list", each.list);
             return Err(Failure::of("FOR_EACH_NOT_A_LIST", message));
         };
@@ -165,10 +167,16 @@ impl Plan {
 
     /// Returns the output of a workflow that runs elements: the outputs of the elements, in order. An element that an
     /// operator skipped has none, so it is null.
-    pub(crate) fn output_of_elements(&self, state: &State, elements: &Elements) -> Json {
+    pub(crate) fn output_of_elements(
+        &self,
+        state: &State,
+        elements: &Elements,
+        expressions: &dyn Expressions,
+    ) -> Json {
         let mut outputs = Vec::new();
         for (part, step) in elements.parts().zip(&state.steps) {
-            match step.output.as_deref() {
+            let output = step.output.as_ref().map(|output| read_payload(output, expressions));
+            match output.as_deref() {
                 Some(output) if elements.is_leaf() => outputs.push(output.clone()),
                 Some(Json::Array(of_leaf)) if of_leaf.len() == part.len() => {
                     outputs.extend_from_slice(of_leaf);
@@ -194,8 +202,9 @@ impl State {
     }
 
     /// Returns the input of an element in the state of its leaf.
-    pub(crate) fn input_of_element(&self, index: StepIndex) -> Arc<Json> {
-        Arc::new(self.input.get(index.at()).cloned().unwrap_or_default())
+    pub(crate) fn input_of_element(&self, index: StepIndex, expressions: &dyn Expressions) -> Arc<Json> {
+        let inputs = read_payload(&self.input, expressions);
+        Arc::new(inputs.get(index.at()).cloned().unwrap_or_default())
     }
 
     /// Returns the failure of the element because of which the elements were rolled back.

@@ -46,6 +46,7 @@ mod name;
 mod number;
 mod owed;
 mod parent;
+mod payload;
 mod policy;
 mod present;
 mod progress;
@@ -76,7 +77,7 @@ pub use definition::{Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step}
 pub use elements::{DEFAULT_MAX_PARALLEL, ElementScope, Elements, ForEach, MAX_ELEMENTS};
 pub use event::{Event, EventKind};
 pub use evolve::evolve;
-pub use expression::{ExpressionError, Expressions, Scope, StepView};
+pub use expression::{ExpressionError, Expressions, PayloadRoot, Scope, StepView};
 pub use failure::Failure;
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
@@ -90,6 +91,7 @@ pub use name::{
 pub use number::keeps_number;
 pub use owed::{Due, Owed, owed};
 pub use parent::Parent;
+pub use payload::{PayloadDigest, PayloadRef, PayloadSource};
 pub use policy::{FailurePolicy, OnError, OnUnknown, RollbackOrder, RollbackPolicy};
 pub use progress::{Progress, Running};
 pub use rerun::RerunState;

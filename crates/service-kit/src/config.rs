@@ -146,10 +146,12 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Maximum nesting depth of JSON.
     pub json_depth: u32,
-    /// Maximum size of the input of a workflow.
+    /// Maximum size of the input of a workflow, and of the payload of a signal.
     pub input_bytes: usize,
     /// Maximum size of the output of a step.
     pub output_bytes: usize,
+    /// The size from which on a payload is stored apart from the state of its workflow, and carried by reference.
+    pub inline_bytes: usize,
     /// Maximum size of the state of a workflow: its input, the outputs of its steps and their errors.
     pub state_bytes: usize,
     /// Default number of items in a page of a list.
@@ -394,8 +396,10 @@ fn limits(reader: &mut SettingReader<'_>) -> Limits {
         body_bytes: reader.get("limits.body_bytes", &size, 1024 * 1024),
         // The JSON parser itself refuses a depth of more than 128.
         json_depth: reader.get("limits.json_depth", &value::integer(1, 120), 64),
-        input_bytes: reader.get("limits.input_bytes", &size, 512 * 1024),
-        output_bytes: reader.get("limits.output_bytes", &size, 512 * 1024),
+        input_bytes: reader.get("limits.input_bytes", &size, 64 * 1024 * 1024),
+        output_bytes: reader.get("limits.output_bytes", &size, 64 * 1024 * 1024),
+        // Messages of the queue contain a state up to the same size.
+        inline_bytes: reader.get("limits.inline_bytes", &value::bytes(1024, 64 * 1024 * 1024), 64 * 1024),
         state_bytes: reader.get("limits.state_bytes", &size, 16 * 1024 * 1024),
         page_size: reader.get("limits.page_size", &value::integer(1, 1_000), 100),
         connections: reader.get("limits.connections", &count, 6000),

@@ -12,6 +12,7 @@ mod leases;
 mod ledger;
 mod locks;
 mod maintenance;
+mod payloads;
 mod schedules;
 mod secrets;
 mod workflow_batches;
@@ -207,6 +208,11 @@ serve! {
         delete_stored_secret: DeleteStoredSecretRequest => DeleteStoredSecretResponse;
         list_secrets_of_other_keys: ListSecretsOfOtherKeysRequest => ListSecretsOfOtherKeysResponse;
         rewrap_secret: RewrapSecretRequest => RewrapSecretResponse;
+    }
+    payloads {
+        link_payload: LinkPayloadRequest => LinkPayloadResponse;
+        put_payload_chunk: PutPayloadChunkRequest => PutPayloadChunkResponse;
+        get_payload_chunk: GetPayloadChunkRequest => GetPayloadChunkResponse;
     }
     schedules {
         put_stored_schedule: PutStoredScheduleRequest => PutStoredScheduleResponse;

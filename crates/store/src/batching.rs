@@ -19,9 +19,9 @@ mod write_health;
 
 use crate::{
     AccessKeyLayer, Announcement, AuditLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, DefinitionName,
-    EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, ScheduleLayer, SecretLayer,
-    ShardLeaseLayer, Store, StoreLayer, WorkflowBatchLayer, WorkflowHead, WorkflowLayer, Write, WriteOutcome,
-    metrics,
+    EncodedWorkflow, Error, LedgerLayer, LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer,
+    SecretLayer, ShardLeaseLayer, Store, StoreLayer, WorkflowBatchLayer, WorkflowHead, WorkflowLayer, Write,
+    WriteOutcome, metrics,
 };
 use async_trait::async_trait;
 use batcher::Batcher;
@@ -170,6 +170,7 @@ impl SecretLayer for BatchingStore {}
 
 impl WorkflowBatchLayer for BatchingStore {}
 impl ScheduleLayer for BatchingStore {}
+impl PayloadLayer for BatchingStore {}
 impl MaintenanceLayer for BatchingStore {}
 
 /// Publishes the changes of batches in the order in which the batches were formed. A batch that builds on another one

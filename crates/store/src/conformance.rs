@@ -25,6 +25,7 @@ mod lifecycle;
 mod lists;
 mod locks;
 mod maintenance;
+mod payloads;
 mod processes;
 mod queries;
 mod reruns;
@@ -262,6 +263,15 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "secret_pages_are_sorted_by_name", run: |f| Box::pin(secrets::listed(f)) },
     Case { name: "data_key_is_rewrapped_once", run: |f| Box::pin(secrets::rewrapped(f)) },
+    Case { name: "payload_is_stored_once_in_its_namespace", run: |f| Box::pin(payloads::stored_once(f)) },
+    Case {
+        name: "payload_is_removed_after_its_last_workflow",
+        run: |f| Box::pin(payloads::removed_after_last_workflow(f)),
+    },
+    Case {
+        name: "payload_of_a_start_that_was_not_committed_is_removed",
+        run: |f| Box::pin(payloads::removed_without_workflow(f)),
+    },
     Case { name: "schedule_is_replaced_by_revision", run: |f| Box::pin(schedules::revisions(f)) },
     Case { name: "schedule_revision_has_one_writer", run: |f| Box::pin(schedules::one_writer(f)) },
     Case { name: "schedules_are_listed_by_name_and_by_due_time", run: |f| Box::pin(schedules::listed(f)) },

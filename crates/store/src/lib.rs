@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the port. It has one trait for each group of callers: [`WorkflowStore`], [`LedgerStore`],
 //! [`DefinitionStore`], [`ClusterStore`], [`AccessKeyStore`], [`LockStore`], [`DeadLetterStore`], [`ShardLeaseStore`],
-//! [`AuditStore`], [`SecretStore`], [`ScheduleStore`], [`WorkflowBatchStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the
+//! [`AuditStore`], [`SecretStore`], [`ScheduleStore`], [`PayloadStore`], [`WorkflowBatchStore`] and [`MaintenanceStore`]. `sqlite` and `postgres` are its adapters, each behind the
 //! feature of its name, and [`open`] opens a database. `conformance` is the array of test cases that every adapter runs.
 //! The batching store and the client of the state store service implement the same traits, so a caller does not know whether it talks to a database, to a
 //! batch or to another process. A store that wraps another one implements [`StoreLayer`].
@@ -51,6 +51,7 @@ mod maintenance;
 mod member;
 pub mod metrics;
 mod open;
+mod payload;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
@@ -100,6 +101,9 @@ pub use member::{
     ServedService,
 };
 pub use open::{DatabaseLocation, open, open_with, remains};
+pub use payload::{
+    PAYLOAD_CHUNK_BYTES, PayloadChunk, PayloadLayer, PayloadLink, PayloadStore, StoredPayload,
+};
 pub use record::{EncodedTransition, EncodedWorkflow, FormerEnd, Loaded};
 pub use retention::Retention;
 pub use schedule::{ScheduleLayer, ScheduleStore, StoredSchedule};
@@ -134,6 +138,7 @@ pub trait Store:
     + AuditStore
     + SecretStore
     + ScheduleStore
+    + PayloadStore
     + WorkflowBatchStore
     + MaintenanceStore
 {
@@ -151,6 +156,7 @@ impl<T> Store for T where
         + AuditStore
         + SecretStore
         + ScheduleStore
+        + PayloadStore
         + WorkflowBatchStore
         + MaintenanceStore
 {

@@ -17,6 +17,7 @@ mod listings;
 mod locks;
 mod maintenance;
 mod migrations;
+mod payloads;
 mod read;
 mod removal;
 mod row_encoding;

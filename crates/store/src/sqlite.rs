@@ -20,6 +20,7 @@ mod ledger;
 mod locks;
 mod maintenance;
 mod migrations;
+mod payloads;
 mod read;
 mod rows;
 mod schedules;

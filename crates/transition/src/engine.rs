@@ -7,13 +7,16 @@ mod local_dispatch;
 mod locks;
 mod migrate;
 mod plans;
+mod references;
 mod rules;
 mod write;
 
 use crate::cache::{Plans, States};
 use crate::digest::request_digest;
+use crate::payload_memory::PayloadMemory;
+use crate::payload_slot::PayloadSlots;
 use crate::pending::{PendingInput, PendingInputs};
-use crate::{Error, LongWork, PayloadKeys, TimerNotifier, clock, payloads, trace};
+use crate::{Error, LongWork, PayloadKeys, PayloadSlot, TimerNotifier, clock, payloads, trace};
 use commit::Prepared;
 use goconductor_queue::Queue;
 use goconductor_saga::{
@@ -23,6 +26,7 @@ use goconductor_saga::{
 use goconductor_store::{Loaded, NewWorkflow, Store, Write, WriteOutcome};
 use goconductor_telemetry::trace::SpanContext;
 use parking_lot::Mutex;
+use references::PayloadOwner;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -41,6 +45,10 @@ const NOT_UPGRADED: &str = "the definition uses a part of the language that the 
 const UNKNOWN_TO_EARLIER: &str = "the earlier release in use does not know this operation; upgrade every process, then run \
                                   `goconductor db migrate --finish`";
 
+/// Events of one read of a history. With payloads of the largest size that is not carried by reference, they fit into a
+/// message of the state store.
+const HISTORY_PART: u32 = 256;
+
 /// Settings of the engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -48,12 +56,14 @@ pub struct Settings {
     pub redelivery: Duration,
     /// The maximum size of the state of a workflow in bytes. An output that would exceed it is rejected.
     pub state_bytes: usize,
+    /// The size from which on a payload is stored apart from the state and carried by reference, in bytes.
+    pub inline_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Each transition writes the whole state, so a large one makes every step slow.
-        Self { redelivery: Duration::from_secs(5), state_bytes: 16 << 20 }
+        Self { redelivery: Duration::from_secs(5), state_bytes: 16 << 20, inline_bytes: 64 << 10 }
     }
 }
 
@@ -96,6 +106,10 @@ pub struct Engine {
     settings: Settings,
     /// The limit of the state of a workflow, which can change.
     state_bytes: AtomicUsize,
+    /// The size from which on a payload is carried by reference, which can change.
+    inline_bytes: AtomicUsize,
+    payloads: PayloadMemory,
+    payload_slots: PayloadSlots,
     plans: Plans,
     states: States,
     pending: PendingInputs,
@@ -127,6 +141,9 @@ impl Engine {
             expressions,
             long_rules: LongWork::default(),
             state_bytes: AtomicUsize::new(settings.state_bytes),
+            inline_bytes: AtomicUsize::new(settings.inline_bytes),
+            payloads: PayloadMemory::new(),
+            payload_slots: PayloadSlots::new(),
             settings,
             plans: Plans::new(),
             states: States::new(),
@@ -144,6 +161,12 @@ impl Engine {
     /// Sets the maximum size of the state of a workflow, in bytes.
     pub fn set_state_bytes(&self, bytes: usize) {
         self.state_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the memory for the large payloads of an attempt, which it has not acquired yet.
+    #[must_use]
+    pub fn payload_slot(&self) -> PayloadSlot {
+        self.payload_slots.slot()
     }
 
     /// Returns the store.
@@ -193,11 +216,21 @@ impl Engine {
         after_seq: u64,
         limit: u32,
     ) -> Result<Vec<Event>, Error> {
-        let mut events = self.store.history(id, after_seq, limit).await?;
-        for event in &mut events {
-            payloads::open_event(self.keys(), namespace, id, event).await?;
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let after = events.last().map_or(after_seq, |event| event.seq);
+            let left = limit.saturating_sub(u32::try_from(events.len()).unwrap_or(u32::MAX));
+            let part = left.min(HISTORY_PART);
+            let mut page = self.store.history(id, after, part).await?;
+            let is_last = page.len() < usize::try_from(part).unwrap_or(usize::MAX) || part == left;
+            for event in &mut page {
+                payloads::open_event(self.keys(), namespace, id, event).await?;
+            }
+            events.append(&mut page);
+            if is_last {
+                return Ok(events);
+            }
         }
-        Ok(events)
     }
 
     fn keys(&self) -> Option<&dyn PayloadKeys> {
@@ -246,7 +279,7 @@ impl Engine {
         child: Option<StartChild>,
     ) -> Result<Started, Error> {
         let now = clock::now();
-        let first = StartWorkflow {
+        let mut first = StartWorkflow {
             id: WorkflowId(uuid::Uuid::now_v7()),
             namespace: request.namespace,
             input: request.input,
@@ -261,11 +294,14 @@ impl Engine {
         if plan.required_rules() > rules {
             return Err(Refusal::Conflict(NOT_UPGRADED.to_owned()).into());
         }
+        let owner = PayloadOwner { namespace: first.namespace.clone(), id: first.id };
+        let parent = child.as_ref().map(|child| child.parent.id);
+        first.input = self.stored_start(&owner, first.input, parent).await?;
         let start = move |expressions: &dyn Expressions| match child {
             Some(child) => start_child(rules, &plan, expressions, &first, child, now),
             None => start_by(rules, &plan, expressions, &first, now),
         };
-        let decided = self.run_rules(start).await?;
+        let decided = self.run_rules(&owner, start).await?;
         let transition = transition(&request.plan, None, decided.0, decided.1);
         let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
         let record = Arc::clone(&write.record);
@@ -295,7 +331,16 @@ impl Engine {
     /// Returns [`Error::NoSuchWorkflow`] if the workflow does not exist, [`Error::Refused`] if its status does not
     /// allow the input, [`Error::Contention`] if every commit met a conflict, and [`Error::Store`] if the store
     /// failed.
-    pub async fn submit(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
+    pub async fn submit(self: &Arc<Self>, id: WorkflowId, mut input: Input) -> Result<Arc<State>, Error> {
+        self.store_values(id, &mut input).await?;
+        self.submit_stored(id, input).await
+    }
+
+    /// Applies an input like [`submit`](Self::submit), after [`store_values`](Self::store_values).
+    ///
+    /// # Errors
+    /// See [`Engine::submit`].
+    pub async fn submit_stored(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
         self.submit_within(trace::current_span(), id, input).await
     }
 
@@ -305,7 +350,12 @@ impl Engine {
     ///
     /// # Errors
     /// See [`Engine::submit`].
-    pub async fn submit_apart(self: &Arc<Self>, id: WorkflowId, input: Input) -> Result<Arc<State>, Error> {
+    pub async fn submit_apart(
+        self: &Arc<Self>,
+        id: WorkflowId,
+        mut input: Input,
+    ) -> Result<Arc<State>, Error> {
+        self.store_values(id, &mut input).await?;
         self.submit_within(Span::none(), id, input).await
     }
 

@@ -207,7 +207,7 @@ fn take_failure(failure: &mut Failure) -> Failure {
     std::mem::replace(failure, placeholder)
 }
 
-fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
+pub(crate) fn value_of(kind: &mut EventKind) -> Option<&mut Arc<Json>> {
     match kind {
         EventKind::WorkflowStarted { input: value, .. }
         | EventKind::StepCompleted { output: value, .. }

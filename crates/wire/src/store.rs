@@ -9,6 +9,7 @@ mod definition;
 pub mod filter;
 mod lease;
 pub mod lock;
+mod payload;
 mod process;
 mod schedule;
 mod secret;

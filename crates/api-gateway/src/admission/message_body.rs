@@ -23,6 +23,8 @@ const PREFIX: usize = 5;
 const API: &str = "/goconductor.";
 /// The service of the workers. Their streams stay open, and the executor limits their messages.
 const WORKERS: &str = "/goconductor.v1.WorkerService/";
+/// The service whose messages carry inputs, outputs and payloads of signals.
+const WORKFLOWS: &str = "/goconductor.v1.WorkflowService/";
 
 /// A body whose memory counts and whose end must arrive in time.
 struct MessageBody {
@@ -30,6 +32,7 @@ struct MessageBody {
     api: Api,
     permit: Option<BodyPermit>,
     has_deadline: bool,
+    carries_payload: bool,
     /// Started when the body has to be waited for.
     deadline: Option<Pin<Box<Sleep>>>,
     messages: MessageLengths,
@@ -82,10 +85,19 @@ pub(crate) fn limit_message(api: &Api, request: Request) -> Request {
         return request;
     }
     let has_deadline = path.starts_with(API);
+    let carries_payload = path.starts_with(WORKFLOWS);
     let api = api.clone();
     let messages = MessageLengths::default();
     request.map(|body| {
-        Body::new(MessageBody { body, api, permit: None, has_deadline, deadline: None, messages })
+        Body::new(MessageBody {
+            body,
+            api,
+            permit: None,
+            has_deadline,
+            carries_payload,
+            deadline: None,
+            messages,
+        })
     })
 }
 
@@ -97,6 +109,12 @@ impl MessageBody {
             None => self.permit = Some(more),
         }
         Ok(())
+    }
+
+    /// Returns the maximum size of the JSON of a message.
+    fn limit(&self) -> usize {
+        let limits = self.api.limits();
+        if self.carries_payload { limits.payload_body_bytes } else { limits.body_bytes }
     }
 
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
@@ -122,7 +140,7 @@ impl HttpBody for MessageBody {
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let data: &[u8] = frame.data_ref().map_or(&[], |data| data.as_ref());
-                let limit = this.api.limits().body_bytes;
+                let limit = this.limit();
                 if !this.messages.are_within(data, limit.saturating_add(MESSAGE_OVERHEAD)) {
                     return refuse(Problem::too_large(limit));
                 }

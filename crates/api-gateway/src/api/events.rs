@@ -1,5 +1,6 @@
 //! The history of a workflow: read page by page, or followed as it grows.
 
+use super::payloads::ShownPayloads;
 use super::workflows::parse_id;
 use super::{Api, CallContext};
 use crate::error::{ApiResult, Problem};
@@ -39,8 +40,12 @@ impl Api {
         let namespace = context.namespace.as_str();
         let redaction = self.redaction.for_caller(context).of_definition(&plan.definition().name);
         let events = self.engine.history(namespace, loaded.state.id, after_seq, limit).await?;
-        let events = events.iter().map(|event| redaction.event(view::event(&plan, event))).collect();
-        Ok(EventPage { events, last_seq: loaded.state.seq })
+        let mut payloads = ShownPayloads::new(self, namespace, loaded.state.id);
+        let mut views = Vec::with_capacity(events.len());
+        for event in &events {
+            views.push(redaction.event(payloads.event(view::event(&plan, event)).await));
+        }
+        Ok(EventPage { events: views, last_seq: loaded.state.seq })
     }
 
     /// Follows a history from the event after `after_seq` to its last event. The stream ends early if the gateway
@@ -106,8 +111,11 @@ impl Follower {
             };
             self.after_seq = last.seq;
             self.has_ended = is_final(&last.kind);
-            let views =
-                events.iter().map(|event| self.redaction.event(view::event(&self.plan, event))).collect();
+            let mut payloads = ShownPayloads::new(&self.api, &self.namespace, self.id);
+            let mut views = Vec::with_capacity(events.len());
+            for event in &events {
+                views.push(self.redaction.event(payloads.event(view::event(&self.plan, event)).await));
+            }
             return Ok(Some((views, self)));
         }
         Ok(None)

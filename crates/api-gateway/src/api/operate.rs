@@ -141,6 +141,7 @@ impl Api {
     ) -> ApiResult<WorkflowView> {
         let reason = required_reason(reason)?;
         let output = output.unwrap_or(Json::Null);
+        self.check_size("output", &output)?;
         note_step(step, Some(&reason));
         let step = self.step_index(context, id, step).await?;
         self.submit(context, id, |actor| Input::CompleteStep { step, output, actor, reason }).await

@@ -35,6 +35,7 @@ impl Api {
 
     /// Checks a payload by the schema of the steps that wait for the signal. They have the same one.
     async fn check_payload(&self, plan: &Arc<Plan>, name: &str, payload: Json) -> ApiResult<Json> {
+        self.check_size("payload", &payload)?;
         let Some(schema) = schema_of(plan, name) else { return Ok(payload) };
         let check = move || {
             let checked = check_input(&schema, &payload);

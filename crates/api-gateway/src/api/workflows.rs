@@ -1,5 +1,6 @@
 //! Workflows: start, read, list, count, wait for the end.
 
+use super::payloads::ShownPayloads;
 use super::{Api, CallContext, PageRequest, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{
@@ -24,6 +25,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+/// Maximum bytes of a value while all values are part of the state, because an earlier release is in use.
+const MAX_STATE_VALUE_BYTES: usize = 512 << 10;
 /// The longest long poll. A longer wait is cut to it.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 /// Maximum pages of the store for one page of the list, which leaves out the workflows that run elements of a step.
@@ -166,6 +169,7 @@ impl Api {
             }
         }
         let workflow = view::workflow(&plan, &state, key, self.waiting_on(&plan, &state).await);
+        let workflow = ShownPayloads::new(self, namespace, state.id).workflow(workflow).await;
         let workflow = self.redaction.for_caller(context).workflow(workflow);
         Ok(StartedWorkflow { workflow, is_replayed: started.replayed })
     }
@@ -270,6 +274,8 @@ impl Api {
         let plan = self.engine.plan_of(&loaded.state).await?;
         let waiting_on = self.waiting_on(&plan, &loaded.state).await;
         let view = view::workflow(&plan, &loaded.state, loaded.idempotency_key, waiting_on);
+        let namespace = context.namespace.as_str();
+        let view = ShownPayloads::new(self, namespace, loaded.state.id).workflow(view).await;
         Ok(self.redaction.for_caller(context).workflow(view))
     }
 
@@ -342,6 +348,22 @@ impl Api {
         Ok(Some(self.engine.plan(namespace, name, Some(found.version)).await?))
     }
 
+    /// Checks the size of an input, of the payload of a signal, or of an output that an operator supplies.
+    pub(super) fn check_size(&self, what: &str, value: &Json) -> ApiResult<()> {
+        let (bytes, mut limit) = (json_bytes(value), self.limits().input_bytes);
+        if !self.engine.stores_payloads() {
+            limit = limit.min(MAX_STATE_VALUE_BYTES);
+        }
+        if bytes <= limit {
+            return Ok(());
+        }
+        let detail = format!(
+            "the {what} has {bytes} bytes, which is over the limit of {limit} bytes (limits.input_bytes); store it \
+             elsewhere and pass its address"
+        );
+        Err(Problem::new(TOO_LARGE, detail))
+    }
+
     /// Checks an input against its limit and the schema of the definition. Returns the input.
     pub(super) async fn check_input(
         &self,
@@ -349,12 +371,7 @@ impl Api {
         plan: &Arc<Plan>,
         input: Json,
     ) -> ApiResult<Json> {
-        let bytes = json_bytes(&input);
-        let limit = self.limits().input_bytes;
-        if bytes > limit {
-            let detail = format!("the input has {bytes} bytes, which is over the limit of {limit} bytes");
-            return Err(Problem::new(TOO_LARGE, detail));
-        }
+        self.check_size("input", &input)?;
         let (input, validation) = self.schemas.validate(namespace, plan, input).await?;
         match validation {
             Validation::Valid => Ok(input),

@@ -35,6 +35,7 @@ operations! {
     LIST_WORKFLOWS: "GET" "/workflows";
     COUNT_WORKFLOWS: "GET" "/workflow-counts";
     LIST_EVENTS: "GET" "/workflows/{id}/events";
+    READ_PAYLOAD: "GET" "/workflows/{id}/payloads/{sha256}";
     GET_RESULT: "GET" "/workflows/{id}/result";
     CANCEL_WORKFLOW: "POST" "/workflows/{id}/cancel";
     COMPENSATE_WORKFLOW: "POST" "/workflows/{id}/compensate";

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 #[tonic::async_trait]
 impl WorkflowService for GrpcServices {
     type FollowEventsStream = BoxStream<'static, Result<wire::FollowEventsResponse, Status>>;
+    type ReadPayloadStream = BoxStream<'static, Result<wire::ReadPayloadResponse, Status>>;
 
     async fn start_workflow(
         &self,
@@ -117,6 +118,21 @@ impl WorkflowService for GrpcServices {
             .await?;
         let messages =
             events.map(|event| Ok(wire::FollowEventsResponse { event: Some(message::event(event?)) }));
+        Ok(Response::new(messages.boxed()))
+    }
+
+    async fn read_payload(
+        &self,
+        request: Request<wire::ReadPayloadRequest>,
+    ) -> RpcResult<Self::ReadPayloadStream> {
+        let parts = self
+            .serve(operation::READ_PAYLOAD, request, |api, call| async move {
+                let context = call.context()?;
+                let wire::ReadPayloadRequest { id, sha256 } = call.message;
+                api.read_payload(&context, path_name("id", &id)?, path_name("sha256", &sha256)?).await
+            })
+            .await?;
+        let messages = parts.map(|part| Ok(wire::ReadPayloadResponse { json_part: part? }));
         Ok(Response::new(messages.boxed()))
     }
 

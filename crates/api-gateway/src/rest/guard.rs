@@ -29,6 +29,13 @@ const MAX_SHOWN: usize = 60;
 /// The time within which the body of a refused request is read and dropped.
 const DROP_TIME: Duration = Duration::from_secs(2);
 
+/// The routes whose bodies carry an input, an output or the payload of a signal.
+const PAYLOAD_ROUTES: [&str; 3] = [
+    "/api/v1/workflows",
+    "/api/v1/workflows/{id}/signals/{name}",
+    "/api/v1/workflows/{id}/steps/{step}/complete",
+];
+
 /// Checks the requests of the REST API before their handlers run. One middleware makes all checks, because each layer of
 /// a router costs allocations for every request.
 #[derive(Clone)]
@@ -176,7 +183,9 @@ async fn read_body(
     if body.is_end_stream() {
         return Ok((Request::from_parts(parts, body), None));
     }
-    let (buffer, limit) = (BodyBuffer::new(is_secret), api.limits().body_bytes);
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let (buffer, limit) =
+        (BodyBuffer::new(is_secret), body_limit(api, route.as_ref().map(MatchedPath::as_str)));
     let mut reading = pin!(read(body, buffer, limit, MAX_DROPPED_BYTES, Some(&*api.admission)));
     // Cancel-safe: the body is read further below.
     let read = match tokio::time::timeout(PROMPT_BODY_TIME, &mut reading).await {
@@ -208,6 +217,13 @@ async fn read_body(
             Err(close(Problem::new(BODY_TIMEOUT, detail)))
         }
     }
+}
+
+/// Returns the maximum size of the body of a request to a route.
+pub(crate) fn body_limit(api: &Api, route: Option<&str>) -> usize {
+    let limits = api.limits();
+    let carries_payload = route.is_some_and(|route| PAYLOAD_ROUTES.contains(&route));
+    if carries_payload { limits.payload_body_bytes } else { limits.body_bytes }
 }
 
 /// Responds and closes the connection, which is unusable because the rest of the body was not read.

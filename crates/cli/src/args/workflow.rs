@@ -55,6 +55,14 @@ pub(crate) enum WorkflowCommand {
         #[arg(long, value_parser = duration::parse, value_name = "DURATION")]
         wait: Option<Duration>,
     },
+    /// Print a large input or output of a workflow as JSON
+    Payload {
+        /// Id of the workflow
+        #[arg(add = ArgValueCandidates::new(complete::workflows))]
+        id: String,
+        /// Digest of the payload: sha256 of its reference in the output of describe -o json
+        sha256: String,
+    },
     /// Cancel workflows: compensate their completed steps
     Cancel(CancelArgs),
     /// Compensate a completed workflow

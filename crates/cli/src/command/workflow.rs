@@ -24,6 +24,7 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         WorkflowCommand::Result { id, wait } => show::result(&parse_id(&id)?, wait, session).await,
         WorkflowCommand::Rerun(args) => repair::rerun(args, session).await,
         WorkflowCommand::Migrate(args) => repair::migrate(args, session).await,
+        WorkflowCommand::Payload { id, sha256 } => show::payload(&parse_id(&id)?, &sha256, session).await,
         command @ (WorkflowCommand::Cancel(_)
         | WorkflowCommand::Compensate { .. }
         | WorkflowCommand::Terminate(_)

@@ -9,8 +9,32 @@ use goconductor_transition::without_payload;
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub(super) state: State,
-    pub(super) events: Vec<Event>,
+    pub(super) history: HistoryFold,
     pub(super) rows: Vec<LedgerRow>,
+}
+
+/// The fold of a history. The events are not kept, because a history can be long.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HistoryFold {
+    count: u64,
+    /// The number of the first missing event, and that of the event in its place.
+    gap: Option<(u64, u64)>,
+    state: Option<State>,
+    is_sealed: bool,
+}
+
+impl HistoryFold {
+    /// Adds the next event.
+    pub(super) fn add(&mut self, event: &Event) {
+        self.count = self.count.saturating_add(1);
+        self.is_sealed |= event.sealed.is_some();
+        if event.seq != self.count && self.gap.is_none() {
+            self.gap = Some((self.count, event.seq));
+        }
+        if self.gap.is_none() {
+            self.state = evolve(self.state.take(), event);
+        }
+    }
 }
 
 /// Returns the violated invariants.
@@ -22,15 +46,14 @@ pub(super) fn findings(plan: &Plan, snapshot: &Snapshot) -> Vec<Violation> {
 }
 
 fn history(snapshot: &Snapshot, found: &mut Vec<Violation>) {
-    let Snapshot { state, events, .. } = snapshot;
+    let Snapshot { state, history, .. } = snapshot;
+    let count = history.count;
     // Invariant: events are numbered 1…n, and n is the state's seq.
-    let gap = (1..).zip(events).find(|(expected, event)| *expected != event.seq);
-    let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
-    if let Some((expected, event)) = gap {
+    if let Some((expected, next)) = history.gap {
         found.push(violation(
             state,
             "GC3011",
-            format!("event {expected} is missing; the next event is {}", event.seq),
+            format!("event {expected} is missing; the next event is {next}"),
         ));
     } else if count != state.seq {
         found.push(violation(
@@ -40,10 +63,10 @@ fn history(snapshot: &Snapshot, found: &mut Vec<Violation>) {
         ));
     } else {
         // Invariant: the fold of the history is the state.
-        let folded = events.iter().fold(None, evolve).and_then(normalized);
+        let folded = history.state.clone().and_then(normalized);
         let is_equal = |folded: &State| {
             folded == state || {
-                let is_sealed = state.sealed.is_some() || events.iter().any(|event| event.sealed.is_some());
+                let is_sealed = state.sealed.is_some() || history.is_sealed;
                 comparable(folded, is_sealed) == comparable(state, is_sealed)
             }
         };

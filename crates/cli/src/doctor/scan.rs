@@ -1,8 +1,8 @@
 //! The scan of all workflows. Inconsistent ones are read again before they are reported.
 
-use super::check::{Snapshot, findings};
+use super::check::{HistoryFold, Snapshot, findings};
 use super::report::{DoctorReport, Violation};
-use goconductor_saga::{Elements, Event, Plan, State, WorkflowId};
+use goconductor_saga::{Elements, Plan, State, WorkflowId};
 use goconductor_store::{Error, LedgerRow, Loaded, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ async fn suspicious(
         let id = state.id;
         let rows = rows.remove(&id).unwrap_or_default();
         let consistent = match (plan(store, &state, plans).await?, history(store, id).await) {
-            (Some(plan), Ok(events)) => findings(&plan, &Snapshot { state, events, rows }).is_empty(),
+            (Some(plan), Ok(history)) => findings(&plan, &Snapshot { state, history, rows }).is_empty(),
             (_, Err(error)) if error.is_retryable() => return Err(error),
             (_, _) => false,
         };
@@ -136,8 +136,8 @@ async fn scan(store: &dyn Store, id: WorkflowId, plans: &mut PlanCache) -> Resul
             format!("definition {} version {} is missing or invalid", state.definition, state.version);
         return Ok(unreadable(detail));
     };
-    let events = match history(store, id).await {
-        Ok(events) => events,
+    let history = match history(store, id).await {
+        Ok(history) => history,
         Err(error @ Error::Corrupt { .. }) => return Ok(unreadable(error.to_string())),
         Err(error) => return Err(error),
     };
@@ -146,22 +146,21 @@ async fn scan(store: &dyn Store, id: WorkflowId, plans: &mut PlanCache) -> Resul
     if load(store, id).await?.is_none_or(|now| now.seq != seq) {
         return Ok(ScanResult::Changed);
     }
-    Ok(ScanResult::Stable(findings(&plan, &Snapshot { state, events, rows })))
+    Ok(ScanResult::Stable(findings(&plan, &Snapshot { state, history, rows })))
 }
 
 async fn load(store: &dyn Store, id: WorkflowId) -> Result<Option<State>, Error> {
     Ok(store.load(&[id]).await?.into_iter().flatten().next().map(|loaded| loaded.state))
 }
 
-async fn history(store: &dyn Store, id: WorkflowId) -> Result<Vec<Event>, Error> {
-    let mut events: Vec<Event> = Vec::new();
+async fn history(store: &dyn Store, id: WorkflowId) -> Result<HistoryFold, Error> {
+    let (mut history, mut after) = (HistoryFold::default(), 0);
     loop {
-        let after = events.last().map_or(0, |event| event.seq);
         let page = store.history(id, after, EVENT_PAGE).await?;
-        let full = page.len() >= usize::try_from(EVENT_PAGE).unwrap_or(usize::MAX);
-        events.extend(page);
-        if !full {
-            return Ok(events);
+        page.iter().for_each(|event| history.add(event));
+        match page.last() {
+            Some(last) if page.len() >= usize::try_from(EVENT_PAGE).unwrap_or(usize::MAX) => after = last.seq,
+            Some(_) | None => return Ok(history),
         }
     }
 }

@@ -188,11 +188,12 @@ impl<'e> Estimate<'e> {
             select(element.value, fields, &mut parts);
         }
         for (name, fields) in &names.steps {
-            let output = self.scope.step(name).and_then(|step| step.output);
-            parts.extend(output.filter(|_| fields.has("output")));
+            let output =
+                self.scope.step(name).filter(|_| fields.has("output")).and_then(|step| step.output());
+            parts.extend(output);
         }
         for (name, fields) in &names.signals {
-            if let Some(payload) = self.scope.signals().get(name) {
+            if let Some(payload) = self.scope.signal(name) {
                 select(payload, fields, &mut parts);
             }
         }
@@ -267,10 +268,8 @@ impl<'e> Estimate<'e> {
             (root, rest) if scope.element().is_some_and(|element| element.variable == root) => {
                 (scope.element().map(|element| element.value), rest)
             }
-            ("steps", [step, "output", rest @ ..]) => (scope.step(step).and_then(|step| step.output), rest),
-            ("signals", [signal, rest @ ..]) => {
-                (scope.signals().get(*signal).map(|payload| &**payload), rest)
-            }
+            ("steps", [step, "output", rest @ ..]) => (scope.step(step).and_then(|step| step.output()), rest),
+            ("signals", [signal, rest @ ..]) => (scope.signal(signal), rest),
             ("steps", [step, "error", ..]) => {
                 let error = scope.step(step).and_then(|step| step.error);
                 let detail = error.and_then(|error| error.detail.as_ref()).map(|detail| self.json(detail));

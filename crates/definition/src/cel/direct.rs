@@ -5,7 +5,7 @@
 
 use super::names::value_path;
 use cel::common::ast::Expr;
-use goconductor_saga::{Json, Scope};
+use goconductor_saga::{Json, PayloadRoot, Scope};
 
 /// Maximum values inside a value that is read directly. The work for a larger one is counted.
 const MAX_VALUES: usize = 32;
@@ -19,6 +19,8 @@ pub(super) enum DirectPath {
     Input(Vec<String>),
     /// The name of a step, and fields of its output.
     Output(String, Vec<String>),
+    /// The name of a signal, and fields of its last payload.
+    Signal(String, Vec<String>),
 }
 
 impl DirectPath {
@@ -29,16 +31,29 @@ impl DirectPath {
         match (root, fields.as_slice()) {
             ("input", fields) => Some(Self::Input(owned(fields))),
             ("steps", [step, "output", fields @ ..]) => Some(Self::Output((*step).to_owned(), owned(fields))),
+            ("signals", [signal, fields @ ..]) => Some(Self::Signal((*signal).to_owned(), owned(fields))),
             _ => None,
         }
     }
 
-    /// Returns a copy of the value. Returns `None` if it does not exist or is large: the interpreter describes the
+    /// Returns a copy of the value, or the reference to it if the path selects all of a value that the workflow carries by
+    /// reference. Returns `None` if it does not exist or is large: the interpreter describes the
     /// former, and counts the work for the latter.
     pub(super) fn read(&self, scope: &Scope<'_>) -> Option<Json> {
         let (root, fields) = match self {
-            Self::Input(fields) => (scope.input(), fields),
-            Self::Output(step, fields) => (scope.step(step)?.output?, fields),
+            Self::Input(fields) => (PayloadRoot::Input, fields),
+            Self::Output(step, fields) => (PayloadRoot::Output(step), fields),
+            Self::Signal(name, fields) => (PayloadRoot::Signal(name), fields),
+        };
+        if fields.is_empty()
+            && let Some(reference) = scope.reference(root)
+        {
+            return Some(reference.to_json());
+        }
+        let root = match root {
+            PayloadRoot::Input => scope.input(),
+            PayloadRoot::Output(step) => scope.step(step)?.output()?,
+            PayloadRoot::Signal(name) => scope.signal(name)?,
         };
         let value = fields.iter().try_fold(root, |value, field| value.as_object()?.get(field))?;
         let (mut values, mut bytes) = (MAX_VALUES, MAX_TEXT_BYTES);

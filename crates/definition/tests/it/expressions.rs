@@ -3,11 +3,13 @@
 use crate::yaml;
 use goconductor_definition::Cel;
 use goconductor_saga::{
-    Expressions, Json, Plan, Scope, StartWorkflow, State, Template, Timestamp, WorkflowId, start,
+    Expressions, Json, PayloadDigest, PayloadRef, PayloadSource, Plan, Scope, StartWorkflow, State, Template,
+    Timestamp, WorkflowId, start,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Returns a workflow with two steps, the first of which has completed.
@@ -287,4 +289,51 @@ fn template_interpolates_text_and_keeps_the_type_of_a_single_expression() {
         json!({"whole": 42, "text": "n=42 Ada [{\"n\":1,\"sku\":\"a\"},{\"n\":2,\"sku\":\"b\"}]", "literal": "${x}",
                "list": [true, 2], "map": {"a": 1}, "brace": "}"})
     );
+}
+
+/// One payload, and how often it was read.
+#[derive(Debug)]
+struct OnePayload {
+    reference: PayloadRef,
+    value: Json,
+    reads: AtomicUsize,
+}
+
+impl PayloadSource for OnePayload {
+    fn payload(&self, reference: PayloadRef) -> Option<&Json> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        (reference == self.reference).then_some(&self.value)
+    }
+}
+
+#[test]
+fn payload_is_read_only_by_expressions_that_name_a_part_of_it() {
+    let reference = PayloadRef { digest: PayloadDigest([5; 32]), bytes: 50_000_000 };
+    let value = json!({"id": "pay-9", "parts": [1, 2, 3], "amount": 7});
+    let (plan, mut state) = workflow(input());
+    state.steps[0].output = Some(Arc::new(reference.to_json()));
+    state.signals.last.insert("go".to_owned(), Arc::new(reference.to_json()));
+    let read = |expression: &str| {
+        let payload = OnePayload { reference, value: value.clone(), reads: AtomicUsize::new(0) };
+        let scope = Scope::new(&plan, &state).with_payloads(&payload);
+        let found = Cel::new().evaluate(expression, &scope).map_err(|error| error.reason);
+        let mut allowance = u64::MAX;
+        let again = Cel::new().evaluate_within(expression, &scope, &mut allowance).unwrap();
+        assert_eq!(found, again.map_err(|error| error.reason), "{expression}");
+        (found, payload.reads.load(Ordering::Relaxed) > 0)
+    };
+    for (expression, expected, reads) in [
+        ("steps.pay.output", reference.to_json(), false),
+        ("signals.go", reference.to_json(), false),
+        ("steps.pay.status", json!("COMPLETED"), false),
+        ("input.amount", json!(42), false),
+        ("input.amount + 1", json!(43), false),
+        ("steps.pay.output.id", json!("pay-9"), true),
+        ("signals.go.id", json!("pay-9"), true),
+        ("size(steps.pay.output.parts) + input.amount", json!(45), true),
+        ("signals.go.amount + 1", json!(8), true),
+        ("has(steps.pay.output.parts)", json!(true), true),
+    ] {
+        assert_eq!(read(expression), (Ok(expected), reads), "{expression}");
+    }
 }

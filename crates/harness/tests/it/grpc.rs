@@ -234,7 +234,7 @@ async fn oversize_result_of_a_worker_ends_its_own_task_and_no_other() {
     use wire::connect_request::Message as ToExecutor;
     use wire::connect_response::Message as FromExecutor;
     use wire::task_result::Outcome;
-    let world = world().await;
+    let world = World::with_settings(&["limits.output_bytes=512KiB"]).await;
     let (sender, requests) = tokio::sync::mpsc::channel(8);
     let send = |message| sender.send(wire::ConnectRequest { message: Some(message) });
     let hello = wire::Hello {

@@ -35,6 +35,7 @@ mod locks;
 mod locks_of_workflows;
 mod migrate;
 mod overload;
+mod payloads;
 mod reflection;
 mod removal;
 mod rerun;

@@ -22,8 +22,13 @@ pub(crate) struct Ended {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with_settings(&[]).await
+    }
+
+    pub(crate) async fn with_settings(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let dev = Dev::start(folder.path(), DevOptions::default()).await.unwrap();
+        let args = settings.iter().flat_map(|set| ["--set".to_owned(), (*set).to_owned()]).collect();
+        let dev = Dev::start(folder.path(), DevOptions { args }).await.unwrap();
         let participants = Participants::start().await.unwrap();
         for service in SERVICES {
             dev.api.serve(service, &participants.url(service)).await.unwrap();

@@ -6,7 +6,7 @@ use crate::http_client::{ConnectCause, HttpClient, RequestBody, SendError, chain
 use crate::task::Task;
 use goconductor_saga::{Failure, Outcome, Timestamp};
 use goconductor_telemetry::trace;
-use goconductor_transition::clock;
+use goconductor_transition::{LARGE_PAYLOAD_BYTES, clock};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,6 +24,8 @@ const LOCK_TOKEN: HeaderName = HeaderName::from_static("goconductor-lock-token")
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Maximum bytes of the body of a failure whose details are kept.
+const FAILURE_BYTES: usize = 512 << 10;
 /// The characters of a lock's key that are percent-encoded in a header. The others are shown as they are.
 const LOCK_KEY: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'=').add(b',').add(b';').add(b'"');
 
@@ -111,17 +113,35 @@ impl Exchange {
         // The head decides, even if its body does not end in time.
         let without_body = Arc::clone(&head);
         task.at_deadline.set(move || without_body.without_body(timeout));
-        let body = self.body(&head, body).await;
+        let length = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length = length.and_then(|length| length.parse().ok());
+        let body = self.body(task, &head, length, body).await;
         if task.is_probe { head.probed(body) } else { head.outcome(body) }
     }
 
     /// Reads the body of a response, as far as the outcome needs it.
-    async fn body(&self, head: &ResponseHead, mut body: Incoming) -> ResponseBody {
-        let mut read = ResponseBody::new(self.output_bytes, head.has_output());
+    async fn body(
+        &self,
+        task: &Task,
+        head: &ResponseHead,
+        length: Option<u64>,
+        mut body: Incoming,
+    ) -> ResponseBody {
+        // The details of a failure are part of the state.
+        let limit = if head.has_output() { self.output_bytes } else { self.output_bytes.min(FAILURE_BYTES) };
+        let mut read = ResponseBody::new(limit, head.has_output());
+        let largest = u64::try_from(limit).unwrap_or(u64::MAX);
+        let expected = length.map_or(largest, |length| length.min(largest));
+        let mut received = 0;
         while let Some(frame) = body.frame().await {
             match frame {
                 Ok(frame) => {
-                    if frame.data_ref().is_some_and(|data| !read.push(data)) {
+                    let Some(data) = frame.data_ref() else { continue };
+                    received += u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    if head.has_output() && received >= LARGE_PAYLOAD_BYTES {
+                        task.payload_slot.acquire(expected).await;
+                    }
+                    if !read.push(data) {
                         break;
                     }
                 }

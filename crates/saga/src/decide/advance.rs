@@ -110,7 +110,7 @@ impl Decision<'_> {
     }
 
     fn output_of_elements(&self) -> Json {
-        let output = |own| self.plan.output_of_elements(&self.state, own);
+        let output = |own| self.plan.output_of_elements(&self.state, own, self.expressions);
         self.plan.own_elements().map(output).unwrap_or_default()
     }
 

@@ -31,8 +31,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// The timeout for the executor's welcome, which contains the lease. Also the lease if the welcome has none.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
-/// The maximum size of a message in bytes.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The maximum size of a message in bytes. The input of a compensation can contain two large payloads.
+const MAX_MESSAGE_BYTES: usize = 192 << 20;
 /// The maximum size of an output in bytes, for an executor that does not state it.
 const MAX_OUTPUT_BYTES: usize = 512 << 10;
 /// Messages to the executor that may be buffered.

@@ -42,6 +42,7 @@ const LIVE: &[&str] = &[
     "limits.calls_in_flight",
     "limits.connections",
     "limits.connections_per_address",
+    "limits.inline_bytes",
     "limits.input_bytes",
     "limits.json_depth",
     "limits.page_size",

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKeyLayer, AuditLayer, ClusterLayer, ClusterStore, DeadLetterLayer, DefinitionLayer, Error,
-    LedgerLayer, LockLayer, MaintenanceLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer,
-    WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    LedgerLayer, LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer,
+    Store, StoreLayer, WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -131,4 +131,6 @@ impl SecretLayer for InstrumentedStore {}
 
 impl WorkflowBatchLayer for InstrumentedStore {}
 impl ScheduleLayer for InstrumentedStore {}
+
+impl PayloadLayer for InstrumentedStore {}
 impl MaintenanceLayer for InstrumentedStore {}

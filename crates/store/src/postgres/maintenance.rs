@@ -5,7 +5,7 @@
 
 use super::removal::{BATCH, remove};
 use super::sqlstate::{SqlState, sqlstate};
-use super::{PostgresStore, commit, locks, statistics, unavailable, workflow_batches};
+use super::{PostgresStore, commit, locks, payloads, statistics, unavailable, workflow_batches};
 use crate::maintenance::{DEFAULT_RETENTION, above, first_id};
 use crate::{ClusterStore, Error, MaintenanceReport, MaintenanceRequest, MaintenanceStore, StoreStatistics};
 use async_trait::async_trait;
@@ -97,6 +97,8 @@ async fn maintain(store: &PostgresStore, request: &MaintenanceRequest) -> Result
         merge_counts(&mut connection).await?;
         locks::remove_free(&mut connection, request.now).await?;
         report.more = workflow_batches::remove(&mut connection, request.now, ended_by.latest()).await?;
+        drop(connection);
+        report.more |= payloads::check(store, request.now).await?;
     }
     Ok(report)
 }
@@ -230,6 +232,7 @@ async fn partitions(connection: &mut PgConnection) -> Result<Vec<HistoryPartitio
     .map_err(unavailable)?;
     Ok(rows.into_iter().map(|(name, lower, upper)| HistoryPartition { name, lower, upper }).collect())
 }
+
 
 /// Drops the partitions whose workflows have all been removed.
 async fn drop_partitions(

@@ -39,6 +39,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     14 "0014" "schedules" from 9;
     15 "0015" "batches" from 9;
     16 "0016" "lock_claims" from 9;
+    17 "0017" "payloads" from 9;
     18 "0018" "audit_intents" from 9;
 };
 /// The version of the last release that compares exact versions, in `schema_version`.

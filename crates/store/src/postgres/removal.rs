@@ -33,6 +33,12 @@ const REMOVE: &str = "
             AND listings.listed = gone.status AND listings.id = gone.id
     ), history AS (
         DELETE FROM events_other USING gone WHERE events_other.workflow_id = gone.id
+    ), unlinked AS (
+        DELETE FROM payload_links USING gone WHERE payload_links.workflow_id = gone.id
+        RETURNING payload_links.namespace, payload_links.digest
+    ), unchecked AS (
+        UPDATE payloads SET check_at = 0 FROM unlinked
+        WHERE payloads.namespace = unlinked.namespace AND payloads.digest = unlinked.digest
     ), counted AS (
         INSERT INTO ended_counts (namespace, definition, version, status, cause, count)
         SELECT namespace, definition, version, status, cause, -count(*) FROM gone

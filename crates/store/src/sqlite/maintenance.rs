@@ -2,7 +2,7 @@
 //! reuses the freed pages.
 
 use super::rows::{id_bytes, id_of};
-use super::{SqliteStore, clock, locks, statistics, workflow_batches};
+use super::{SqliteStore, clock, locks, payloads, statistics, workflow_batches};
 use crate::maintenance::above;
 use crate::retention::EndedBy;
 use crate::{
@@ -26,9 +26,12 @@ impl MaintenanceStore for SqliteStore {
         let ended_by = request.ended_by();
         let latest = ended_by.latest();
         let gone = self.read(move |connection| workflow_batches::obsolete(connection, now, latest)).await?;
-        let more = gone.is_some();
+        let mut more = gone.is_some();
         if let Some(id) = gone {
             self.write_job(move |connection| workflow_batches::remove(connection, &id)).await?;
+        }
+        if self.read(move |connection| payloads::has_unchecked(connection, now)).await? {
+            more |= self.write_job(move |connection| payloads::check(connection, now)).await?;
         }
         let Some(latest) = latest else { return Ok(MaintenanceReport { more, ..Default::default() }) };
         // Found without the writer, because most calls find nothing to remove.
@@ -114,6 +117,7 @@ fn remove_one(connection: &Connection, id: WorkflowId, ended_by: EndedBy) -> Res
             .prepare_cached("DELETE FROM start_keys WHERE namespace = ?1 AND key = ?2 AND workflow_id = ?3")?
             .execute(params![namespace, key, id_bytes(id)])?;
     }
+    payloads::unlink(connection, id)?;
     connection.prepare_cached("DELETE FROM events WHERE workflow_id = ?1")?.execute(params![id_bytes(id)])?;
     connection.prepare_cached("DELETE FROM workflows WHERE id = ?1")?.execute(params![id_bytes(id)])?;
     Ok(true)

@@ -37,6 +37,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     11 "0011" "schedules" from 7;
     12 "0012" "batches" from 7;
     13 "0013" "lock_claims" from 7;
+    14 "0014" "payloads" from 7;
     15 "0015" "audit_intents" from 7;
 };
 /// The version of the last release that compares exact versions, in `user_version`.

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::commit::Prepared;
+use super::references::PayloadOwner;
 use crate::pending::PendingInput;
 use crate::{Error, clock, trace};
 use goconductor_saga::{
@@ -63,7 +64,8 @@ impl Engine {
                 let (plan, before, inputs) = (Arc::clone(&plan), Arc::clone(&before), Arc::clone(&inputs));
                 move |expressions: &dyn Expressions| decide_all(&plan, expressions, &before, &inputs, now)
             };
-            let Decided { events, after, refusals } = self.run_rules(rules).await?;
+            let Decided { events, after, refusals } =
+                self.run_rules(&PayloadOwner::of(&before), rules).await?;
             // A cached state may be stale, so only a loaded state justifies a refusal.
             if !from_store && refusals.iter().any(Option::is_some) {
                 (before, from_store) = (Arc::new(self.load(id).await?.state), true);

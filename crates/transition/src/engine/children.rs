@@ -6,6 +6,7 @@
 //! the parent. That report is only faster than the next check, and may be lost.
 
 use super::Engine;
+use super::references::PayloadOwner;
 use crate::{Error, StartRequest, Started, clock, trace};
 use goconductor_saga::{
     Child, ChildEnd, Elements, Expressions, Failure, Input, Json, Kind, MAX_CHILD_DEPTH, OnParentClose,
@@ -256,7 +257,7 @@ impl Engine {
             Err(Error::NoSuchDefinition) => return self.child_without_definition(task).await,
             Err(error) => return Err(error),
         };
-        let input = match self.command_input(&task.plan, &task.parent, task.step, Side::Execute).await? {
+        let input = match self.child_input(&task.plan, &task.parent, task.step).await? {
             Ok(input) => input,
             Err(error) => {
                 return Ok(Found::Refused(Failure::of("INPUT_EXPRESSION_FAILED", error.to_string())));
@@ -310,20 +311,23 @@ impl Engine {
             Some(part) => plan.step_named(&part.step).unwrap_or(task.step),
             None => task.step,
         };
+        let payloads = PayloadOwner::of(&owner);
         let started = {
             let plan = Arc::clone(&plan);
+            let owner = Arc::clone(&owner);
             let rules = move |expressions: &dyn Expressions| {
                 plan.start_of_elements(&owner, step, part.clone(), expressions)
             };
-            self.run_rules(rules).await?
+            self.run_rules(&payloads, rules).await?
         };
         let (elements, input) = match started {
             Ok(started) => started,
             Err(failure) => return Ok(Found::Refused(failure)),
         };
+        let input = self.expanded(&payloads, Arc::new(input)).await?;
         let name = elements.to_string();
         let own = self.plan(&task.parent.namespace, &name, Some(plan.version())).await?;
-        self.start_found(task, own, Arc::new(input), withdrawn).await
+        self.start_found(task, own, input, withdrawn).await
     }
 
     /// Returns why a child cannot be started.
@@ -344,7 +348,8 @@ impl Engine {
             return Ok(Some(Failure::of("CHILD_HAS_PIVOT", message)));
         }
         let Some(schema) = plan.definition().input.clone() else { return Ok(None) };
-        let (expressions, input) = (Arc::clone(&self.expressions), Arc::clone(input));
+        let input = self.expanded(&PayloadOwner::of(&task.parent), Arc::clone(input)).await?;
+        let expressions = Arc::clone(&self.expressions);
         let thread = self.long_rules.thread().await;
         let checked = thread.run(move || expressions.check_input(&schema, &input)).await;
         let violations = checked.map_err(|_| Error::Internal("the thread that checks inputs stopped"))?;

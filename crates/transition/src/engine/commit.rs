@@ -79,6 +79,7 @@ impl Engine {
 
     /// Decides which commands this process publishes itself, and which it leaves to the dispatcher.
     pub(super) async fn prepare(&self, transition: Transition, now: Timestamp) -> Result<Prepared, Error> {
+        let transition = self.with_stored_values(transition).await?;
         let record = Arc::new(self.encode(&transition).await?);
         let state = Arc::new(transition.state);
         let mut publishes = Vec::new();

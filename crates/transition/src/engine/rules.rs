@@ -2,8 +2,11 @@
 //! thread, which serves other tasks. A long one runs on a thread of its own, and few of them run at once.
 
 use super::Engine;
-use crate::Error;
-use goconductor_saga::{ExpressionError, Expressions, Json, Plan, Scope, Side, State, StepIndex};
+use super::references::PayloadOwner;
+use crate::payload_memory::LoadedPayloads;
+use crate::payload_values::{carries_payloads, payload_bytes};
+use crate::{Error, PayloadSlot};
+use goconductor_saga::{ExpressionError, Expressions, Json, PayloadRef, Plan, Scope, Side, State, StepIndex};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -12,41 +15,124 @@ const MAX_QUICK_OPERATIONS: u64 = 20_000;
 
 impl Engine {
     /// Runs a function of the rules. It must only depend on its arguments, because it runs again if its expressions
-    /// take long.
+    /// take long, and if they need payloads that are not in memory.
     pub(super) async fn run_rules<T: Send + 'static>(
         &self,
-        rules: impl Fn(&dyn Expressions) -> T + Send + 'static,
+        owner: &PayloadOwner,
+        mut rules: impl Fn(&dyn Expressions) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        if let Some(decided) = quickly(&*self.expressions, &rules) {
-            return Ok(decided);
+        let mut loaded = LoadedPayloads::default();
+        loop {
+            let quick = quickly(&*self.expressions, &loaded, &rules);
+            let decided = match quick {
+                Some(decided) => decided,
+                None => {
+                    // The memory of an evaluation is bounded, and this bounds that of all evaluations.
+                    let thread = self.long_rules.thread().await;
+                    let expressions = Arc::clone(&self.expressions);
+                    let run = move || {
+                        let decided = rules(&WithPayloads { expressions: &*expressions, loaded: &loaded });
+                        (decided, rules, loaded)
+                    };
+                    let ran = thread.run(run).await;
+                    let (decided, same_rules, same_loaded) =
+                        ran.map_err(|_| Error::Internal("the thread that evaluates expressions stopped"))?;
+                    (rules, loaded) = (same_rules, same_loaded);
+                    decided
+                }
+            };
+            let missing = loaded.take_missing();
+            if missing.is_empty() {
+                return Ok(decided);
+            }
+            self.load_payloads(owner, &mut loaded, missing).await?;
         }
-        // The memory of an evaluation is bounded, and this bounds that of all evaluations.
-        let thread = self.long_rules.thread().await;
-        let expressions = Arc::clone(&self.expressions);
-        let run = thread.run(move || rules(&*expressions));
-        run.await.map_err(|_| Error::Internal("the thread that evaluates expressions stopped"))
     }
 
-    /// Returns the input of the service for one side of a step.
+    /// Returns the input of the service for one side of a step, with the payloads that it contains. Waits for the memory
+    /// of large ones.
     ///
     /// # Errors
-    /// Returns the [`ExpressionError`] of the first expression that could not be evaluated, and [`Error::Internal`] if
-    /// the process shuts down.
+    /// Returns the [`ExpressionError`] of the first expression that could not be evaluated, [`Error::Store`] if a payload
+    /// could not be read, and [`Error::Internal`] if the process shuts down.
     pub async fn command_input(
         &self,
         plan: &Arc<Plan>,
         state: &Arc<State>,
         step: StepIndex,
         side: Side,
+        slot: &PayloadSlot,
     ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
+        match self.rendered_input(plan, state, step, side).await? {
+            Ok(input) if carries_payloads(state) => {
+                slot.acquire(payload_bytes(&input)).await;
+                Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Returns the input of the child of a step. An input that is a payload of the parent as a whole is the reference to it.
+    pub(super) async fn child_input(
+        &self,
+        plan: &Arc<Plan>,
+        state: &Arc<State>,
+        step: StepIndex,
+    ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
+        match self.rendered_input(plan, state, step, Side::Execute).await? {
+            Ok(input) if carries_payloads(state) && PayloadRef::of(&input).is_none() => {
+                Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
+            }
+            other => Ok(other),
+        }
+    }
+
+    async fn rendered_input(
+        &self,
+        plan: &Arc<Plan>,
+        state: &Arc<State>,
+        step: StepIndex,
+        side: Side,
+    ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
+        let owner = PayloadOwner::of(state);
         let (plan, state) = (Arc::clone(plan), Arc::clone(state));
-        self.run_rules(move |expressions| plan.command_input(&state, step, side, expressions)).await
+        let render = move |expressions: &dyn Expressions| plan.command_input(&state, step, side, expressions);
+        self.run_rules(&owner, render).await
+    }
+}
+
+/// Expressions that read the payloads of a workflow.
+#[derive(Debug)]
+struct WithPayloads<'a> {
+    expressions: &'a dyn Expressions,
+    loaded: &'a LoadedPayloads,
+}
+
+impl Expressions for WithPayloads<'_> {
+    fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
+        self.expressions.evaluate(expression, &scope.with_payloads(self.loaded))
+    }
+
+    fn wait_time(&self, text: &str) -> Option<goconductor_saga::WaitTime> {
+        self.expressions.wait_time(text)
+    }
+
+    fn check_input(&self, schema: &Json, input: &Json) -> Vec<String> {
+        self.expressions.check_input(schema, input)
+    }
+
+    fn payload(&self, reference: PayloadRef) -> Option<Arc<Json>> {
+        self.loaded.shared(reference)
     }
 }
 
 /// Runs the rules, or returns `None` if their expressions take too long.
-fn quickly<T>(expressions: &dyn Expressions, rules: &impl Fn(&dyn Expressions) -> T) -> Option<T> {
-    let quick = QuickExpressions { expressions, left: Mutex::new(Some(MAX_QUICK_OPERATIONS)) };
+fn quickly<T>(
+    expressions: &dyn Expressions,
+    loaded: &LoadedPayloads,
+    rules: &impl Fn(&dyn Expressions) -> T,
+) -> Option<T> {
+    let quick = QuickExpressions { expressions, loaded, left: Mutex::new(Some(MAX_QUICK_OPERATIONS)) };
     let decided = rules(&quick);
     quick.left.into_inner().map(|_| decided)
 }
@@ -55,6 +141,7 @@ fn quickly<T>(expressions: &dyn Expressions, rules: &impl Fn(&dyn Expressions) -
 #[derive(Debug)]
 struct QuickExpressions<'a> {
     expressions: &'a dyn Expressions,
+    loaded: &'a LoadedPayloads,
     /// The operations that are left, or `None` if an expression needed more.
     left: Mutex<Option<u64>>,
 }
@@ -64,10 +151,15 @@ impl Expressions for QuickExpressions<'_> {
         self.expressions.wait_time(text)
     }
 
+    fn payload(&self, reference: PayloadRef) -> Option<Arc<Json>> {
+        self.loaded.shared(reference)
+    }
+
     fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
         let mut left = self.left.lock();
         if let Some(allowance) = left.as_mut()
-            && let Some(result) = self.expressions.evaluate_within(expression, scope, allowance)
+            && let Some(result) =
+                self.expressions.evaluate_within(expression, &scope.with_payloads(self.loaded), allowance)
         {
             return result;
         }
@@ -135,7 +227,7 @@ mod tests {
         let scope = Scope::new(&plan, &state);
         let length = usize::try_from(MAX_QUICK_OPERATIONS / 2).unwrap();
         let run = |text: String| {
-            quickly(&ByLength, &|expressions: &dyn Expressions| {
+            quickly(&ByLength, &LoadedPayloads::default(), &|expressions: &dyn Expressions| {
                 [expressions.evaluate(&text, &scope).is_ok(), expressions.evaluate(&text, &scope).is_ok()]
             })
         };

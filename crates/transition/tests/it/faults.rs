@@ -6,8 +6,8 @@ use goconductor_queue::{Backlog, Consumer, Message, Queue, Topic};
 use goconductor_store::sqlite::SqliteStore;
 use goconductor_store::{
     AccessKeyLayer, AuditLayer, ClusterLayer, DeadLetterLayer, DefinitionLayer, Error, LedgerLayer,
-    LockLayer, MaintenanceLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer, Store, StoreLayer,
-    WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
+    LockLayer, MaintenanceLayer, PayloadLayer, ScheduleLayer, SecretLayer, ShardLeaseLayer, Store,
+    StoreLayer, WorkflowBatchLayer, WorkflowLayer, WorkflowStore, Write, WriteOutcome,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -128,6 +128,8 @@ impl SecretLayer for FaultyStore {}
 
 impl WorkflowBatchLayer for FaultyStore {}
 impl ScheduleLayer for FaultyStore {}
+
+impl PayloadLayer for FaultyStore {}
 impl MaintenanceLayer for FaultyStore {}
 
 /// A queue whose publishes fail on demand.

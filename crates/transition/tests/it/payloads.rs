@@ -2,9 +2,9 @@
 
 use crate::fixture::{Fixture, completed_with};
 use async_trait::async_trait;
-use goconductor_saga::{Input, Outcome, State, Status, evolve};
+use goconductor_saga::{Input, Outcome, PayloadRef, State, Status, evolve};
 use goconductor_secrets::PayloadKey;
-use goconductor_store::{Error as StoreError, WorkflowStore};
+use goconductor_store::{Error as StoreError, PayloadStore, StoredPayload, WorkflowStore};
 use goconductor_transition::{Engine, Error, PayloadKeys, without_payload};
 use secrecy::SecretSlice;
 use serde_json::json;
@@ -154,4 +154,53 @@ async fn payload_of_a_signal_is_sealed() {
     assert_eq!(without_payload(folded), without_payload(sealed));
     let repeated = fixture.engine.submit(id, signal(json!(1))).await.unwrap();
     assert_eq!(repeated.seq, state.seq, "a repeat changes nothing");
+}
+
+#[tokio::test]
+async fn large_payload_is_stored_apart_from_the_state_and_sealed() {
+    let fixture = Fixture::new().await;
+    with_keys(&fixture.engine, 1);
+    let input = json!({"text": "4929-8841".repeat(100_000)});
+    let state = fixture.start(Some("key"), input.clone()).await.unwrap().state;
+    let id = state.id;
+    let reference = PayloadRef::of(&state.input).unwrap();
+    let state = fixture.engine.submit(id, completed_with(0, json!("x".repeat(900_000)))).await.unwrap();
+    let output = PayloadRef::of(state.steps[0].output.as_ref().unwrap()).unwrap();
+    assert_eq!((reference.bytes, output.bytes), (900_011, 900_002));
+    assert!(stored(&fixture, &state).await.len() < 20_000, "the state and the events are small");
+    let payload = StoredPayload { namespace: "default".to_owned(), digest: reference.digest };
+    let chunk = fixture.store.payload_chunk(&payload, id, 0).await.unwrap().unwrap();
+    assert!(!String::from_utf8(chunk).unwrap().contains("4929"));
+    // An engine of another process reads it, and an engine without keys does not.
+    let other = fixture.other_engine();
+    with_keys(&other, 1);
+    assert_eq!(*other.payload("default", id, reference).await.unwrap(), input);
+    let without_keys = fixture.other_engine();
+    without_keys.payload("default", id, reference).await.unwrap_err();
+    let replayed = fixture.start(Some("key"), input).await.unwrap();
+    assert!(replayed.replayed && replayed.state.id == id);
+}
+
+#[tokio::test]
+async fn digest_of_another_workflow_gives_no_access_to_its_payload() {
+    let fixture = Fixture::new().await;
+    let owner = fixture.start(None, json!("x".repeat(100_000))).await.unwrap().state;
+    let reference = PayloadRef::of(&owner.input).unwrap();
+    let state = fixture.start(None, reference.to_json()).await.unwrap().state;
+    let own = PayloadRef::of(&state.input).unwrap();
+    assert_ne!(own, reference, "a value that looks like a reference is a payload itself");
+    let read = async |reference| fixture.engine.payload("default", state.id, reference).await.unwrap();
+    assert_eq!(*read(own).await, reference.to_json());
+    assert_eq!(*read(reference).await, reference.to_json(), "it is a value");
+    let state = fixture.engine.submit(state.id, completed_with(0, reference.to_json())).await.unwrap();
+    let output = PayloadRef::of(state.steps[0].output.as_ref().unwrap()).unwrap();
+    assert_eq!(output, own);
+}
+
+#[tokio::test]
+async fn payloads_stay_in_the_state_while_an_earlier_release_is_in_use() {
+    let fixture = Fixture::new().await;
+    fixture.engine.set_start_rules(goconductor_saga::RulesVersion::FIRST);
+    let state = fixture.start(None, json!("x".repeat(100_000))).await.unwrap().state;
+    assert_eq!(PayloadRef::of(&state.input), None);
 }

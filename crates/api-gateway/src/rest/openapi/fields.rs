@@ -210,6 +210,7 @@ pub(super) fn of_parameter(tag: &str, parameter: &str) -> Option<Keywords> {
         ("page_token", "access") => keywords(json!({"pattern": patterns::ACCESS_KEY_TOKEN})),
         ("id", "dead letters") => keywords(json!({"pattern": patterns::SOME_TEXT})),
         ("id", _) => keywords(json!({"format": "uuid"})),
+        ("sha256", _) => keywords(json!({"pattern": patterns::DIGEST})),
         ("version", _) => keywords(json!({"minimum": 1})),
         ("step", _) => step(),
         ("page_size", _) => keywords(json!({"minimum": 1, "maximum": MAX_PAGE_SIZE, "format": "int32"})),

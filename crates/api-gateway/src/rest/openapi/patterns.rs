@@ -28,6 +28,8 @@ pub(super) const TIME: &str = r"^20[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2
 pub(super) const CRON: &str = "^(?:[0-9]|[1-5][0-9]) (?:[0-9]|1[0-9]|2[0-3]) \\* \\* (?:\\*|[0-6])$";
 /// The token of a page of dead letters: a time in microseconds and an id, or nothing.
 pub(super) const DEAD_LETTER_TOKEN: &str = r"^(?:[0-9]{1,18}-[\s\S]*)?$";
+/// The digest of a payload.
+pub(super) const DIGEST: &str = "^[0-9a-f]{64}$";
 /// The id of an access key.
 pub(super) const ACCESS_KEY_ID: &str = "^[0-9a-f]{16}$";
 /// The token of a page of access keys: an id, or nothing.

@@ -86,7 +86,8 @@ pub(super) async fn run(command: WorkflowCommand, session: &ServerSession) -> Re
         | WorkflowCommand::Watch { .. }
         | WorkflowCommand::Rerun(_)
         | WorkflowCommand::Migrate(_)
-        | WorkflowCommand::Result { .. } => return Ok(Exit::Success),
+        | WorkflowCommand::Result { .. }
+        | WorkflowCommand::Payload { .. } => return Ok(Exit::Success),
     };
     show(&reply, &session.out)?;
     Ok(Exit::Success)

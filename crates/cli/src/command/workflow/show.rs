@@ -51,6 +51,12 @@ async fn all_events(session: &ServerSession, id: &str) -> Result<(Vec<Event>, Ve
     }
 }
 
+/// Prints a payload of a workflow, as the server sent it.
+pub(super) async fn payload(id: &str, sha256: &str, session: &ServerSession) -> Result {
+    session.out.data(&session.client.payload(id, sha256).await?.text)?;
+    Ok(Exit::Success)
+}
+
 /// Shows the history of a workflow.
 pub(super) async fn history(id: &str, follow: bool, session: &ServerSession) -> Result {
     let out = &session.out;

@@ -15,11 +15,12 @@ use goconductor_store::{
     DeadLetterStore, DefinitionLayer, DefinitionName, DefinitionStore, EncodedWorkflow, Error, Field, Filter,
     LeaseRequest, LeaseUpdate, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, ListPage, ListRequest,
     Loaded, Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, MaintenanceLayer,
-    MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PutDefinition,
-    ScheduleLayer, ScheduleStore, SecretHead, SecretLayer, SecretPosition, SecretStore, SecretVersion,
-    ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store, StoreLayer, StoreStatistics, StoredSchedule,
-    WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore, WorkflowLayer, WorkflowLockOutcome,
-    WorkflowLockRequest, WorkflowStore, WrappedDataKey, Write, WriteOutcome,
+    MaintenanceReport, MaintenanceRequest, MaintenanceStore, NewDefinition, NewShardLease, PayloadLayer,
+    PayloadLink, PayloadStore, PutDefinition, ScheduleLayer, ScheduleStore, SecretHead, SecretLayer,
+    SecretPosition, SecretStore, SecretVersion, ServiceRecord, ShardLeaseLayer, ShardLeaseStore, Store,
+    StoreLayer, StoreStatistics, StoredSchedule, WorkflowBatch, WorkflowBatchLayer, WorkflowBatchStore,
+    WorkflowLayer, WorkflowLockOutcome, WorkflowLockRequest, WorkflowStore, WrappedDataKey, Write,
+    WriteOutcome,
 };
 
 use super::{Fault, inject};
@@ -640,6 +641,13 @@ impl SecretLayer for FaultyStore {
             from_key_id = stored.map_or(from_key_id, |stored| stored.key.key_id);
         }
         self.inner.rewrap_secret(at, &from_key_id, key).await
+    }
+}
+
+#[async_trait]
+impl PayloadLayer for FaultyStore {
+    async fn link_payload(&self, link: &PayloadLink) -> Result<bool, Error> {
+        Ok(self.inner.link_payload(link).await? || self.fault == Fault::ClaimsPayloads)
     }
 }
 
