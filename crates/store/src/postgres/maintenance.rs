@@ -233,7 +233,6 @@ async fn partitions(connection: &mut PgConnection) -> Result<Vec<HistoryPartitio
     Ok(rows.into_iter().map(|(name, lower, upper)| HistoryPartition { name, lower, upper }).collect())
 }
 
-
 /// Drops the partitions whose workflows have all been removed.
 async fn drop_partitions(
     store: &PostgresStore,
