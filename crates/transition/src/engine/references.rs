@@ -122,6 +122,7 @@ impl Engine {
             | Input::AcquireLocks { .. }
             | Input::Cancel { .. }
             | Input::RollBack { .. }
+            | Input::Rerun { .. }
             | Input::ChildStarted { .. }
             | Input::Terminate { .. }
             | Input::Pause { .. }

@@ -87,7 +87,11 @@ impl Engine {
         }
     }
 
-    async fn rendered_input(
+    /// Returns the input of one side of a step, with references in place of large payloads.
+    ///
+    /// # Errors
+    /// See [`Engine::command_input`].
+    pub async fn rendered_input(
         &self,
         plan: &Arc<Plan>,
         state: &Arc<State>,
