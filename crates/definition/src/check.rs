@@ -155,24 +155,27 @@ impl Checker<'_, '_, '_> {
         if let Some(each) = &single.for_each {
             self.expression(&each.list.0, &each.list.1, &View::Upstream(index));
         }
+        let variable = single.for_each.as_ref().map(|each| each.variable.clone());
+        self.variable.clone_from(&variable);
         if let Some(at) = &single.input {
-            self.variable = single.for_each.as_ref().map(|each| each.variable.clone());
             self.value(at, &View::Upstream(index));
-            self.variable = None;
         }
         for (expression, at) in &single.expressions {
             self.expression(expression, at, &View::Upstream(index));
         }
+        self.variable = None;
         if let Some(lock) = &single.lock {
             self.value(&lock.key, &View::Upstream(index));
         }
         let Some(CompensateKey::Action(compensation)) = &single.compensate else { return };
+        self.variable = variable;
         if let Some(at) = &compensation.input {
             self.value(at, &View::Compensation(index));
         }
         if let Some((expression, at)) = &compensation.when {
             self.expression(expression, at, &View::Compensation(index));
         }
+        self.variable = None;
     }
 
     /// Checks every expression in a value.

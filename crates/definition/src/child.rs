@@ -2,7 +2,7 @@
 
 use crate::expand::Expanded;
 use crate::problem::{CHILD, Problem};
-use goconductor_saga::{Kind, OnParentClose};
+use goconductor_saga::{Kind, OnParentClose, Side};
 
 /// A step that starts a child workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +29,8 @@ impl ChildReference {
 pub(crate) fn references(expanded: &Expanded<'_, '_>) -> Vec<ChildReference> {
     let steps = expanded.definition.steps.iter().zip(&expanded.parsed);
     let reference = steps.filter_map(|(step, parsed)| {
-        // The child of a step with elements has no definition of its own.
-        let child = step.action.child().filter(|_| step.for_each.is_none())?;
+        // The child that runs the elements of a step has no definition of its own, and each element can have one.
+        let child = step.performed_action(Side::Execute)?.child()?;
         let entries = parsed.at.entries().unwrap_or_default();
         let at = entries.into_iter().find(|(entry, _)| entry.key == "child");
         let location = at.map_or_else(|| parsed.at.problem(CHILD, ""), |(_, at)| at.problem(CHILD, ""));

@@ -3,6 +3,7 @@
 use crate::fields::{At, FieldReader, nearest};
 use crate::problem::{CYCLE, UNKNOWN_STEP};
 use crate::settings::{CompensateKey, Defaults};
+use crate::step::call::request_of;
 use crate::step::for_each::ParsedForEach;
 use crate::step::{ActionStep, Body, ParsedStep};
 use crate::template::template;
@@ -318,7 +319,7 @@ fn step(
         blocks: element.blocks.clone(),
         action: single.action.clone(),
         kind: single.kind,
-        input: single.input.as_ref().map(|at| template(reader, at)),
+        input: single.input.as_ref().map(|at| request_of(&single.action, template(reader, at))),
         compensate: single.compensate.as_ref().and_then(|key| compensation(reader, key, defaults)),
         retry: single.retry.clone(),
         timeout: single.timeout.clone(),
@@ -337,9 +338,13 @@ fn with_elements(own: Step, parsed: &ParsedForEach<'_>) -> Step {
     // Elements that have nothing to undo need no rollback once they have completed.
     let on_parent_close =
         if own.compensate.is_some() { OnParentClose::Compensate } else { OnParentClose::Cancel };
-    let child = Child { workflow: format!("{}[]", own.name), version: None, on_parent_close };
-    let compensate =
-        own.compensate.clone().map(|undo| Compensation { action: Action::Child(child.clone()), ..undo });
+    let child = Child { workflow: format!("{}[]", own.name), version: None, id: None, on_parent_close };
+    let compensate = own.compensate.clone().map(|undo| Compensation {
+        action: Action::Child(child.clone()),
+        when: None,
+        input: None,
+        ..undo
+    });
     let each = ForEach {
         list: parsed.list.0.clone(),
         variable: parsed.variable.clone(),
@@ -349,7 +354,7 @@ fn with_elements(own: Step, parsed: &ParsedForEach<'_>) -> Step {
         compensate: own.compensate,
         retry: own.retry,
         timeout: own.timeout,
-        failure: FailurePolicy { on_error: OnError::Compensate, ..own.failure.clone() },
+        failure: FailurePolicy { on_error: of_elements(own.failure.on_error), ..own.failure.clone() },
     };
     Step {
         action: Action::Child(child),
@@ -358,9 +363,26 @@ fn with_elements(own: Step, parsed: &ParsedForEach<'_>) -> Step {
         // Each element is retried by itself.
         retry: Retry { max_attempts: Some(1), ..Retry::default() },
         timeout: Timeouts::default(),
-        failure: FailurePolicy { on_error: own.failure.on_error, ..FailurePolicy::default() },
+        failure: FailurePolicy { on_error: of_all(own.failure.on_error), ..FailurePolicy::default() },
         for_each: Some(Box::new(each)),
         ..own
+    }
+}
+
+/// Returns what follows when an element fails. An operator acts on the element itself: after a rollback of the elements, a
+/// further attempt would have the idempotency keys of those that were undone.
+fn of_elements(on_error: OnError) -> OnError {
+    match on_error {
+        OnError::Pause => OnError::Pause,
+        OnError::Compensate | OnError::Continue => OnError::Compensate,
+    }
+}
+
+/// Returns what follows when the elements have been rolled back.
+fn of_all(on_error: OnError) -> OnError {
+    match on_error {
+        OnError::Continue => OnError::Continue,
+        OnError::Compensate | OnError::Pause => OnError::Compensate,
     }
 }
 
@@ -375,7 +397,7 @@ fn compensation(
     Some(Compensation {
         action: declared.action.clone(),
         when: declared.when.as_ref().map(|(expression, _)| expression.clone()),
-        input: declared.input.as_ref().map(|at| template(reader, at)),
+        input: declared.input.as_ref().map(|at| request_of(&declared.action, template(reader, at))),
         retry: retry.unwrap_or_else(Retry::of_compensation),
         timeout: timeout.unwrap_or(Timeouts::default().attempt),
     })

@@ -12,7 +12,7 @@ use crate::expand::Expanded;
 use crate::fields::FieldReader;
 use crate::problem::LOCK_ORDER;
 use crate::step::Body;
-use goconductor_saga::{Join, Json, LockScope, LockSpec, Plan, StepIndex, Template, TextPart};
+use goconductor_saga::{Join, Json, LockScope, LockSpec, Plan, Side, StepIndex, Template, TextPart};
 use std::collections::BTreeSet;
 
 /// Reports each lock that may be requested out of order.
@@ -58,7 +58,9 @@ fn check_children(
     };
     for ((index, step), parsed) in (0u32..).map(StepIndex).zip(&plan.definition().steps).zip(&expanded.parsed)
     {
-        if step.action.child().is_some() && step.for_each.is_none() && held_while(index) {
+        if step.performed_action(Side::Execute).is_some_and(|action| action.child().is_some())
+            && held_while(index)
+        {
             let detail =
                 format!("the child of `{}` runs while the workflow holds a lock to its end", step.name);
             let hint = "use `hold: step`, or set the lock in the definition of the child";

@@ -65,6 +65,8 @@ pub(crate) const CHILD: &str = "GC1023";
 pub(crate) const CALL: &str = "GC1024";
 /// A call has a setting that it cannot have.
 pub(crate) const CALL_SETTING: &str = "GC1025";
+/// The descriptor set of a gRPC call cannot be used.
+pub(crate) const GRPC_DESCRIPTORS: &str = "GC1029";
 /// A schedule has an invalid pattern, time zone or placeholder.
 pub(crate) const SCHEDULE: &str = "GC1027";
 /// A `for_each` is not valid.
@@ -99,6 +101,7 @@ pub const ERROR_CODES: &[(&str, &str)] = &[
     (CHILD, "Unusable child definition"),
     (CALL, "Invalid call"),
     (CALL_SETTING, "Setting that a call cannot have"),
+    (GRPC_DESCRIPTORS, "Unusable descriptor set of a call"),
     (SCHEDULE, "Invalid schedule of a definition"),
     (LOCK_ORDER, "Lock out of order"),
 ];

@@ -29,7 +29,7 @@ pub use order::steps_start_in_order;
 pub use owners::stale_writes_are_refused;
 pub use run::{
     CompensationView, Doctor, DoctorFinding, Edge, Effect, EffectKind, Fence, Graph, History, LedgerRow,
-    Node, Run, ShownEvent, Start, StepView, UtcTime, View, Waiting,
+    Node, Relative, Run, ShownEvent, Start, StepView, UtcTime, View, Waiting,
 };
 pub use shown::{histories_are_complete, nothing_follows_an_end};
 pub use starts::acknowledged_starts_survive;

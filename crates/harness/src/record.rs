@@ -1,13 +1,13 @@
 //! Reads the record of a run from the REST API and from `goconductor doctor`, and stores it in files.
 
 use crate::Api;
-use crate::check::{Doctor, Graph, History, Run, ShownEvent, View};
+use crate::check::{Doctor, Graph, History, Node, Run, ShownEvent, View};
 use crate::goconductor;
 use anyhow::{Context, bail};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +61,49 @@ pub async fn collect(api: &Api) -> anyhow::Result<Vec<History>> {
         let graph = graphs.get(&(each.definition.as_str(), each.version)).map(Arc::clone);
         history(api, &each.id, graph)
     });
-    stream::iter(reads).buffered(IN_FLIGHT).try_collect().await
+    let all = stream::iter(reads).buffered(IN_FLIGHT).try_collect().await?;
+    with_elements(api, all).await
+}
+
+/// Adds the workflows that run elements of steps, which are not listed. Histories name them.
+async fn with_elements(api: &Api, mut all: Vec<History>) -> anyhow::Result<Vec<History>> {
+    let mut known: BTreeSet<String> = all.iter().map(|history| history.id.clone()).collect();
+    let mut read = 0;
+    while read < all.len() {
+        let mut found = Vec::new();
+        for history in all.iter().skip(read) {
+            for event in history.events.iter().filter(|event| event.kind == "CHILD_STARTED") {
+                let child = event.detail.get("child").and_then(serde_json::Value::as_str);
+                let node = history.graph.nodes.iter().find(|node| Some(&node.name) == event.step.as_ref());
+                let (Some(child), Some(node)) = (child, node) else { continue };
+                if known.insert(child.to_owned()) {
+                    found.push((child.to_owned(), node.clone()));
+                }
+            }
+        }
+        read = all.len();
+        let reads = found.into_iter().map(|(id, node)| element_history(api, id, node));
+        let more: Vec<Option<History>> = stream::iter(reads).buffered(IN_FLIGHT).try_collect().await?;
+        all.extend(more.into_iter().flatten());
+    }
+    Ok(all)
+}
+
+/// Reads a workflow that runs elements of a step. Returns `None` if it is another kind of child. It has a step for each
+/// element, which is undone like the step that has the elements.
+async fn element_history(api: &Api, id: String, of: Node) -> anyhow::Result<Option<History>> {
+    let (view, events) = unchanged(api, &id).await?;
+    if !view.runs_elements() {
+        return Ok(None);
+    }
+    let node = |name: &str| Node { name: name.to_owned(), join: "all".to_owned(), ..of.clone() };
+    let graph = Graph {
+        name: view.definition.clone(),
+        version: view.version,
+        nodes: view.steps.iter().map(|step| node(&step.name)).collect(),
+        edges: Vec::new(),
+    };
+    Ok(Some(History { id, graph: Arc::new(graph), view, events }))
 }
 
 async fn list(api: &Api) -> anyhow::Result<Vec<Listed>> {
@@ -79,6 +121,12 @@ async fn list(api: &Api) -> anyhow::Result<Vec<Listed>> {
 
 async fn history(api: &Api, id: &str, graph: Option<Arc<Graph>>) -> anyhow::Result<History> {
     let graph = graph.context("no graph")?;
+    let (view, events) = unchanged(api, id).await?;
+    Ok(History { id: id.to_owned(), graph, view, events })
+}
+
+/// Reads a workflow and its history until it does not change meanwhile.
+async fn unchanged(api: &Api, id: &str) -> anyhow::Result<(View, Vec<ShownEvent>)> {
     for _ in 0..READ_ATTEMPTS {
         let before: View = read(api, &format!("/workflows/{id}")).await?;
         let events = events(api, id).await?;
@@ -86,7 +134,7 @@ async fn history(api: &Api, id: &str, graph: Option<Arc<Graph>>) -> anyhow::Resu
         // An unchanged `seq` means that view and history belong together. A history that does not match its view is
         // left for the checks to report.
         if before.seq == view.seq {
-            return Ok(History { id: id.to_owned(), graph, view, events });
+            return Ok((view, events));
         }
         tokio::time::sleep(RETRY_DELAY).await;
     }

@@ -1,6 +1,7 @@
 //! State machines in Amazon States Language with the query language JSONPath.
 
 mod choice;
+mod map;
 mod payload;
 mod task;
 
@@ -129,10 +130,7 @@ impl AslImporter {
                     *data = self.filtered(&path, state, "OutputPath", input);
                 }
                 "Fail" => self.fail(&path, name, state, &mut steps),
-                "Map" => self.build.refused(
-                    &path,
-                    "Map: a step for each element of a list has no counterpart in this release",
-                ),
+                "Map" => self.map(&path, state, data, &mut steps)?,
                 kind => self.build.refused(&path, format!("`{kind}` is not a type of a state")),
             }
         }

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 const MAX_NAME_CHARS: usize = 63;
 /// Maximum number of states after repetition.
 const MAX_STATES: usize = 2000;
+/// The number of elements that run at once if the source has no limit.
+pub(crate) const UNLIMITED: u64 = 10_000;
 /// Maximum number of values in the document of a state.
 const MAX_VALUES: usize = 1000;
 
@@ -144,6 +146,43 @@ impl Build {
             (name, branch)
         });
         steps.push(ImportedStep::new(name, ImportedAction::Parallel(named.collect())));
+    }
+
+    /// Lets the only step of a body run once for each element of a list, which is an expression. The body refers to an
+    /// element as `item`, and to its position as `index`. Returns the output of the step, or `None` with a note if the
+    /// body cannot be expressed.
+    pub(crate) fn push_each(
+        &mut self,
+        steps: &mut Vec<ImportedStep>,
+        path: &str,
+        body: Vec<ImportedStep>,
+        (list, max_parallel): (&str, u64),
+    ) -> Option<StateData> {
+        let reason = match body.as_slice() {
+            [step] if step.for_each.is_some() => "a list in an element",
+            [step] if step.when.is_some() || step.continues => "a step of an element that is optional",
+            [
+                ImportedStep {
+                    action: ImportedAction::Run(_) | ImportedAction::Call(_) | ImportedAction::Child(_),
+                    ..
+                },
+            ] => "",
+            [] => "an element without a step",
+            _ => "an element with several steps",
+        };
+        if !reason.is_empty() {
+            let text = format!(
+                "{reason} has no counterpart: make a definition of its steps, and run it as a `child`"
+            );
+            self.refused(path, text);
+            body.iter().for_each(|step| self.declared(&step.name));
+            return None;
+        }
+        let step = body.into_iter().next()?;
+        let each = serde_json::json!({ "in": crate::json::expression(list), "max_parallel": max_parallel });
+        let output = crate::json::expression(&format!("steps.{}.output", step.name));
+        steps.push(ImportedStep { for_each: Some(each), ..step });
+        Some(StateData::of(output))
     }
 
     /// Adds alternatives. The language has no branch without steps, so the conditions of the others exclude it.

@@ -1,6 +1,7 @@
 //! Workflows of OSS Conductor.
 
 mod decision;
+mod each;
 mod reference;
 mod system;
 
@@ -108,6 +109,8 @@ impl ConductorImporter {
             "HUMAN" => self.signal(&path, reference, scope, steps),
             "FORK_JOIN" => self.fork(&path, reference, task, next, scope, steps),
             "SWITCH" | "DECISION" => self.decision(&path, reference, task, scope, steps),
+            "FORK_JOIN_DYNAMIC" => self.dynamic_fork(&path, reference, task, next, scope, steps),
+            "DO_WHILE" => self.each(&path, reference, task, scope, steps),
             // The join belongs to the fork above it.
             "JOIN" | "NOOP" => {}
             kind => self.build.refused(&path, refusal(kind)),
@@ -244,7 +247,7 @@ fn retry(definition: &Json, count: u64) -> Json {
 
 fn refusal(kind: &str) -> String {
     let reason = match kind {
-        "DO_WHILE" => "a loop has no counterpart",
+        "DO_WHILE" => "a loop that is not over a list has no counterpart",
         "DYNAMIC" | "FORK_JOIN_DYNAMIC" => "tasks that are known only at run time have no counterpart",
         "TERMINATE" => {
             "a step that ends the workflow has no counterpart: use the conditions of the steps below it"

@@ -3,6 +3,7 @@
 mod action;
 mod compensation;
 mod dsl;
+mod each;
 mod states;
 
 use crate::build::Build;
@@ -24,11 +25,13 @@ struct ServerlessImporter<'a> {
     build: Build,
     document: &'a Json,
     depth: usize,
+    /// The variables of the loop that surrounds a task of the DSL: the element and its position.
+    variables: Option<(String, String)>,
 }
 
 impl<'a> ServerlessImporter<'a> {
     fn new(document: &'a Json, name: &str) -> Self {
-        Self { build: Build::new(name), document, depth: 0 }
+        Self { build: Build::new(name), document, depth: 0, variables: None }
     }
 
     /// Translates a value whose texts may be expressions `${ … }` of jq. A value without a counterpart is null.
@@ -44,7 +47,8 @@ impl<'a> ServerlessImporter<'a> {
         }
         let Some(source) = value.as_str() else { return value.clone() };
         let Some(inner) = expression(source) else { return Json::String(literal(source)) };
-        let found = variable(inner).or_else(|| parse(inner).and_then(|segments| data.get(&segments)));
+        let known = variable(inner).or_else(|| self.loop_variable(inner));
+        let found = known.or_else(|| parse(inner).and_then(|segments| data.get(&segments)));
         match found {
             Some((value, changed)) => {
                 if changed {

@@ -20,6 +20,8 @@ pub(crate) struct ImportedStep {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
     pub(crate) when: Option<String>,
+    /// The value of `for_each`.
+    pub(crate) for_each: Option<Json>,
     pub(crate) action: ImportedAction,
     pub(crate) input: Option<Json>,
     pub(crate) timeout: Option<Json>,
@@ -66,6 +68,7 @@ impl ImportedStep {
             name,
             title: None,
             when: None,
+            for_each: None,
             action,
             input: None,
             timeout: None,

@@ -100,6 +100,9 @@ impl YamlWriter {
         self.field(indent, "name", &Json::from(step.name.as_str()));
         self.optional(indent, "title", step.title.as_deref());
         self.optional(indent, "when", step.when.as_deref());
+        if let Some(each) = &step.for_each {
+            self.field(indent, "for_each", each);
+        }
         match &step.action {
             ImportedAction::Run(action) => self.field(indent, "run", &Json::from(action.as_str())),
             ImportedAction::Call(call) => self.field(indent, "call", call),

@@ -17,7 +17,6 @@ use goconductor_telemetry::trace;
 use goconductor_transition::trace::stored;
 use goconductor_transition::{Command, Engine, Error, clock};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -270,6 +269,7 @@ impl Runner {
                 return None;
             }
         };
+        let lock_tokens = self.engine.lock_tokens(plan, state, command.step, command.side).await.ok()?;
         let heartbeat = step.timeout.heartbeat.filter(|_| command.side == Side::Execute);
         Some(Task {
             workflow: state.known_id(),
@@ -283,11 +283,7 @@ impl Runner {
             idempotency_key: state.idempotency_key(plan, command.step, command.side),
             input,
             payload_slot,
-            lock_tokens: if plan.has_locks() {
-                state.lock_tokens(command.step, command.side)
-            } else {
-                BTreeMap::new()
-            },
+            lock_tokens,
             deadline,
             timeout,
             heartbeat: heartbeat.map(Heartbeat::new),

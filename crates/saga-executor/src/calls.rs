@@ -3,21 +3,26 @@
 //! The definition decides the method, the names of the headers and which of them are secrets. The input of the command
 //! contains the rest of the request. A reference to a secret in an input is only a text.
 
+mod grpc;
+
 use crate::http_client::{HttpClient, RequestBody};
 use crate::http_participant::{Exchange, JSON, Target, command_request};
 use crate::task::{Participant, Task, TaskCall};
 use async_trait::async_trait;
 use goconductor_process::Vault;
-use goconductor_saga::{Call, Failure, HttpCall, Json, Outcome};
+use goconductor_saga::{Call, Failure, GrpcCall, HttpCall, Json, Outcome};
 use goconductor_service_kit::config::SecretReference;
+use grpc::{GrpcCalls, GrpcRequest, server_of};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The participant of all calls.
 #[derive(Debug)]
 pub(crate) struct Calls {
     exchange: Exchange,
+    grpc: GrpcCalls,
     vault: Option<Arc<Vault>>,
 }
 
@@ -28,58 +33,89 @@ enum CallError {
     Invalid(String),
     /// A secret is not available now.
     Secret(String),
+    /// What the request needs could not be had. The outcome is that of the attempt.
+    Failed(Outcome),
 }
 
 impl CallError {
-    fn into_outcome(self, call: &HttpCall) -> Outcome {
-        let (method, url) = (&call.method, &call.url);
+    fn into_outcome(self, call: &Call) -> Outcome {
         match self {
             Self::Invalid(reason) => {
-                let message = format!("the call {method} {url} cannot be made: {reason}");
+                let message = format!("the call {call} cannot be made: {reason}");
                 Outcome::Refused { failure: Failure::of("BAD_CALL", message) }
             }
             Self::Secret(reason) => {
-                let message = format!("a secret of the call {method} {url} is not available: {reason}");
+                let message = format!("a secret of the call {call} is not available: {reason}");
                 Outcome::Retryable { failure: Failure::of("SECRET_UNAVAILABLE", message), not_before: None }
             }
+            Self::Failed(outcome) => outcome,
         }
     }
 }
 
 impl Calls {
     pub(crate) fn new(client: HttpClient, vault: Option<Arc<Vault>>, output_bytes: usize) -> Self {
-        Self { exchange: Exchange::new(client, output_bytes), vault }
+        let grpc = GrpcCalls::new(client.clone(), output_bytes);
+        Self { exchange: Exchange::new(client, output_bytes), grpc, vault }
     }
 
-    async fn request(
+    async fn http(&self, task: &Task, namespace: &str, call: &HttpCall) -> Result<Outcome, CallError> {
+        let (url, target) = self.target(task, namespace, "url", call.url_secret()).await?;
+        let mut request = build(task, call, &url)?;
+        for (name, value) in self.secrets(namespace, &call.secret_headers).await? {
+            request.headers_mut().insert(name, value);
+        }
+        Ok(self.exchange.attempt(task, request, &target).await)
+    }
+
+    async fn grpc(&self, task: &Task, namespace: &str, call: &GrpcCall) -> Result<Outcome, CallError> {
+        let (text, target) = self.target(task, namespace, "target", call.target_secret()).await?;
+        let server = server_of(&text, target.is_secret)?;
+        let mut metadata = texts_of(&task.input, "metadata", &call.secret_metadata)?;
+        metadata.extend(self.secrets(namespace, &call.secret_metadata).await?);
+        let request = GrpcRequest { namespace, call, server, metadata, target };
+        self.grpc.attempt(task, &request).await
+    }
+
+    /// Returns where a request goes to: the value of a secret, or that of a key of the input.
+    async fn target(
         &self,
         task: &Task,
         namespace: &str,
-        call: &HttpCall,
-    ) -> Result<(Request<RequestBody>, Target), CallError> {
-        let (url, target) = match call.url_secret() {
+        key: &str,
+        secret: Option<&str>,
+    ) -> Result<(String, Target), CallError> {
+        match secret {
             Some(reference) => {
                 let url = self.secret(namespace, reference).await?;
                 let target = Target { shown: Arc::from(reference), is_secret: true };
-                (url.expose_secret().trim().to_owned(), target)
+                Ok((url.expose_secret().trim().to_owned(), target))
             }
             None => {
-                let url = url_of(&task.input)?;
+                let url = text_of(&task.input, key)?;
                 // A query often contains personal data.
                 let shown = url.split(['?', '#']).next().unwrap_or_default();
-                (url.to_owned(), Target { shown: Arc::from(shown), is_secret: false })
+                Ok((url.to_owned(), Target { shown: Arc::from(shown), is_secret: false }))
             }
-        };
-        let mut request = build(task, call, &url)?;
-        for (name, reference) in &call.secret_headers {
+        }
+    }
+
+    /// Returns the headers whose values are secrets.
+    async fn secrets(
+        &self,
+        namespace: &str,
+        references: &BTreeMap<String, String>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, CallError> {
+        let mut headers = Vec::with_capacity(references.len());
+        for (name, reference) in references {
             let value = self.secret(namespace, reference).await?;
             let invalid = || CallError::Secret(format!("the value of {reference} is not valid in a header"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
             let mut value = HeaderValue::from_str(value.expose_secret().trim()).map_err(|_| invalid())?;
             value.set_sensitive(true);
-            request.headers_mut().insert(name, value);
+            headers.push((name, value));
         }
-        Ok((request, target))
+        Ok(headers)
     }
 
     async fn secret(&self, namespace: &str, reference: &str) -> Result<SecretString, CallError> {
@@ -99,7 +135,7 @@ impl Calls {
 #[async_trait]
 impl Participant for Calls {
     async fn attempt(&self, task: &Task) -> Outcome {
-        let Some(TaskCall { namespace, call: Call::Http(call) }) = &task.call else {
+        let Some(TaskCall { namespace, call }) = &task.call else {
             let failure = Failure::of("BAD_CALL", "the step makes no call");
             return Outcome::Refused { failure };
         };
@@ -107,10 +143,11 @@ impl Participant for Calls {
             let failure = Failure::of("SECRET_UNAVAILABLE", "the secrets of the call were not read in time");
             Outcome::Retryable { failure, not_before: None }
         });
-        match self.request(task, namespace, call).await {
-            Ok((request, target)) => self.exchange.attempt(task, request, &target).await,
-            Err(error) => error.into_outcome(call),
-        }
+        let outcome = match call {
+            Call::Http(http) => self.http(task, namespace, http).await,
+            Call::Grpc(grpc) => self.grpc(task, namespace, grpc).await,
+        };
+        outcome.unwrap_or_else(|error| error.into_outcome(call))
     }
 }
 
@@ -119,7 +156,7 @@ fn build(task: &Task, call: &HttpCall, url: &str) -> Result<Request<RequestBody>
     let method: Method =
         call.method.parse().map_err(|_| CallError::Invalid(format!("{} is not a method", call.method)))?;
     let uri = uri_of(url, call.url_secret().is_some())?;
-    let headers = headers_of(task, call)?;
+    let headers = texts_of(&task.input, "headers", &call.secret_headers)?;
     let content_type = headers.iter().find(|(name, _)| *name == header::CONTENT_TYPE).map(|(_, value)| value);
     let body = task.input.get("body");
     let bytes = body.map(|body| body_of(body, content_type)).transpose()?;
@@ -144,10 +181,10 @@ fn build(task: &Task, call: &HttpCall, url: &str) -> Result<Request<RequestBody>
     Ok(request)
 }
 
-fn url_of(input: &Json) -> Result<&str, CallError> {
-    match input.get("url") {
+fn text_of<'a>(input: &'a Json, key: &str) -> Result<&'a str, CallError> {
+    match input.get(key) {
         Some(Json::String(url)) => Ok(url),
-        Some(_) | None => Err(CallError::Invalid("the URL is not a string".to_owned())),
+        Some(_) | None => Err(CallError::Invalid(format!("`{key}` is not a string"))),
     }
 }
 
@@ -173,14 +210,18 @@ fn uri_of(url: &str, is_secret: bool) -> Result<Uri, CallError> {
     Ok(uri)
 }
 
-/// Returns the headers of the input. A null leaves the header out.
-fn headers_of(task: &Task, call: &HttpCall) -> Result<Vec<(HeaderName, HeaderValue)>, CallError> {
-    let Some(Json::Object(entries)) = task.input.get("headers") else { return Ok(Vec::new()) };
+/// Returns the headers or the metadata of the input, without the `secrets`. A null leaves the entry out.
+fn texts_of(
+    input: &Json,
+    key: &str,
+    secrets: &BTreeMap<String, String>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, CallError> {
+    let Some(Json::Object(entries)) = input.get(key) else { return Ok(Vec::new()) };
     let mut headers = Vec::with_capacity(entries.len());
     for (name, value) in entries {
         let invalid = |reason: &str| CallError::Invalid(format!("the header {name} {reason}"));
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("has no valid name"))?;
-        if call.secret_headers.contains_key(header.as_str()) {
+        if secrets.contains_key(header.as_str()) {
             continue;
         }
         let text = match value {

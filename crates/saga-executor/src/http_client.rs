@@ -4,7 +4,7 @@ mod connect;
 
 use crate::task::DeadlineOutcome;
 use bytes::Bytes;
-use connect::{Dial, Handshake};
+use connect::{Dial, Handshake, Protocol};
 use goconductor_service_kit::outbound::OutboundPolicy;
 use http::uri::Scheme;
 use http::{Request, Response};
@@ -23,6 +23,9 @@ pub(crate) use connect::{ConnectCause, ConnectError, chain};
 /// request that races with the close has an unknown outcome.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often a connection of HTTP/2 with open requests is probed, and how long an answer may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
 type SecureClient = Client<Handshake, RequestBody>;
 
 /// The HTTP client that all participants of a process share, with its connection pool.
@@ -35,6 +38,10 @@ pub(crate) struct HttpClient {
     /// Created on first use, because loading the system's root certificates is slow. A failure is not kept, because it
     /// may be temporary.
     secure: Arc<Mutex<Option<SecureClient>>>,
+    /// The connections of gRPC, which uses HTTP/2 without negotiation.
+    plain_http2: Client<Dial, RequestBody>,
+    /// Created on first use, like `secure`.
+    secure_http2: Arc<Mutex<Option<SecureClient>>>,
 }
 
 /// Why a request got no response.
@@ -56,7 +63,9 @@ impl HttpClient {
     pub(crate) fn new(connect_timeout: Duration, outbound: Arc<OutboundPolicy>) -> Self {
         let dial = Dial::new(connect_timeout, outbound);
         let plain = pool().build(dial.clone());
-        Self { plain, dial, connect_timeout, secure: Arc::default() }
+        let plain_http2 = http2_pool().build(dial.clone());
+        let (secure, secure_http2) = (Arc::default(), Arc::default());
+        Self { plain, dial, connect_timeout, secure, plain_http2, secure_http2 }
     }
 
     /// Sends a request and returns the response as soon as its headers have arrived.
@@ -70,10 +79,23 @@ impl HttpClient {
         } else {
             self.plain.request(request)
         };
-        sent.await.map_err(|error| match ConnectError::of(&error) {
-            Some(error) => SendError::Connect(error),
-            None => SendError::Broken(error),
-        })
+        sent.await.map_err(send_error)
+    }
+
+    /// Sends a request of HTTP/2 and returns the response as soon as its headers have arrived.
+    ///
+    /// # Errors
+    /// See [`send`](Self::send).
+    pub(crate) async fn send_http2(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
+        let sent = if request.uri().scheme() == Some(&Scheme::HTTPS) {
+            self.secure_http2().map_err(SendError::Connect)?.request(request)
+        } else {
+            self.plain_http2.request(request)
+        };
+        sent.await.map_err(send_error)
     }
 
     fn secure(&self) -> Result<SecureClient, ConnectError> {
@@ -81,9 +103,33 @@ impl HttpClient {
         if let Some(client) = &*secure {
             return Ok(client.clone());
         }
-        let client = pool().build(Handshake::new(self.dial.clone(), self.connect_timeout)?);
-        Ok(secure.insert(client).clone())
+        let handshake = Handshake::new(self.dial.clone(), self.connect_timeout, Protocol::Http1)?;
+        Ok(secure.insert(pool().build(handshake)).clone())
     }
+
+    fn secure_http2(&self) -> Result<SecureClient, ConnectError> {
+        let mut secure = self.secure_http2.lock();
+        if let Some(client) = &*secure {
+            return Ok(client.clone());
+        }
+        let handshake = Handshake::new(self.dial.clone(), self.connect_timeout, Protocol::Http2)?;
+        Ok(secure.insert(http2_pool().build(handshake)).clone())
+    }
+}
+
+fn send_error(error: hyper_util::client::legacy::Error) -> SendError {
+    match ConnectError::of(&error) {
+        Some(error) => SendError::Connect(error),
+        None => SendError::Broken(error),
+    }
+}
+
+fn http2_pool() -> hyper_util::client::legacy::Builder {
+    let mut builder = pool();
+    builder.http2_only(true).timer(TokioTimer::new());
+    // A connection whose server is gone must not hold requests until their deadlines.
+    builder.http2_keep_alive_interval(KEEP_ALIVE).http2_keep_alive_timeout(KEEP_ALIVE);
+    builder
 }
 
 fn pool() -> hyper_util::client::legacy::Builder {

@@ -12,7 +12,7 @@ use goconductor_service_kit::config::HttpUrl;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use std::sync::Arc;
 
-pub(crate) use exchange::{Exchange, JSON, Target, command_request};
+pub(crate) use exchange::{Exchange, JSON, Target, before_request, command_request, no_response};
 
 /// A participant that is called by `POST {url}/{action}`.
 #[derive(Debug)]

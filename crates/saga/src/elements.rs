@@ -67,7 +67,13 @@ pub struct Elements {
 impl ForEach {
     /// Returns whether the list or the input of an element may refer to signals.
     pub(crate) fn may_name_signals(&self) -> bool {
-        may_name_signals(&self.list) || self.input.as_ref().is_some_and(Template::may_name_signals)
+        let undo = self.compensate.as_ref();
+        let id = self.action.child().and_then(|child| child.id.as_ref());
+        may_name_signals(&self.list)
+            || id.is_some_and(Template::may_name_signals)
+            || self.input.as_ref().is_some_and(Template::may_name_signals)
+            || undo.and_then(|undo| undo.input.as_ref()).is_some_and(Template::may_name_signals)
+            || undo.and_then(|undo| undo.when.as_deref()).is_some_and(may_name_signals)
     }
 }
 

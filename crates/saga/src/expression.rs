@@ -1,8 +1,8 @@
 //! Expressions. This crate defines the scope of an expression, and a trait evaluates it.
 
 use crate::{
-    ElementScope, Failure, Json, PayloadRef, PayloadSource, Plan, State, StepIndex, StepStatus, Template,
-    TextPart, WaitTime,
+    ElementScope, Failure, Json, PayloadRef, PayloadSource, Plan, State, StepIndex, StepState, StepStatus,
+    Template, TextPart, WaitTime,
 };
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -67,6 +67,54 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
     }
 }
 
+/// The expressions of elements in the workflow that runs them. They refer to the workflow that has the step, and to the element
+/// and the output of one instance, which another workflow runs.
+#[derive(Debug)]
+pub struct ElementExpressions<'a> {
+    expressions: &'a dyn Expressions,
+    plan: &'a Plan,
+    state: &'a State,
+}
+
+impl<'a> ElementExpressions<'a> {
+    /// Creates the evaluator, with the plan and the state of the workflow that has the step.
+    #[must_use]
+    pub fn new(expressions: &'a dyn Expressions, plan: &'a Plan, state: &'a State) -> Self {
+        Self { expressions, plan, state }
+    }
+
+    fn evaluate_for(&self, expression: &str, scope: &Scope<'_>) -> Option<Result<Json, ExpressionError>> {
+        let (elements, index) = (scope.plan.own_elements()?, scope.instance?);
+        let step = self.plan.step_named(&elements.step)?;
+        let each = self.plan.step(step)?.for_each.as_deref()?;
+        let value = scope.state.kept_item(index, self.expressions);
+        let number = elements.from.saturating_add(index.0);
+        let element = ElementScope { variable: &each.variable, value: &value, index: number };
+        let own = scope.state.step(index)?;
+        let scope = Scope::of_step(self.plan, self.state, step).with_element(element);
+        Some(self.expressions.evaluate(expression, &scope.with_own(&elements.step, own)))
+    }
+}
+
+impl Expressions for ElementExpressions<'_> {
+    fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
+        let found = self.evaluate_for(expression, scope);
+        found.unwrap_or_else(|| self.expressions.evaluate(expression, scope))
+    }
+
+    fn wait_time(&self, text: &str) -> Option<WaitTime> {
+        self.expressions.wait_time(text)
+    }
+
+    fn check_input(&self, schema: &Json, input: &Json) -> Vec<String> {
+        self.expressions.check_input(schema, input)
+    }
+
+    fn payload(&self, reference: PayloadRef) -> Option<Arc<Json>> {
+        self.expressions.payload(reference)
+    }
+}
+
 /// The part of a workflow that expressions may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
@@ -75,6 +123,10 @@ pub struct Scope<'a> {
     signals: &'a BTreeMap<String, Arc<Json>>,
     element: Option<ElementScope<'a>>,
     payloads: Option<&'a dyn PayloadSource>,
+    /// The step that the expression belongs to, if it can be an instance of a step with `for_each`.
+    instance: Option<StepIndex>,
+    /// The step that stands for the step of this name.
+    own: Option<(&'a str, &'a StepState)>,
 }
 
 /// A value of a workflow that can be carried by reference.
@@ -112,15 +164,35 @@ impl<'a> Scope<'a> {
     /// Creates the scope of a workflow.
     #[must_use]
     pub fn new(plan: &'a Plan, state: &'a State) -> Self {
-        Self { plan, state, signals: &state.signals.last, element: None, payloads: None }
+        Self {
+            plan,
+            state,
+            signals: &state.signals.last,
+            element: None,
+            payloads: None,
+            instance: None,
+            own: None,
+        }
     }
 
     /// Creates the scope of a step. If the step keeps the signals of the time when it was queued, the scope has those.
     #[must_use]
     pub fn of_step(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
         let kept = state.step(index).and_then(|step| step.signals.as_ref());
-        let signals = kept.unwrap_or(&state.signals.last);
-        Self { plan, state, signals, element: None, payloads: None }
+        Self { signals: kept.unwrap_or(&state.signals.last), ..Self::new(plan, state) }
+    }
+
+    /// Creates the scope of a step that can be an instance of a step with `for_each`. It then refers to the element.
+    #[must_use]
+    pub(crate) fn of_instance(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
+        Self { instance: Some(index), ..Self::of_step(plan, state, index) }
+    }
+
+    /// Creates the scope of a step's compensation.
+    #[must_use]
+    pub fn of_compensation(plan: &'a Plan, state: &'a State, index: StepIndex) -> Self {
+        // No signal arrives during a rollback, so those of a compensation do not change.
+        Self { instance: Some(index), ..Self::new(plan, state) }
     }
 
     /// Adds the source of the payloads that the workflow carries by reference. Without it, their values are the references.
@@ -156,6 +228,11 @@ impl<'a> Scope<'a> {
         Self { element: Some(element), ..self }
     }
 
+    /// Replaces a step.
+    fn with_own(self, name: &'a str, step: &'a StepState) -> Self {
+        Self { own: Some((name, step)), ..self }
+    }
+
     /// Returns the element, if the expression is evaluated for one.
     #[must_use]
     pub fn element(&self) -> Option<ElementScope<'a>> {
@@ -182,8 +259,10 @@ impl<'a> Scope<'a> {
     /// Returns `steps.<name>`.
     #[must_use]
     pub fn step(&self, name: &str) -> Option<StepView<'a>> {
-        let index = self.plan.step_named(name)?;
-        let step = self.state.step(index)?;
+        let step = match self.own {
+            Some((own, step)) if own == name => step,
+            Some(_) | None => self.state.step(self.plan.step_named(name)?)?,
+        };
         let (output, status, error) = (step.output.as_deref(), step.execution, step.error.as_ref());
         Some(StepView { scope: *self, output, status, error })
     }
@@ -298,15 +377,14 @@ impl Plan {
         side: crate::Side,
         expressions: &dyn Expressions,
     ) -> Result<Arc<Json>, ExpressionError> {
-        // No signal arrives during a rollback, so those of a compensation do not change.
-        let scope = Scope::new(self, state);
+        let scope = Scope::of_compensation(self, state, index);
         let Some(step) = self.step(index) else { return Ok(Arc::new(Json::Null)) };
         // The elements have inputs of their own.
         if step.for_each.is_some() || self.own_elements().is_some_and(|own| !own.is_leaf()) {
             return Ok(Arc::new(Json::Null));
         }
         let execute_input = || match &step.input {
-            _ if self.own_elements().is_some() => Ok(state.input_of_element(index, expressions)),
+            _ if self.own_elements().is_some() => Ok(state.input_of_element(step, index, expressions)),
             Some(template) => template.render(expressions, &Scope::of_step(self, state, index)).map(Arc::new),
             None => Ok(Arc::clone(&state.input)),
         };

@@ -7,10 +7,11 @@
 use crate::payload::read_payload;
 use crate::{
     Action, Child, Compensation, DEFINITION_FORMAT, Definition, ElementScope, Elements, ExpressionError,
-    Expressions, Failure, FailurePolicy, ForEach, Join, Json, MAX_ELEMENTS, OnError, Plan, Scope, State,
-    Step, StepIndex, StepState, Timeouts, WorkflowId,
+    Expressions, Failure, FailurePolicy, ForEach, Join, Json, MAX_ELEMENTS, OnError, Plan, Scope, Side,
+    State, Step, StepIndex, StepState, Timeouts, WorkflowId,
 };
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -19,6 +20,11 @@ use core::ops::Range;
 
 /// Maximum elements of a leaf. With it, a leaf and a branch of the longest list have the same number of steps.
 const MAX_LEAF: u32 = 100;
+
+/// The key of an element in the input of a leaf that keeps elements.
+const ITEM: &str = "item";
+/// The key of the input of an element's action in the input of such a leaf. It is absent if it is the element.
+const INPUT: &str = "input";
 
 impl Elements {
     /// Returns whether the workflow has a step for each element, and not a child for each leaf.
@@ -61,7 +67,7 @@ impl Plan {
             name: elements.to_string(),
             title: None,
             description: None,
-            labels: alloc::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             input: None,
             output: None,
             timeout: None,
@@ -70,13 +76,14 @@ impl Plan {
             steps: steps.collect(),
         };
         let plan = Self::new(definition, self.version()).ok()?;
-        Some(plan.with_elements(elements.clone()))
+        Some(plan.with_elements(elements.clone(), self.has_locks()))
     }
 
     fn leaf_step(&self, of: &Step, elements: &Elements, part: &Range<u32>) -> Step {
         let leaf = Elements { from: part.start, to: part.end, ..elements.clone() };
         let on_parent_close = of.action.child().map(|child| child.on_parent_close).unwrap_or_default();
-        let child = Child { workflow: leaf.to_string(), version: Some(self.version()), on_parent_close };
+        let child =
+            Child { workflow: leaf.to_string(), version: Some(self.version()), id: None, on_parent_close };
         let name = format!("{}[{}..{}]", of.name, part.start, part.end);
         Step {
             compensate: of
@@ -155,14 +162,47 @@ impl Plan {
         value: &Json,
         expressions: &dyn Expressions,
     ) -> Result<Json, ExpressionError> {
-        let each = self.step(index).and_then(|step| step.for_each.as_deref());
-        match each.and_then(|each| Some((each, each.input.as_ref()?))) {
-            Some((each, template)) => {
+        let Some(each) = self.step(index).and_then(|step| step.for_each.as_deref()) else {
+            return Ok(value.clone());
+        };
+        let input = match &each.input {
+            Some(template) => {
                 let element = ElementScope { variable: &each.variable, value, index: at };
-                template.render(expressions, &Scope::of_step(self, state, index).with_element(element))
+                let scope = Scope::of_step(self, state, index).with_element(element);
+                Some(template.render(expressions, &scope)?)
             }
-            None => Ok(value.clone()),
+            None => None,
+        };
+        if !keeps_item(&each.action, each.compensate.as_ref()) {
+            return Ok(input.unwrap_or_else(|| value.clone()));
         }
+        let mut kept = serde_json::Map::new();
+        kept.insert(ITEM.to_owned(), value.clone());
+        kept.extend(input.map(|input| (INPUT.to_owned(), input)));
+        Ok(Json::Object(kept))
+    }
+
+    /// Returns the fencing tokens of one side of an element, from the state of the workflow that has the step. This plan is
+    /// that of the workflow.
+    #[must_use]
+    pub fn lock_tokens_of_element(&self, state: &State, elements: &str, side: Side) -> BTreeMap<String, u64> {
+        let step = Elements::parse(elements).and_then(|elements| self.step_named(&elements.step));
+        let Some((index, step)) = step.and_then(|index| Some((index, state.step(index)?))) else {
+            return BTreeMap::new();
+        };
+        // An element that is undone before the step has ended is undone under the lock of the step.
+        let side = if step.execution.is_open() { Side::Execute } else { side };
+        state.lock_tokens(index, side)
+    }
+
+    /// Returns whether the workflow runs elements that have expressions of their own. They are evaluated by
+    /// [`ElementExpressions`](crate::ElementExpressions), with the workflow that has the step.
+    #[must_use]
+    pub fn needs_owner(&self) -> bool {
+        // The elements of a leaf are alike.
+        let first = self.definition().steps.first();
+        self.own_elements().is_some_and(Elements::is_leaf)
+            && first.is_some_and(|step| keeps_item(&step.action, step.compensate.as_ref()))
     }
 
     /// Returns the output of a workflow that runs elements: the outputs of the elements, in order. An element that an
@@ -202,9 +242,26 @@ impl State {
     }
 
     /// Returns the input of an element in the state of its leaf.
-    pub(crate) fn input_of_element(&self, index: StepIndex, expressions: &dyn Expressions) -> Arc<Json> {
+    pub(crate) fn input_of_element(
+        &self,
+        step: &Step,
+        index: StepIndex,
+        expressions: &dyn Expressions,
+    ) -> Arc<Json> {
         let inputs = read_payload(&self.input, expressions);
-        Arc::new(inputs.get(index.at()).cloned().unwrap_or_default())
+        let kept = inputs.get(index.at());
+        let input = if keeps_item(&step.action, step.compensate.as_ref()) {
+            kept.and_then(|kept| kept.get(INPUT).or_else(|| kept.get(ITEM)))
+        } else {
+            kept
+        };
+        Arc::new(input.cloned().unwrap_or_default())
+    }
+
+    /// Returns an element in the state of its leaf, or null if it has no expressions of its own.
+    pub(crate) fn kept_item(&self, index: StepIndex, expressions: &dyn Expressions) -> Json {
+        let inputs = read_payload(&self.input, expressions);
+        inputs.get(index.at()).and_then(|kept| kept.get(ITEM)).cloned().unwrap_or_default()
     }
 
     /// Returns the failure of the element because of which the elements were rolled back.
@@ -227,12 +284,19 @@ impl State {
     }
 }
 
+/// Returns whether the state of a leaf keeps each element besides its input, because the compensation or the id of the
+/// child refers to it.
+fn keeps_item(action: &Action, compensate: Option<&Compensation>) -> bool {
+    action.child().is_some_and(|child| child.id.is_some())
+        || compensate.is_some_and(|undo| undo.input.is_some() || undo.when.is_some())
+}
+
 fn element_step(of: &Step, each: &ForEach, number: u32) -> Step {
     Step {
         compensate: each.compensate.clone(),
         retry: each.retry.clone(),
         timeout: each.timeout.clone(),
-        failure: FailurePolicy { on_error: OnError::Compensate, ..each.failure.clone() },
+        failure: each.failure.clone(),
         ..bare_step(of, format!("{}[{number}]", of.name), each.action.clone())
     }
 }
@@ -241,7 +305,7 @@ fn bare_step(of: &Step, name: String, action: Action) -> Step {
     Step {
         name,
         title: None,
-        labels: alloc::collections::BTreeMap::new(),
+        labels: BTreeMap::new(),
         depends_on: Vec::new(),
         skipped_with: None,
         join: Join::All,

@@ -38,6 +38,7 @@ pub struct Plan {
     has_locks: bool,
     /// The elements that the workflow runs, if it is that of a step with `for_each`.
     elements: Option<Elements>,
+    runs_under_locks: bool,
 }
 
 impl Plan {
@@ -59,7 +60,8 @@ impl Plan {
         let has_waits = definition.steps.iter().any(|step| step.action.is_wait());
         let required_rules = required_rules(&definition);
         let names_signals = |step: &Step| {
-            step.input.as_ref().is_some_and(Template::may_name_signals)
+            let id = step.action.child().and_then(|child| child.id.as_ref());
+            step.input.iter().chain(id).any(Template::may_name_signals)
                 || step.for_each.as_ref().is_some_and(|each| each.may_name_signals())
         };
         let reads_signals =
@@ -78,11 +80,18 @@ impl Plan {
             has_locks,
             required_rules,
             elements: None,
+            runs_under_locks: false,
         })
     }
 
-    pub(crate) fn with_elements(self, elements: Elements) -> Self {
-        Self { elements: Some(elements), ..self }
+    pub(crate) fn with_elements(self, elements: Elements, runs_under_locks: bool) -> Self {
+        Self { elements: Some(elements), runs_under_locks, ..self }
+    }
+
+    /// Returns whether the workflow runs elements of a step under locks. The workflow that has the step holds them.
+    #[must_use]
+    pub fn runs_under_locks(&self) -> bool {
+        self.runs_under_locks
     }
 
     /// Returns the elements that the workflow runs, if it is that of a step with `for_each`.
@@ -216,7 +225,8 @@ fn required_rules(definition: &Definition) -> RulesVersion {
 fn names_signals(definition: &Definition) -> bool {
     let of_step = |step: &Step| {
         let undo = step.compensate.as_ref().and_then(|undo| undo.input.as_ref());
-        step.input.iter().chain(undo).any(Template::may_name_signals)
+        let id = step.action.child().and_then(|child| child.id.as_ref());
+        step.input.iter().chain(undo).chain(id).any(Template::may_name_signals)
             || step.for_each.as_ref().is_some_and(|each| each.may_name_signals())
             || step.when.iter().any(|condition| may_name_signals(&condition.expression))
     };

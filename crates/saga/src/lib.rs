@@ -67,7 +67,7 @@ mod wait;
 mod wait_end;
 
 pub use action::{Action, Compensation};
-pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, HttpCall};
+pub use call::{CALL_OPERATION, CALLS_SERVICE, Call, GrpcCall, HttpCall};
 pub use child::{Child, ChildEnd, MAX_CHILD_DEPTH, OnParentClose, child_key};
 pub use decide::{
     Input, MigrateWorkflow, MigrationChanges, Outcome, Refusal, RerunRefusal, StartChild, StartWorkflow,
@@ -77,7 +77,7 @@ pub use definition::{Condition, DEFINITION_FORMAT, Definition, Join, Kind, Step}
 pub use elements::{DEFAULT_MAX_PARALLEL, ElementScope, Elements, ForEach, MAX_ELEMENTS};
 pub use event::{Event, EventKind};
 pub use evolve::evolve;
-pub use expression::{ExpressionError, Expressions, PayloadRoot, Scope, StepView};
+pub use expression::{ElementExpressions, ExpressionError, Expressions, PayloadRoot, Scope, StepView};
 pub use failure::Failure;
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};

@@ -83,14 +83,14 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
     }
     for side in [Side::Execute, Side::Compensate] {
         let Some(status) = step.side_status(side).filter(|status| status.is_open()) else { continue };
-        if definition.action(side).is_some_and(|action| action.child().is_some()) {
-            all.push(child_row(state, index, step, side));
-            continue;
-        }
         if side == Side::Execute
             && let Some(lock) = step.lock.as_deref().filter(|_| step.waits_for_lock())
         {
             all.push(lock_wait(state, TimerKind::StepLock(index), lock));
+            continue;
+        }
+        if definition.action(side).is_some_and(|action| action.child().is_some()) {
+            all.push(child_row(state, index, step, side));
             continue;
         }
         let progress = step.progress(side);

@@ -100,7 +100,8 @@ use fault::Injection;
 use goconductor_definition::{Cel, Format, check_input, parse};
 use goconductor_saga::{Definition, Input, Json, Plan, Side};
 use goconductor_simulator::{
-    Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation, not_simulated,
+    Limits, NextActivity, NotSimulated, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation,
+    not_simulated,
 };
 use participants::Participants;
 use std::collections::BTreeMap;
@@ -140,7 +141,15 @@ impl TestSaga {
             });
             Error::Misuse(format!("the definition is invalid: {}", each.collect::<Vec<_>>().join("; ")))
         })?;
-        let unknown = not_simulated(&checked.definition);
+        let mut unknown = not_simulated(&checked.definition);
+        // The definition of a child is another one, whose actions this saga does not have.
+        let children = checked.definition.steps.iter().filter(|step| {
+            step.performed_action(Side::Execute).is_some_and(|action| action.child().is_some())
+        });
+        unknown.extend(
+            children
+                .map(|step| NotSimulated { step: Some(step.name.clone()), construct: "child".to_owned() }),
+        );
         if !unknown.is_empty() {
             return Err(goconductor_simulator::Error::NotSimulated(unknown).into());
         }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The stored names of the actions that commands or timers of the ledger carry out.
-const ACTIONS: &[&str] = &["run", "call", "sleep", "signal"];
+const ACTIONS: &[&str] = &["run", "call", "sleep", "signal", "child"];
 /// The stored keys of a step that the rules alone interpret.
 const STEP_KEYS: &[&str] = &[
     "name",
@@ -29,6 +29,7 @@ const STEP_KEYS: &[&str] = &[
     "timeout",
     "failure",
     "lock",
+    "for_each",
 ];
 /// The stored keys of a definition that the rules alone interpret, or that concern only the start of workflows.
 const DEFINITION_KEYS: &[&str] = &[

@@ -1,7 +1,8 @@
 //! One course of a workflow: the calls in order, and the end.
 
+use crate::call::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart};
 use crate::constructs::inputs;
-use crate::engine::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation};
+use crate::engine::Simulation;
 use crate::error::Error;
 use crate::fault::StepFault;
 use goconductor_saga::{Expressions, Failure, Json, Outcome, Plan, Side, StepIndex};
@@ -28,6 +29,8 @@ pub(crate) struct Conditions {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Script {
     pub(crate) step: StepIndex,
+    /// The element, if the step has elements.
+    pub(crate) element: Option<u32>,
     pub(crate) fault: StepFault,
     pub(crate) trigger: Option<StepIndex>,
 }
@@ -58,8 +61,9 @@ impl Conditions {
                 Side::Execute => &mut forward,
                 Side::Compensate => &mut undo,
             };
-            if !order.contains(&call.step) {
-                order.push(call.step);
+            let step = call.declared_step();
+            if !order.contains(&step) {
+                order.push(step);
             }
             let response = self.response(&call, script);
             simulation.respond(&call, response, LATENCY);
@@ -79,7 +83,9 @@ impl Conditions {
         let failure = |code: &str, message: &str| Failure::of(code, message);
         match fault {
             None => {
-                let output = self.outputs.get(&call.name).cloned().unwrap_or(Json::Null);
+                let declared = self.plan.step(call.declared_step()).map_or("", |step| step.name.as_str());
+                let output = self.outputs.get(&call.name).or_else(|| self.outputs.get(declared));
+                let output = output.cloned().unwrap_or(Json::Null);
                 SimulatedResponse::Outcome(Outcome::Done { output })
             }
             Some(StepFault::Refused) => SimulatedResponse::Outcome(Outcome::Refused {
@@ -102,28 +108,28 @@ impl Conditions {
 impl Script {
     /// Returns the fault of a call.
     fn at(&self, plan: &Plan, call: &SimulatedCall) -> Option<StepFault> {
-        let failing = plan.step(call.step).is_some_and(|step| {
-            let retry = match (call.side, &step.compensate) {
+        let step = call.declared_step();
+        let is_own = step == self.step && call.element() == self.element;
+        let failing = plan.step(step).is_some_and(|step| {
+            let each = step.for_each.as_deref();
+            let compensate = each.map_or(step.compensate.as_ref(), |each| each.compensate.as_ref());
+            let retry = match (call.side, compensate) {
                 (Side::Compensate, Some(compensation)) => &compensation.retry,
-                (Side::Execute | Side::Compensate, _) => &step.retry,
+                (Side::Execute | Side::Compensate, _) => each.map_or(&step.retry, |each| &each.retry),
             };
             call.attempt <= retry.max_attempts.unwrap_or(UNLIMITED_FAILURES)
         });
         match (self.fault, call.side) {
-            (StepFault::Compensation, Side::Compensate) if call.step == self.step && failing => {
-                Some(self.fault)
-            }
-            (StepFault::Compensation, Side::Execute) if Some(call.step) == self.trigger => {
+            (StepFault::Compensation, Side::Compensate) if is_own && failing => Some(self.fault),
+            (StepFault::Compensation, Side::Execute) if Some(step) == self.trigger => {
                 Some(StepFault::Refused)
             }
             // Without a step that can start the rollback, the step itself ends in doubt.
-            (StepFault::Compensation, Side::Execute)
-                if self.trigger.is_none() && call.step == self.step && failing =>
-            {
+            (StepFault::Compensation, Side::Execute) if self.trigger.is_none() && is_own && failing => {
                 Some(StepFault::Unknown)
             }
             (StepFault::Refused | StepFault::Unknown | StepFault::Timeout, Side::Execute)
-                if call.step == self.step && failing =>
+                if is_own && failing =>
             {
                 Some(self.fault)
             }

@@ -1,13 +1,16 @@
 //! One workflow in memory, with a virtual clock.
 
+use crate::attempt::{SimulatedAttempt, timed_out};
+use crate::call::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart};
+use crate::children::{Member, Owner};
 use crate::constructs::timer_input;
 use crate::error::Error;
 use crate::ledger::{Ledger, REDELIVERY};
 use goconductor_saga::{
-    Due, Event, Expressions, Failure, Input, Json, Kind, Outcome, OwedKey, Plan, Side, StartWorkflow, State,
-    Status, StepIndex, Timestamp, WorkflowId, decide, evolve, start, transition,
+    Due, Event, Expressions, Failure, Input, Json, Kind, Outcome, OwedKey, Plan, RulesVersion, Side,
+    StartChild, StartWorkflow, State, Status, StepIndex, TimerKind, Timestamp, WorkflowId, decide, evolve,
+    start, start_child, transition,
 };
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -16,117 +19,33 @@ use uuid::Uuid;
 const WORKFLOW: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
 /// The virtual time of the start: 2026-01-01T00:00:00Z.
 const STARTED_AT: Timestamp = Timestamp(1_767_225_600_000_000);
-/// The time after which the start of an attempt is recorded.
-const START_GRACE: Duration = Duration::from_millis(200);
 /// More locks than one request has, so that the tokens of later requests are higher.
 const MAX_LOCKS: u64 = 1000;
-/// The executor in the history.
-const EXECUTOR: &str = "simulator";
 
-/// Limits of a simulation.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Maximum number of events of a workflow.
-    pub events: u64,
-    /// Maximum number of deliveries and reports, those without an event included.
-    pub turns: u64,
-    /// Maximum virtual time.
-    pub time: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { events: 100_000, turns: 400_000, time: Duration::from_secs(100 * 366 * 86_400) }
-    }
-}
-
-/// The start of a simulated workflow.
-#[derive(Debug, Clone, Default)]
-pub struct SimulatedStart {
-    /// The id. Delays of retries depend on it. `None` means a fixed id.
-    pub id: Option<Uuid>,
-    /// The input.
-    pub input: Json,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// The virtual time of the start. `None` means 2026-01-01T00:00:00Z.
-    pub at: Option<Timestamp>,
-}
-
-/// A command that was delivered to a participant.
-#[derive(Debug, Clone)]
-pub struct SimulatedCall {
-    /// The step.
-    pub step: StepIndex,
-    /// The name of the step.
-    pub name: String,
-    /// The side of the step.
-    pub side: Side,
-    /// The number of the attempt, from 1.
-    pub attempt: u32,
-    /// The service.
-    pub service: String,
-    /// The operation.
-    pub operation: String,
-    /// The idempotency key.
-    pub key: String,
-    /// The input of the participant.
-    pub input: Arc<Json>,
-    /// How long the attempt may take.
-    pub timeout: Duration,
-    /// Whether the call asks for the outcome of an earlier attempt, and does not act.
-    pub is_probe: bool,
-}
-
-/// The response of a participant, or its absence.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SimulatedResponse {
-    /// The participant reports an outcome.
-    Outcome(Outcome),
-    /// The participant does not respond before the deadline.
-    TimedOut,
-    /// The executor of the attempt stops, so that nothing is reported and the command is delivered again.
-    Lost,
-}
-
-/// The next activity of a simulation.
-#[derive(Debug, Clone)]
-pub enum NextActivity {
-    /// A participant is called. Pass its response to [`Simulation::respond`].
-    Call(Box<SimulatedCall>),
-    /// Nothing happens without an input: the workflow is in error, is paused, or waits for a signal.
-    Idle,
-    /// The workflow has a final status.
-    Ended,
-}
-
-/// An attempt in flight.
-#[derive(Debug, Clone)]
-struct SimulatedAttempt {
-    step: StepIndex,
-    side: Side,
-    attempt: u32,
-    started_at: Timestamp,
-    deadline: Timestamp,
-    recorded: bool,
-    reports_at: Timestamp,
-    outcome: Outcome,
-    /// Whether the outcome is reported twice.
-    twice: bool,
+/// What a simulation did in one turn.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// It did something that needs no driver.
+    Went,
+    Stopped(NextActivity),
 }
 
 /// One workflow in memory.
 #[derive(Debug)]
 pub struct Simulation {
-    plan: Arc<Plan>,
-    expressions: Arc<dyn Expressions>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) expressions: Arc<dyn Expressions>,
     limits: Limits,
     started_at: Timestamp,
-    now: Timestamp,
-    state: State,
+    pub(crate) now: Timestamp,
+    pub(crate) state: State,
     history: Vec<Event>,
-    ledger: Ledger,
-    attempts: Vec<SimulatedAttempt>,
+    pub(crate) ledger: Ledger,
+    pub(crate) attempts: Vec<SimulatedAttempt>,
+    /// The workflows that run elements of steps.
+    pub(crate) members: Vec<Member>,
+    /// The workflow that has the step, if this one runs elements.
+    pub(crate) owner: Option<Owner>,
     transitions: u64,
     turns: u64,
 }
@@ -150,23 +69,48 @@ impl Simulation {
             trace: None,
         };
         let (events, state) = start(&plan, expressions.as_ref(), &request, now);
-        let mut simulation = Self {
-            plan: Arc::clone(&plan),
+        Self::begun(plan, expressions, limits, (events, state), now)
+    }
+
+    /// Starts the workflow that runs elements of a step.
+    pub(crate) fn start_nested(
+        parent: &Self,
+        plan: Arc<Plan>,
+        begin: &StartWorkflow,
+        child: StartChild,
+        owner: Owner,
+    ) -> Self {
+        let (expressions, now) = (Arc::clone(&parent.expressions), parent.now);
+        let rules = RulesVersion::CURRENT;
+        let begun = start_child(rules, &plan, expressions.as_ref(), begin, child, now);
+        Self { owner: Some(owner), ..Self::begun(plan, expressions, parent.limits, begun, now) }
+    }
+
+    fn begun(
+        plan: Arc<Plan>,
+        expressions: Arc<dyn Expressions>,
+        limits: Limits,
+        (events, state): (Vec<Event>, State),
+        now: Timestamp,
+    ) -> Self {
+        let mut ledger = Ledger::default();
+        let change = transition(&plan, None, events, state);
+        ledger.apply(change.ledger, now);
+        Self {
+            plan,
             expressions,
             limits,
             started_at: now,
             now,
-            state: state.clone(),
-            history: Vec::new(),
-            ledger: Ledger::default(),
+            state: change.state,
+            history: change.events,
+            ledger,
             attempts: Vec::new(),
+            members: Vec::new(),
+            owner: None,
             transitions: 1,
             turns: 0,
-        };
-        let change = transition(&plan, None, events, state);
-        simulation.ledger.apply(change.ledger, now);
-        simulation.history = change.events;
-        simulation
+        }
     }
 
     /// Returns the plan.
@@ -205,6 +149,12 @@ impl Simulation {
         self.started_at
     }
 
+    /// Returns the number of events, those of the elements of steps included.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.members().fold(self.state.seq, |sum, member| sum.saturating_add(member.events()))
+    }
+
     /// Returns the number of transitions, the start included.
     #[must_use]
     pub fn transitions(&self) -> u64 {
@@ -216,7 +166,8 @@ impl Simulation {
     /// # Errors
     /// Returns [`Error::Limit`] if the history is too long.
     pub fn submit(&mut self, input: &Input) -> Result<bool, Error> {
-        let decided = decide(&self.plan, self.expressions.as_ref(), &self.state, input, self.now);
+        let decided = self
+            .with_expressions(|expressions| decide(&self.plan, expressions, &self.state, input, self.now));
         let Ok((events, after)) = decided else { return Ok(false) };
         let change = transition(&self.plan, Some(&self.state), events, after);
         self.ledger.apply(change.ledger, self.now);
@@ -234,36 +185,54 @@ impl Simulation {
     /// the workflow.
     pub fn advance(&mut self) -> Result<NextActivity, Error> {
         loop {
-            self.turns = self.turns.saturating_add(1);
-            check("deliveries", self.turns, self.limits.turns)?;
-            if self.state.phase.is_final() {
-                return Ok(NextActivity::Ended);
-            }
-            let row = self.ledger.first();
-            let attempt = self.first_attempt();
-            let (at, row) = match (attempt, row) {
-                (None, None) => return Ok(NextActivity::Idle),
-                (Some((at, _)), Some((due, _))) if at <= due => (at, None),
-                (Some((at, _)), None) => (at, None),
-                (_, Some((due, key))) => (due, Some(key)),
-            };
-            self.now = self.now.max(at);
-            let seconds = |time: Duration| time.as_secs();
-            check("seconds of virtual time", seconds(self.elapsed()), seconds(self.limits.time))?;
-            match (row, attempt) {
-                (Some(key), _) => {
-                    if let Some(call) = self.deliver(key)? {
-                        return Ok(NextActivity::Call(Box::new(call)));
-                    }
-                }
-                (None, Some((_, position))) => self.advance_attempt(position)?,
-                (None, None) => return Ok(NextActivity::Idle),
+            match self.turn()? {
+                Turn::Went => {}
+                Turn::Stopped(activity) => return Ok(activity),
             }
         }
     }
 
+    /// Does what is due first.
+    pub(crate) fn turn(&mut self) -> Result<Turn, Error> {
+        self.turns = self.turns.saturating_add(1);
+        check("deliveries", self.turns, self.limits.turns)?;
+        if self.state.phase.is_final() {
+            return Ok(Turn::Stopped(NextActivity::Ended));
+        }
+        let (row, attempt, member) = (self.ledger.first(), self.first_attempt(), self.first_member());
+        let Some(at) = self.next_at() else { return Ok(Turn::Stopped(NextActivity::Idle)) };
+        self.now = self.now.max(at);
+        let seconds = |time: Duration| time.as_secs();
+        check("seconds of virtual time", seconds(self.elapsed()), seconds(self.limits.time))?;
+        if let Some((_, position)) = member.filter(|(due, _)| *due == at) {
+            return self.member_turn(position);
+        }
+        if let Some((_, position)) = attempt.filter(|(due, _)| *due == at) {
+            return self.advance_attempt(position).map(|()| Turn::Went);
+        }
+        let call = match row {
+            Some((_, key)) => self.deliver(key)?,
+            None => None,
+        };
+        Ok(call.map_or(Turn::Went, |call| Turn::Stopped(NextActivity::Call(Box::new(call)))))
+    }
+
+    /// Returns when something happens next without an input.
+    pub(crate) fn next_at(&self) -> Option<Timestamp> {
+        if self.state.phase.is_final() {
+            return None;
+        }
+        let row = self.ledger.first().map(|(at, _)| at);
+        let attempt = self.first_attempt().map(|(at, _)| at);
+        let member = self.first_member().map(|(at, _)| at);
+        [row, attempt, member].into_iter().flatten().min()
+    }
+
     /// Records the response to a call. It arrives `after` the delivery, but not after the deadline.
     pub fn respond(&mut self, call: &SimulatedCall, response: SimulatedResponse, after: Duration) {
+        if let Some((member, call)) = self.member_of(call) {
+            return member.respond(&call, response, after);
+        }
         let (step, side, number) = (call.step, call.side, call.attempt);
         let position = self
             .attempts
@@ -272,8 +241,11 @@ impl Simulation {
         let Some(position) = position else { return };
         match response {
             SimulatedResponse::Lost => {
-                self.attempts.remove(position);
-                self.ledger.delay(&OwedKey::Command(step, side), self.now.after(REDELIVERY));
+                let key = match self.attempts.remove(position).is_child {
+                    true => OwedKey::Timer(TimerKind::StepChild(step)),
+                    false => OwedKey::Command(step, side),
+                };
+                self.ledger.delay(&key, self.now.after(REDELIVERY));
             }
             // The attempt ends at its deadline anyway.
             SimulatedResponse::TimedOut => {}
@@ -291,6 +263,9 @@ impl Simulation {
 
     /// Lets the outcome of a call be reported twice. The rules must ignore the second report.
     pub fn report_twice(&mut self, call: &SimulatedCall) {
+        if let Some((member, call)) = self.member_of(call) {
+            return member.report_twice(&call);
+        }
         let same = |each: &&mut SimulatedAttempt| {
             each.step == call.step && each.side == call.side && each.attempt == call.attempt
         };
@@ -308,7 +283,7 @@ impl Simulation {
         self.verify()?;
         self.attempts.clear();
         self.ledger.rebuild(&self.plan, &self.state, self.now);
-        Ok(())
+        self.members_mut().try_for_each(Self::crash)
     }
 
     /// Checks that the state is the fold of the history and that the ledger has what the state owes.
@@ -320,7 +295,7 @@ impl Simulation {
         if rebuilt.as_ref() != Some(&self.state) || !self.ledger.agrees_with(&self.plan, &self.state) {
             return Err(Error::Recovery(self.state.seq));
         }
-        Ok(())
+        self.members().try_for_each(Self::verify)
     }
 
     /// Returns the steps that may have had an effect which remains, although the workflow did not complete.
@@ -353,13 +328,17 @@ impl Simulation {
             return Ok(());
         }
         let attempt = self.attempts.remove(position);
-        let input = Input::ReportOutcome {
-            step: attempt.step,
-            side: attempt.side,
-            attempt: attempt.attempt,
-            started_at: attempt.started_at,
-            deadline: attempt.deadline,
-            outcome: attempt.outcome,
+        let input = if attempt.is_child {
+            self.played_child_ended(attempt.step, attempt.side, attempt.outcome)
+        } else {
+            Input::ReportOutcome {
+                step: attempt.step,
+                side: attempt.side,
+                attempt: attempt.attempt,
+                started_at: attempt.started_at,
+                deadline: attempt.deadline,
+                outcome: attempt.outcome,
+            }
         };
         self.submit(&input)?;
         if attempt.twice && self.submit(&input)? {
@@ -371,8 +350,10 @@ impl Simulation {
 
     /// Delivers a row that is due. Returns the call if it is a command that is sent.
     fn deliver(&mut self, key: OwedKey) -> Result<Option<SimulatedCall>, Error> {
-        let OwedKey::Command(step, side) = key else {
-            return self.fire(key).map(|()| None);
+        let (step, side) = match key {
+            OwedKey::Command(step, side) => (step, side),
+            OwedKey::Timer(TimerKind::StepChild(step)) => return self.drive_child(step),
+            OwedKey::Timer(_) => return self.fire(key).map(|()| None),
         };
         let (attempt, withdraw) =
             self.ledger.get(&key).map_or((0, false), |row| (row.owed.attempt, row.owed.due == Due::Withdraw));
@@ -420,6 +401,7 @@ impl Simulation {
             reports_at: deadline,
             outcome: timed_out(),
             twice: false,
+            is_child: false,
         };
         if side == Side::Execute && definition.timeout.start_is_recorded_first() {
             attempt.recorded = true;
@@ -428,7 +410,9 @@ impl Simulation {
                 return Ok(None);
             }
         }
-        let input = match plan.command_input(&self.state, step, side, self.expressions.as_ref()) {
+        let input =
+            self.with_expressions(|expressions| plan.command_input(&self.state, step, side, expressions));
+        let input = match input {
             Ok(input) => input,
             Err(error) => {
                 let failure = Failure::of("INPUT_EXPRESSION_FAILED", error.to_string());
@@ -441,6 +425,7 @@ impl Simulation {
         self.attempts.push(attempt);
         Ok(Some(SimulatedCall {
             step,
+            path: Vec::new(),
             name: definition.name.clone(),
             side,
             attempt: number,
@@ -455,33 +440,6 @@ impl Simulation {
     }
 }
 
-impl SimulatedAttempt {
-    /// Returns when the attempt is recorded as started, or else when it reports.
-    fn next_at(&self) -> Timestamp {
-        let grace = self.started_at.after(START_GRACE);
-        if self.recorded { self.reports_at } else { self.reports_at.min(grace) }
-    }
-
-    fn started(&self, sent: bool) -> Input {
-        Input::StartAttempt {
-            step: self.step,
-            side: self.side,
-            attempt: self.attempt,
-            started_at: self.started_at,
-            deadline: self.deadline,
-            executor: EXECUTOR.to_owned(),
-            sent,
-            trace: None,
-        }
-    }
-}
-
-/// The outcome of an attempt that no participant responded to.
-fn timed_out() -> Outcome {
-    let failure = Failure::of("TIMED_OUT", "the participant did not respond before the deadline");
-    Outcome::Unknown { failure, not_before: None, answered: false }
-}
-
-fn check(what: &'static str, value: u64, limit: u64) -> Result<(), Error> {
+pub(crate) fn check(what: &'static str, value: u64, limit: u64) -> Result<(), Error> {
     if value > limit { Err(Error::Limit { what, limit }) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
 //! The dispatch ledger of a simulation.
 
-use goconductor_saga::{Due, LedgerChange, Owed, OwedKey, Plan, State, Timestamp, owed};
+use goconductor_saga::{Due, LedgerChange, Owed, OwedKey, Plan, State, TimerKind, Timestamp, owed};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -91,7 +91,8 @@ impl Ledger {
         for owed in owed(plan, state) {
             let old = before.get(&owed.key).filter(|old| old.owed.attempt == owed.attempt);
             let deliveries = old.map_or(0, |old| old.deliveries);
-            let due_at = if deliveries == 0 {
+            let is_child = matches!(owed.key, OwedKey::Timer(TimerKind::StepChild(_)));
+            let due_at = if deliveries == 0 && !is_child {
                 // A timer whose refusal delayed it keeps its time.
                 old.map_or_else(|| due_time(&owed, 0, now), |old| old.due_at)
             } else {

@@ -13,6 +13,9 @@
 //! * The ledger has the keys of `owed`.
 //! * Time never goes back.
 
+mod attempt;
+mod call;
+mod children;
 mod constructs;
 mod course;
 mod engine;
@@ -24,8 +27,9 @@ mod outputs;
 mod report;
 mod sample;
 
+pub use call::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart};
 pub use constructs::{NotSimulated, not_simulated};
-pub use engine::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart, Simulation};
+pub use engine::Simulation;
 pub use error::Error;
 pub use fault::{ParseFaultError, StepFault};
 pub use line::{TimelineLine, timeline};

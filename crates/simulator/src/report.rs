@@ -1,8 +1,9 @@
 //! The courses of a definition: each step with each fault.
 
+use crate::call::Limits;
 use crate::constructs::{not_simulated, waits_with_limit};
 use crate::course::{Conditions, Course, Script};
-use crate::engine::Limits;
+use crate::engine::Simulation;
 use crate::error::Error;
 use crate::fault::StepFault;
 use crate::line::{TimelineLine, timeline};
@@ -10,7 +11,7 @@ use crate::outputs;
 use crate::sample::sample;
 use goconductor_definition::{Cel, check_input};
 use goconductor_saga::{
-    Definition, Expressions, Json, Kind, Plan, Side, State, Status, Step, StepIndex, StepState,
+    Action, Definition, Expressions, Json, Kind, Plan, Side, State, Status, Step, StepIndex, StepState,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -168,6 +169,13 @@ fn index_of(plan: &Plan, name: &str) -> Result<StepIndex, Error> {
     })
 }
 
+/// Splits the name of an element, such as `pick[1]`, into the name of its step and its number.
+fn element_of(name: &str) -> (&str, Option<u32>) {
+    let parts = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+    let element = parts.and_then(|(step, number)| Some((step, number.parse().ok()?)));
+    element.map_or((name, None), |(step, number)| (step, Some(number)))
+}
+
 struct Reporter {
     conditions: Conditions,
     total: Option<u64>,
@@ -181,7 +189,7 @@ impl Reporter {
         let steps = self.conditions.plan.definition().steps.len();
         for step in (0u32..).map(StepIndex).take(steps) {
             for fault in StepFault::ALL {
-                if let Ok(script) = self.script(step, fault, base) {
+                if let Ok(script) = self.script(step, None, fault, base) {
                     let course = self.conditions.run(Some(script))?;
                     self.push(Some(script), &course, false)?;
                 }
@@ -191,8 +199,9 @@ impl Reporter {
     }
 
     fn only(&mut self, name: &str, fault: StepFault, base: &Course) -> Result<(), Error> {
-        let step = index_of(&self.conditions.plan, name)?;
-        let script = self.script(step, fault, base).map_err(|reason| Error::NotApplicable {
+        let (declared, element) = element_of(name);
+        let step = index_of(&self.conditions.plan, declared)?;
+        let script = self.script(step, element, fault, base).map_err(|reason| Error::NotApplicable {
             step: name.to_owned(),
             fault: fault.as_str(),
             reason: reason.to_owned(),
@@ -202,14 +211,31 @@ impl Reporter {
     }
 
     /// Returns the script of a fault, or the reason why the fault cannot occur.
-    fn script(&self, step: StepIndex, fault: StepFault, base: &Course) -> Result<Script, &'static str> {
+    fn script(
+        &self,
+        step: StepIndex,
+        element: Option<u32>,
+        fault: StepFault,
+        base: &Course,
+    ) -> Result<Script, &'static str> {
         let plan = &self.conditions.plan;
         let Some(definition) = plan.step(step) else { return Err("the step does not exist") };
+        // Without a number, the first element has the fault, so that the others have effects.
+        let element = match (element, &definition.for_each) {
+            (element, Some(_)) => Some(element.unwrap_or(0)),
+            (None, None) => None,
+            (Some(_), None) => return Err("the step has no elements"),
+        };
         if waits_with_limit(definition) && fault == StepFault::Timeout {
-            return Ok(Script { step, fault, trigger: None });
+            return Ok(Script { step, element, fault, trigger: None });
         }
-        if definition.action.service().is_none() {
+        let performed = definition.performed_action(Side::Execute);
+        let is_child = performed.is_some_and(|action| action.child().is_some());
+        if !is_child && performed.and_then(Action::service).is_none() {
             return Err("no participant carries out the step");
+        }
+        if is_child && fault != StepFault::Refused {
+            return Err("a child completes or is rolled back, which its own definition says");
         }
         if !base.forward.contains(&step) {
             return Err("the step is not reached with this input and these outputs");
@@ -226,7 +252,7 @@ impl Reporter {
                 below.contains(each) && follows && self.rolls_back(*each)
             });
         }
-        Ok(Script { step, fault, trigger })
+        Ok(Script { step, element, fault, trigger })
     }
 
     /// Returns whether a refusal of the step rolls the workflow back: it does not follow the pivot.
@@ -237,7 +263,7 @@ impl Reporter {
 
     fn push(&mut self, script: Option<Script>, course: &Course, detailed: bool) -> Result<(), Error> {
         let state = course.simulation.state();
-        self.events = self.events.saturating_add(state.seq);
+        self.events = self.events.saturating_add(course.simulation.events());
         if let Some(limit) = self.total.filter(|limit| self.events > *limit) {
             return Err(Error::Limit { what: "events of all courses", limit });
         }
@@ -261,15 +287,18 @@ impl Reporter {
         });
         let standing: Vec<String> = course.simulation.standing().into_iter().map(name).collect();
         CourseReport {
-            step: script.map(|script| name(script.step)),
+            step: script.map(|script| match script.element {
+                Some(element) if detailed => format!("{}[{element}]", name(script.step)),
+                Some(_) | None => name(script.step),
+            }),
             fault: script.map(|script| script.fault),
             end: state.status().as_str(),
             forward: course.forward.iter().map(|index| side(index, Side::Execute)).collect(),
             undo: course.undo.iter().map(|index| side(index, Side::Compensate)).collect(),
-            note: note(plan, script, state, contradicts),
+            note: note(&course.simulation, script, contradicts),
             standing,
             contradicts,
-            events: state.seq,
+            events: course.simulation.events(),
             duration_ms: u64::try_from(course.simulation.elapsed().as_millis()).unwrap_or(u64::MAX),
             timeline: if detailed { timeline(&course.simulation) } else { Vec::new() },
         }
@@ -277,7 +306,8 @@ impl Reporter {
 }
 
 /// Returns a remark about the end of a course.
-fn note(plan: &Plan, script: Option<Script>, state: &State, contradicts: bool) -> Option<String> {
+fn note(simulation: &Simulation, script: Option<Script>, contradicts: bool) -> Option<String> {
+    let state = simulation.state();
     if contradicts {
         return Some("a retriable step must not refuse, so an operator must help".to_owned());
     }
@@ -285,7 +315,15 @@ fn note(plan: &Plan, script: Option<Script>, state: &State, contradicts: bool) -
         let failure = state.error.as_ref().map_or("it waits for an input", |error| error.message.as_str());
         return Some(format!("the workflow does not complete: {failure}"));
     }
-    let (index, step) = needs_operator(plan, state)?;
+    operator_note(simulation)
+}
+
+/// Returns why an operator must act on the workflow, or on one that runs elements of it.
+fn operator_note(simulation: &Simulation) -> Option<String> {
+    let (plan, state) = (simulation.plan(), simulation.state());
+    let Some((index, step)) = needs_operator(plan, state) else {
+        return simulation.members().find_map(operator_note);
+    };
     let (policy, limit) = match (&step.compensate, state.step(index)) {
         (Some(compensation), Some(StepState { compensation: Some(_), .. })) => {
             ("compensate.retry", compensation.retry.max_attempts)

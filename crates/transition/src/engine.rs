@@ -294,7 +294,7 @@ impl Engine {
         if plan.required_rules() > rules {
             return Err(Refusal::Conflict(NOT_UPGRADED.to_owned()).into());
         }
-        let owner = PayloadOwner { namespace: first.namespace.clone(), id: first.id };
+        let owner = PayloadOwner { namespace: first.namespace.clone(), id: first.id, elements_of: None };
         let parent = child.as_ref().map(|child| child.parent.id);
         first.input = self.stored_start(&owner, first.input, parent).await?;
         let start = move |expressions: &dyn Expressions| match child {

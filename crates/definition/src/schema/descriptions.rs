@@ -175,6 +175,10 @@ const DESCRIPTIONS: &[(&str, &[(&str, &str)])] = &[
             ("method", "Full name of the method, as package.Service/Method."),
             ("metadata", "Metadata of the request, by name."),
             ("message", "Message of the request, in the JSON form of Protobuf."),
+            (
+                "descriptor_set",
+                "Types of the messages: a FileDescriptorSet in Base64. Without it, the server is asked by reflection.",
+            ),
         ],
     ),
 ];

@@ -1,13 +1,15 @@
 //! `call`: a request that the definition spells out.
 //!
-//! The object below `http` is the template of the request, and becomes the input of the step. Everything that an input must
+//! The object below `http` or `grpc` is the template of the request, and becomes the input of the step. Everything that an input must
 //! not change is checked here and becomes part of the action: the method, the host, the names of headers, and which headers
 //! are secrets.
+
+mod grpc;
 
 use super::Body;
 use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{CALL, CALL_SETTING};
-use crate::settings::{Defaults, unsupported};
+use crate::settings::Defaults;
 use crate::template::text_template;
 use goconductor_saga::{Action, Call, HttpCall, Json, NameKind, Template, TextPart};
 use http::{HeaderName, HeaderValue, Uri};
@@ -36,6 +38,9 @@ pub const RESERVED_CALL_HEADERS: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Further names that the metadata of gRPC cannot have, besides [`RESERVED_CALL_HEADERS`].
+const RESERVED_METADATA: &[&str] = &["content-type", "user-agent"];
 
 impl FieldReader {
     /// Reads a step with the action `call`.
@@ -74,13 +79,19 @@ impl FieldReader {
 
     fn call<'a>(&mut self, at: &At<'a>) -> (Option<Action>, Option<At<'a>>) {
         let Some(fields) = self.fields(at, &["http", "grpc"]) else { return (None, None) };
-        if let Some(grpc) = fields.get("grpc") {
-            self.push(unsupported(&grpc, "`grpc`"));
-            return (None, None);
-        }
-        let Some(request) = self.required(&fields, "http") else { return (None, None) };
-        let action = self.http_call(&request).map(|call| Action::Call(Box::new(Call::Http(call))));
-        (action, Some(request))
+        let (call, request) = match (fields.get("http"), fields.get("grpc")) {
+            (None, Some(request)) => (self.grpc_call(&request).map(Call::Grpc), request),
+            (Some(_), Some(grpc)) => {
+                let problem = grpc.problem(CALL, "a call is one request, either `http` or `grpc`");
+                self.push(problem.hint("split it into two steps"));
+                return (None, None);
+            }
+            (Some(_) | None, None) => {
+                let Some(request) = self.required(&fields, "http") else { return (None, None) };
+                (self.http_call(&request).map(Call::Http), request)
+            }
+        };
+        (call.map(|call| Action::Call(Box::new(call))), Some(request))
     }
 
     fn http_call(&mut self, at: &At<'_>) -> Option<HttpCall> {
@@ -91,7 +102,7 @@ impl FieldReader {
         };
         let url = self.required(&fields, "url").and_then(|at| self.url(&at));
         let secret_headers = match fields.get("headers") {
-            Some(at) => self.call_headers(&at),
+            Some(at) => self.call_texts(&at, CallTexts::Headers),
             None => Some(BTreeMap::new()),
         };
         if let (Some("GET"), Some(body)) = (method.as_deref(), fields.get("body")) {
@@ -135,27 +146,28 @@ impl FieldReader {
         }
     }
 
-    /// Reads the headers. Returns those whose values are secrets, by their names in lower case.
-    fn call_headers(&mut self, at: &At<'_>) -> Option<BTreeMap<String, String>> {
+    /// Reads the headers or the metadata. Returns those whose values are secrets, by their names in lower case.
+    fn call_texts(&mut self, at: &At<'_>, kind: CallTexts) -> Option<BTreeMap<String, String>> {
+        let (one, many) = kind.nouns();
         let Some(entries) = at.entries() else {
-            self.wrong_type(at, "an object of headers");
+            self.wrong_type(at, &format!("an object of {many}"));
             return None;
         };
         let before = self.problems.len();
         if entries.len() > MAX_HEADERS {
-            self.push(at.problem(CALL, format!("a call has at most {MAX_HEADERS} headers")));
+            self.push(at.problem(CALL, format!("a call has at most {MAX_HEADERS} {many}")));
         }
         let mut secrets = BTreeMap::new();
         let mut names = Vec::new();
         for (entry, value_at) in entries {
-            let header = check_header_name(&entry.key).and_then(|name| {
+            let header = kind.check_name(&entry.key).and_then(|name| {
                 let text = value_at.node.text();
-                let text = text.ok_or_else(|| format!("the value of the header `{name}` is not a string"))?;
+                let text = text.ok_or_else(|| format!("the value of the {one} `{name}` is not a string"))?;
                 Ok((name, text, check_header_value(text)?))
             });
             match header {
                 Ok((name, ..)) if names.contains(&name) => {
-                    self.push(value_at.problem(CALL, format!("the header `{name}` occurs twice")));
+                    self.push(value_at.problem(CALL, format!("the {one} `{name}` occurs twice")));
                 }
                 Ok((name, text, is_secret)) => {
                     names.push(name.clone());
@@ -167,6 +179,58 @@ impl FieldReader {
             }
         }
         (self.problems.len() == before).then_some(secrets)
+    }
+}
+
+/// The named texts that a request carries besides its body.
+#[derive(Debug, Clone, Copy)]
+enum CallTexts {
+    /// The headers of HTTP.
+    Headers,
+    /// The metadata of gRPC.
+    Metadata,
+}
+
+impl CallTexts {
+    /// Returns the nouns of messages, for one and for several.
+    fn nouns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Headers => ("header", "headers"),
+            Self::Metadata => ("metadata entry", "metadata entries"),
+        }
+    }
+
+    /// Checks a name. Returns it in lower case.
+    fn check_name(self, text: &str) -> Result<String, String> {
+        let name = check_header_name(text)?;
+        let is_reserved = name.starts_with("grpc-") || RESERVED_METADATA.contains(&name.as_str());
+        match self {
+            Self::Metadata if is_reserved => Err(format!(
+                "the metadata entry `{name}` is set by the executor or belongs to the connection"
+            )),
+            Self::Metadata if name.ends_with("-bin") => {
+                Err(format!("the metadata entry `{name}` is binary, and a call sends only texts"))
+            }
+            Self::Headers | Self::Metadata => Ok(name),
+        }
+    }
+}
+
+/// Returns the template of a command's input: the request without what is part of the action.
+pub(crate) fn request_of(action: &Action, template: Template) -> Template {
+    let Some(Call::Grpc(_)) = action.call() else { return template };
+    match template {
+        Template::Value(Json::Object(mut fields)) => {
+            fields.remove(grpc::DESCRIPTOR_SET);
+            Template::Value(Json::Object(fields))
+        }
+        Template::Map(mut fields) => {
+            fields.remove(grpc::DESCRIPTOR_SET);
+            Template::Map(fields)
+        }
+        template @ (Template::Value(_) | Template::Expression(_) | Template::Text(_) | Template::List(_)) => {
+            template
+        }
     }
 }
 

@@ -4,9 +4,11 @@ use super::{ActionStep, Body};
 use crate::fields::{At, FieldReader, Fields};
 use crate::node::Value;
 use crate::problem::{COMPENSATION, PIVOT, VALUE};
-use crate::settings::{CompensateAction, CompensateKey, Defaults, unsupported};
+use crate::settings::{CompensateAction, CompensateKey, Defaults};
+use crate::template::{expressions, template};
 use goconductor_saga::{
-    Action, Child, FailurePolicy, Join, Json, Kind, NameKind, OnError, OnParentClose, Retry, Timeouts,
+    Action, Child, FailurePolicy, Join, Json, Kind, NameKind, OnError, OnParentClose, Retry, Template,
+    Timeouts,
 };
 
 /// Settings of a step that the definition of the child states.
@@ -52,6 +54,12 @@ impl FieldReader {
         };
         let retry = fields.get("retry").and_then(|at| self.retry(&at, &base));
         let child = child?;
+        let id_at = at.entries().unwrap_or_default().into_iter().find(|(entry, _)| entry.key == "id");
+        let named = id_at.into_iter().flat_map(|(_, at)| {
+            let texts = child.id.iter().flat_map(expressions);
+            texts.map(move |text| (text.to_owned(), at.clone())).collect::<Vec<_>>()
+        });
+        let named: Vec<_> = named.collect();
         let compensate = if kind == Kind::Compensatable && child.on_parent_close == OnParentClose::Compensate
         {
             let action = Action::Child(child.clone());
@@ -73,7 +81,7 @@ impl FieldReader {
             compensate: Some(compensate),
             retry: retry.unwrap_or(base),
             timeout: Timeouts::default(),
-            expressions: Vec::new(),
+            expressions: named,
             lock: None,
             for_each: None,
             failure: FailurePolicy { on_error, ..FailurePolicy::default() },
@@ -89,14 +97,12 @@ impl FieldReader {
         };
         if at.node.text().is_some() {
             let workflow = self.definition_name(at)?;
-            return Some(Child { workflow, version: None, on_parent_close: default });
+            return Some(Child { workflow, version: None, id: None, on_parent_close: default });
         }
         let inner = self.fields(at, &["workflow", "version", "id", "on_parent_close"])?;
         let workflow = self.required(&inner, "workflow").and_then(|at| self.definition_name(&at));
         let version = inner.get("version").and_then(|at| self.definition_version(&at));
-        if let Some(id) = inner.get("id") {
-            self.push(unsupported(&id, "`id` of a child"));
-        }
+        let id = inner.get("id").and_then(|at| self.child_id(&at));
         let closes = [OnParentClose::Compensate, OnParentClose::Cancel, OnParentClose::Abandon];
         let closes = closes.map(|close| (close.as_str(), close));
         let close_at = inner.get("on_parent_close");
@@ -114,7 +120,19 @@ impl FieldReader {
             }
             (_, _) => {}
         }
-        Some(Child { workflow: workflow?, version, on_parent_close: close.unwrap_or(default) })
+        Some(Child { workflow: workflow?, version, id, on_parent_close: close.unwrap_or(default) })
+    }
+
+    /// Reads the id of the child: a text with expressions.
+    fn child_id(&mut self, at: &At<'_>) -> Option<Template> {
+        self.text(at)?;
+        let template = template(self, at);
+        if matches!(template, Template::Value(Json::String(_))) {
+            let problem = at.problem(VALUE, "the id of the child would be the same in every workflow");
+            self.push(problem.hint("refer to the input, such as `invoice/${ input.order }`"));
+            return None;
+        }
+        Some(template)
     }
 
     fn definition_name(&mut self, at: &At<'_>) -> Option<String> {

@@ -1,11 +1,10 @@
 //! The modifier `for_each`.
 
-use super::{ActionStep, Body};
+use super::Body;
 use crate::fields::{At, FieldReader, Fields};
 use crate::problem::{FOR_EACH, VALUE};
-use crate::settings::{CompensateKey, unsupported};
 use crate::template::condition;
-use goconductor_saga::{Action, DEFAULT_MAX_PARALLEL, Kind, OnError};
+use goconductor_saga::{Action, DEFAULT_MAX_PARALLEL, Kind};
 
 /// The name of the variable that has the element, if the definition does not state it.
 const DEFAULT_VARIABLE: &str = "item";
@@ -34,45 +33,21 @@ impl FieldReader {
             return None;
         };
         match &step.action {
-            Action::Run { .. } => {}
-            Action::Call(_) => self.push(unsupported(&at, "`for_each` of a `call`")),
-            Action::Child(_) => self.push(unsupported(&at, "`for_each` of a `child`")),
+            Action::Run { .. } | Action::Call(_) | Action::Child(_) => {}
             Action::Sleep { .. } => self.refuse_elements(&at, "`sleep`"),
             Action::Signal { .. } => self.refuse_elements(&at, "`wait_for_signal`"),
         }
-        self.check_settings_of_elements(fields, &at, &step);
+        if step.kind == Kind::Pivot {
+            let problem = at.problem(FOR_EACH, "a pivot is one operation, so it has no elements");
+            self.push(problem.hint("make one step the pivot, before or after the elements"));
+        }
         step.for_each = Some(self.for_each(&at)?);
         Some(Body::Step(step))
     }
 
     fn refuse_elements(&mut self, at: &At<'_>, what: &str) {
         let problem = at.problem(FOR_EACH, format!("`for_each` is not a modifier of {what}"));
-        self.push(problem.hint("use it at a step with `run`"));
-    }
-
-    fn check_settings_of_elements(&mut self, fields: &Fields<'_>, at: &At<'_>, step: &ActionStep<'_>) {
-        if step.kind == Kind::Pivot {
-            let problem = at.problem(FOR_EACH, "a pivot is one operation, so it has no elements");
-            self.push(problem.hint("make one step the pivot, before or after the elements"));
-        }
-        if let Some(at) = fields.get("lock") {
-            self.push(unsupported(&at, "`lock` of a step with `for_each`"));
-        }
-        if let (Some(at), OnError::Pause) = (fields.get("on_error"), step.failure.on_error) {
-            self.push(unsupported(&at, "`on_error: pause` of a step with `for_each`"));
-        }
-        let Some(CompensateKey::Action(undo)) = &step.compensate else { return };
-        if let Some(at) = &undo.input {
-            let problem = unsupported(at, "the `input` of a compensation of a step with `for_each`");
-            let hint = "remove it: the compensation of an element receives its `input` and `output`";
-            self.push(problem.hint(hint));
-        }
-        if let Some((_, at)) = &undo.when {
-            self.push(unsupported(at, "the `when` of a compensation of a step with `for_each`"));
-        }
-        if undo.action.call().is_some() {
-            self.push(unsupported(at, "`for_each` with a compensation by `call`"));
-        }
+        self.push(problem.hint("use it at a step with `run`, `call` or `child`"));
     }
 
     fn for_each<'a>(&mut self, at: &At<'a>) -> Option<ParsedForEach<'a>> {

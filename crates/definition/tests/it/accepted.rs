@@ -377,6 +377,7 @@ fn children_are_read() {
     let child = |workflow: &str, version, on_parent_close| Child {
         workflow: workflow.to_owned(),
         version,
+        id: None,
         on_parent_close,
     };
     let expected = [
@@ -430,6 +431,43 @@ fn elements_are_read() {
     assert!(yaml(text).unwrap().children.is_empty());
     let stored = serde_json::to_string(&definition).unwrap();
     assert_eq!(serde_json::from_str::<Definition>(&stored).unwrap(), definition);
+}
+
+#[test]
+fn elements_can_be_calls_and_children_and_have_compensations_with_expressions() {
+    let text = "workflow: a\nsteps:\n\
+        - name: a\n  for_each: {in: input.items, as: line}\n  \
+          call: {http: {url: 'http://x/${ line.id }', body: '${ index }'}}\n  \
+          compensate: {call: {http: {url: 'http://x/undo', body: '${ steps.a.output }/${ line.id }'}}, when: 'line.paid'}\n\
+        - {name: b, for_each: input.items, child: {workflow: c, id: 'b/${ item.id }'}, on_error: pause}\n";
+    let checked = yaml(text).unwrap();
+    let [a, b] = checked.definition.steps.as_slice() else { panic!("{checked:?}") };
+    let (of_a, of_b) = (a.for_each.as_deref().unwrap(), b.for_each.as_deref().unwrap());
+    assert!(of_a.action.call().is_some() && of_a.input.is_some());
+    let (own, element) = (a.compensate.as_ref().unwrap(), of_a.compensate.as_ref().unwrap());
+    assert!(own.when.is_none() && own.input.is_none() && own.action.child().is_some());
+    assert!(element.when.is_some() && element.input.is_some() && element.action.call().is_some());
+    assert_eq!(of_b.action.child().unwrap().workflow, "c");
+    assert!(of_b.action.child().unwrap().id.is_some());
+    assert_eq!(b.action.child().unwrap().workflow, "b[]");
+    // An operator acts on the element that failed, and not on the step.
+    assert_eq!((of_b.failure.on_error, b.failure.on_error), (OnError::Pause, OnError::Compensate));
+    let references: Vec<_> = checked.children.iter().map(|child| child.workflow.as_str()).collect();
+    assert_eq!(references, ["c"]);
+}
+
+#[test]
+fn example_of_a_grpc_call_becomes_an_action_and_a_template() {
+    let text = include_str!("../../../../docs/reference/steps/call.md");
+    let example = text.split("```yaml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
+    let definition = definition(example);
+    let [authorize] = definition.steps.as_slice() else { panic!("{definition:?}") };
+    let Some(goconductor_saga::Call::Grpc(call)) = authorize.action.call() else { panic!("{authorize:?}") };
+    assert_eq!(call.method, "payments.v1.Payments/Authorize");
+    assert_eq!(call.secret_metadata["authorization"], "secret://payments-token");
+    let undo = authorize.compensate.as_ref().unwrap();
+    assert_eq!(undo.action.to_string(), "gRPC payments.v1.Payments/Cancel at https://payments.example");
+    assert!(undo.input.is_some());
 }
 
 #[test]

@@ -212,7 +212,11 @@ const CASES: &[Case] = &[
     // Features that are not supported yet.
     (
         "workflow: a\nsteps:\n- {name: s, child: {workflow: other, id: x}}",
-        &[("GC1020", "/steps/0/child/id", 3, "not supported yet")],
+        &[("GC1006", "/steps/0/child/id", 3, "the same in every workflow")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, child: {workflow: other, id: 'x/${ steps.t.output }'}}",
+        &[("GC1014", "/steps/0/child/id", 3, "unknown step `t`")],
     ),
     // Children.
     ("workflow: a\nsteps:\n- {name: s, child: Other}", &[("GC1006", "/steps/0/child", 3, "Other")]),
@@ -233,8 +237,37 @@ const CASES: &[Case] = &[
         &[("GC1011", "/steps/0/child/on_parent_close", 4, "would stand")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: 'http://x', method: a/b}}, compensate: none}",
-        &[("GC1020", "/steps/0/call/grpc", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: 'http://x', method: b}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/method", 3, "package.Service/Method")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: 'http://x/y', method: a/b}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/target", 3, "path")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: x, method: a/b, metadata: {grpc-timeout: 1S}}}, \
+         compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/metadata/grpc-timeout", 3, "set by the executor")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: x, method: a/b, metadata: {a-bin: AA}}}, \
+         compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/metadata/a-bin", 3, "binary")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: '${ input.t }', method: a/b, metadata: {a: \
+         'secret://b'}}}, compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc/target", 3, "elsewhere")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {grpc: {target: x, method: a/b, descriptor_set: '%'}}, \
+         compensate: none}",
+        &[("GC1029", "/steps/0/call/grpc/descriptor_set", 3, "not Base64")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, call: {http: {url: 'http://x/'}, grpc: {target: x, method: a/b}}, \
+         compensate: none}",
+        &[("GC1024", "/steps/0/call/grpc", 3, "either")],
     ),
     // Calls.
     (
@@ -350,12 +383,12 @@ const CASES: &[Case] = &[
         &[("GC1028", "/steps/0/for_each", 3, "not a modifier of `sleep`")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, child: b, for_each: input.x}",
-        &[("GC1020", "/steps/0/for_each", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: input.x, lock: 'a/${ item }'}",
+        &[("GC1014", "/steps/0/lock", 3, "unknown name `item`")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, input: 1}, for_each: input.x}",
-        &[("GC1020", "/steps/0/compensate/input", 3, "not supported yet")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, input: '${ line }'}, for_each: input.x}",
+        &[("GC1014", "/steps/0/compensate/input", 3, "unknown name `line`")],
     ),
     (
         "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: none, for_each: {in: input.x, max_parallel: 0}}",

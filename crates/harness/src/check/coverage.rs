@@ -147,7 +147,7 @@ impl Coverage {
         self.rollbacks += u64::from(case.after.rolling);
         self.late += late(evidence, case);
         self.count_events(case);
-        for seen in &case.seen {
+        for seen in case.own() {
             match seen.effect.effect {
                 Some(EffectKind::Duplicate) => self.duplicates += 1,
                 Some(EffectKind::Null) => self.null_compensations += 1,

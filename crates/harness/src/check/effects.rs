@@ -37,7 +37,8 @@ fn compensated_too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, fou
     for event in &case.events {
         let EventKind::CompensationQueued { step, due_at } = &event.kind else { continue };
         let early = |seen: &&Seen<'_>| evidence.earlier(seen.effect.at, due_at.0);
-        if let Some(seen) = case.about(step.at(), Side::Compensate).find(early) {
+        let undo = |seen: &&Seen<'_>| (seen.step, seen.side) == (step.at(), Side::Compensate);
+        if let Some(seen) = case.own().filter(undo).find(early) {
             let (Seen { instance, effect, .. }, early) = (seen, due_at.0 - seen.effect.at);
             let what = format!("{instance} was compensated {early} µs before the deadline of its execute");
             found.push(id, format!("{what}: {} line {}", effect.process, effect.number));
@@ -126,7 +127,8 @@ fn compensated_too_late<'a>(
 #[must_use]
 pub fn effects_are_applied_once(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T10");
-    for (id, case) in &evidence.cases {
+    // Participants know an element by the workflow that has its step.
+    for (id, case) in evidence.cases.iter().filter(|(_, case)| !case.history.view.runs_elements()) {
         let mut applied: BTreeMap<(&str, Side), &Effect> = BTreeMap::new();
         let mut keys: BTreeSet<&str> = BTreeSet::new();
         for seen in &case.seen {
@@ -135,7 +137,10 @@ pub fn effects_are_applied_once(evidence: &Evidence<'_>) -> Vec<Finding> {
             if key != format!("{id}/{}/{side}", seen.instance) && keys.insert(key) {
                 found.push(
                     id,
-                    format!("{name} was requested with the key {key:?} instead of {id}/{name}/{side}"),
+                    format!(
+                        "{name} was requested with the key {key:?} instead of {id}/{}/{side}",
+                        seen.instance
+                    ),
                 );
             }
             if effect.effect == Some(EffectKind::Applied)
@@ -178,6 +183,10 @@ pub fn effects_follow_commands(evidence: &Evidence<'_>) -> Vec<Finding> {
         found
             .push(&effect.workflow, format!("{} was requested, but the workflow does not exist", effect.key));
     }
+    for effect in &evidence.unknown_elements {
+        let Effect { workflow, key, .. } = effect;
+        found.push(workflow, format!("{key} was requested, but no workflow runs that element"));
+    }
     for (id, case) in &evidence.cases {
         for effect in &case.odd {
             let Effect { step, operation, .. } = effect;
@@ -187,7 +196,8 @@ pub fn effects_follow_commands(evidence: &Evidence<'_>) -> Vec<Finding> {
             );
         }
         let commands = commands(case);
-        for seen in &case.seen {
+        // The commands of an element are in the history of the workflow that runs it.
+        for seen in case.own() {
             let Effect { at, attempt, process, number, .. } = seen.effect;
             let what = format!("attempt {attempt} of {} ({process} line {number})", seen.effect.key);
             match commands.get(&(seen.step, seen.side, *attempt)) {
@@ -271,5 +281,5 @@ pub(super) fn late(evidence: &Evidence<'_>, case: &Case<'_>) -> u64 {
         let last = seen.effect.answered.unwrap_or(seen.effect.at);
         ended.is_some_and(|ended| evidence.earlier(*ended, last))
     };
-    u64::try_from(case.seen.iter().filter(is_late).count()).unwrap_or(u64::MAX)
+    u64::try_from(case.own().filter(is_late).count()).unwrap_or(u64::MAX)
 }

@@ -14,6 +14,8 @@ pub fn workflows_end(evidence: &Evidence<'_>) -> Vec<Finding> {
         let view = &case.history.view;
         if view.status == "ERROR" {
             check_operator_help(id, view, &mut found);
+        } else if waits_for_child_in_error(evidence, view) {
+            // The child has the reason.
         } else if !is_final(&view.status) {
             let waits = |waiting: &super::run::Waiting| {
                 format!(
@@ -32,6 +34,14 @@ pub fn workflows_end(evidence: &Evidence<'_>) -> Vec<Finding> {
         }
     }
     found.list
+}
+
+/// Whether a child of the workflow, direct or not, is in `ERROR`.
+fn waits_for_child_in_error(evidence: &Evidence<'_>, view: &View) -> bool {
+    view.children.iter().filter_map(|child| evidence.cases.get(child.id.as_str())).any(|child| {
+        let child = &child.history.view;
+        child.status == "ERROR" || (!is_final(&child.status) && waits_for_child_in_error(evidence, child))
+    })
 }
 
 fn check_operator_help(id: &str, view: &View, found: &mut Findings) {
@@ -75,8 +85,38 @@ pub fn ends_agree_with_effects(evidence: &Evidence<'_>) -> Vec<Finding> {
             _ => {}
         }
         check_reported_times(evidence, id, case, &mut found);
+        children_agree(evidence, id, case, &mut found);
     }
     found.list
+}
+
+/// Reports children whose end differs from that of the step that started them. A child is not compared if an operator
+/// supplied the outcome of its step.
+fn children_agree(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Findings) {
+    for (index, name, step) in case.steps().filter(|(_, _, step)| step.has_child && !step.by_hand) {
+        let expected = match (case.history.view.status.as_str(), step.execution, step.compensation) {
+            ("COMPLETED", Execution::Completed, _) => "COMPLETED",
+            ("ROLLED_BACK", _, CompensationProgress::Done) => "ROLLED_BACK",
+            (_, _, _) => continue,
+        };
+        let mut children = case.history.view.children.iter();
+        if !children.any(|child| child.step.as_deref() == Some(name)) {
+            found.push(id, format!("{name} started a child, which is not shown"));
+        }
+        for child in evidence.children(case, index) {
+            let status = &child.history.view.status;
+            // A child that an operator terminated has nothing that could be undone.
+            if status != expected && status != "TERMINATED" {
+                let child = &child.history.id;
+                found.push(
+                    id,
+                    format!(
+                        "it has ended, but the child {child} of {name} is {status} instead of {expected}"
+                    ),
+                );
+            }
+        }
+    }
 }
 
 fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
@@ -84,18 +124,18 @@ fn completed(id: &str, case: &Case<'_>, found: &mut Findings) {
         if !step.is_settled() {
             found.push(id, format!("it is COMPLETED, but {name} is {:?}", step.execution));
         }
-        // A tolerated failure of unknown outcome may have had an effect.
-        if step.by_hand || step.is_wait || step.tolerated {
+        // A tolerated failure of unknown outcome may have had an effect. The effects of a child are compared with its own
+        // end.
+        if step.by_hand || step.is_wait || step.has_child || step.tolerated {
             continue;
         }
         let applied = |side| case.about(index, side).filter(move |seen| seen.applied(side)).count();
         let (done, undone) = (applied(Side::Execute), applied(Side::Compensate));
-        let many = case.about(index, Side::Execute).any(Seen::is_one_of_many);
         match step.execution {
             Execution::Completed if done == 0 => {
                 found.push(id, format!("it is COMPLETED, but {name} was never applied"));
             }
-            Execution::Completed if done > 1 && !many => {
+            Execution::Completed if done > 1 => {
                 found.push(id, format!("it is COMPLETED, but {name} was applied {done} times"));
             }
             Execution::Completed => {}
@@ -138,6 +178,7 @@ fn rolled_back(id: &str, case: &Case<'_>, found: &mut Findings) {
             }
         }
         if step.compensation == CompensationProgress::Done
+            && !step.has_child
             && !case.about(index, Side::Compensate).any(|seen| seen.effect.effect.is_some())
         {
             found.push(id, format!("it is ROLLED_BACK, but {name} was never compensated"));

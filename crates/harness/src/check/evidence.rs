@@ -29,10 +29,15 @@ pub struct Evidence<'a> {
     pub(super) duplicates: BTreeSet<&'a str>,
     /// Effects of unknown workflows.
     pub(super) unknown_effects: Vec<&'a Effect>,
+    /// Effects of elements that no workflow ran.
+    pub(super) unknown_elements: Vec<&'a Effect>,
     pub(super) tolerance: i64,
 }
 
 /// The record of one workflow.
+///
+/// An effect of an element of a step with `for_each` belongs to two cases: to that of the workflow that has the step, whose
+/// id participants know, and to that of the workflow that ran the element, whose history has its attempts.
 #[derive(Debug)]
 pub(super) struct Case<'a> {
     pub(super) history: &'a History,
@@ -70,8 +75,9 @@ impl Seen<'_> {
             && matches!(self.effect.effect, Some(EffectKind::Applied | EffectKind::Null))
     }
 
-    /// Whether the step has several instances. Their effects differ only in the key.
-    pub(super) fn is_one_of_many(&self) -> bool {
+    /// Whether the request is about an element of a step with `for_each`. Another workflow ran it, unless it is asked of
+    /// the case of that workflow.
+    pub(super) fn is_of_element(&self) -> bool {
         self.instance.contains('[')
     }
 }
@@ -148,9 +154,18 @@ impl<'a> Evidence<'a> {
     /// Sorts a run by workflow.
     #[must_use]
     pub fn new(run: &'a Run, clocks: Clocks) -> Self {
+        let families = Families::of(run);
         let mut by_workflow: BTreeMap<&str, Vec<&Effect>> = BTreeMap::new();
-        for effect in &run.effects {
+        let mut unknown_elements = Vec::new();
+        // A probe has no effect.
+        for effect in run.effects.iter().filter(|effect| effect.operation != "probe") {
             by_workflow.entry(&effect.workflow).or_default().push(effect);
+            if effect.step.contains('[') {
+                match families.runner_of(effect) {
+                    Some(id) => by_workflow.entry(id).or_default().push(effect),
+                    None => unknown_elements.push(effect),
+                }
+            }
         }
         let mut cases = BTreeMap::new();
         let mut duplicates = BTreeSet::new();
@@ -165,7 +180,16 @@ impl<'a> Evidence<'a> {
         }
         let unknown_effects = by_workflow.into_values().flatten().collect();
         let tolerance = i64::try_from(clocks.tolerance.as_micros()).unwrap_or(i64::MAX);
-        Self { run, cases, duplicates, unknown_effects, tolerance }
+        Self { run, cases, duplicates, unknown_effects, unknown_elements, tolerance }
+    }
+
+    /// The children of a step, as far as the run has them.
+    pub(super) fn children(&self, case: &Case<'a>, index: usize) -> impl Iterator<Item = &Case<'a>> {
+        let name = case.shape.name(index);
+        let children = case.history.view.children.iter();
+        children
+            .filter(move |child| child.step.as_deref() == Some(name))
+            .filter_map(|child| self.cases.get(child.id.as_str()))
     }
 
     /// Whether `one` certainly preceded `other`. Lines of one log are ordered by number, others by time.
@@ -223,10 +247,61 @@ impl<'a> Case<'a> {
         self.after.steps.iter().enumerate().map(|(index, step)| (index, self.shape.name(index), step))
     }
 
+    /// The requests whose commands are in this history.
+    pub(super) fn own(&self) -> impl Iterator<Item = &Seen<'a>> {
+        let runs_elements = self.history.view.runs_elements();
+        self.seen.iter().filter(move |seen| runs_elements || !seen.is_of_element())
+    }
+
     /// The requests for one side of a step.
     pub(super) fn about(&self, index: usize, side: Side) -> impl Iterator<Item = &Seen<'a>> {
         self.seen.iter().filter(move |seen| seen.step == index && seen.side == side)
     }
+}
+
+/// The workflows that ran elements, by the workflow that has the step and by the element.
+struct Families<'a> {
+    runners: BTreeMap<(&'a str, &'a str), Vec<&'a History>>,
+}
+
+impl<'a> Families<'a> {
+    fn of(run: &'a Run) -> Self {
+        let by_id: BTreeMap<&str, &History> =
+            run.workflows.iter().map(|history| (history.id.as_str(), history)).collect();
+        let mut runners: BTreeMap<(&str, &str), Vec<&History>> = BTreeMap::new();
+        for history in run.workflows.iter().filter(|history| history.view.runs_elements()) {
+            let Some(owner) = owner(history, &by_id) else { continue };
+            for step in &history.view.steps {
+                runners.entry((owner, &step.name)).or_default().push(history);
+            }
+        }
+        for of_element in runners.values_mut() {
+            of_element.sort_by_key(|history| history.view.created_at);
+        }
+        Self { runners }
+    }
+
+    /// The workflow that ran the element. An operator can let a step run again, in another workflow. The last one that
+    /// existed at the time of the effect ran it.
+    fn runner_of(&self, effect: &'a Effect) -> Option<&'a str> {
+        let runners = self.runners.get(&(effect.workflow.as_str(), effect.step.as_str()))?;
+        let existed = |history: &&&History| history.view.created_at.0 <= effect.at;
+        runners.iter().rfind(existed).or(runners.first()).map(|history| history.id.as_str())
+    }
+}
+
+/// The workflow whose step has the elements that a workflow runs.
+fn owner<'a>(history: &'a History, by_id: &BTreeMap<&'a str, &'a History>) -> Option<&'a str> {
+    let mut at = history;
+    // A branch starts the leaves, which run the elements.
+    for _ in 0..=2 {
+        let parent = at.view.parent.as_ref()?;
+        match by_id.get(parent.id.as_str()) {
+            Some(above) if above.view.runs_elements() => at = *above,
+            Some(_) | None => return Some(&parent.id),
+        }
+    }
+    None
 }
 
 fn see<'a>(shape: &Shape<'_>, effect: &'a Effect) -> Option<Seen<'a>> {
@@ -235,17 +310,20 @@ fn see<'a>(shape: &Shape<'_>, effect: &'a Effect) -> Option<Seen<'a>> {
         "compensate" => Side::Compensate,
         _ => return None,
     };
-    let name = effect.step.split('[').next().unwrap_or_default();
+    let base = |text: &'a str| text.split('[').next().unwrap_or_default();
+    let name = base(&effect.step);
     let rest = effect.key.strip_prefix(effect.workflow.as_str()).and_then(|rest| rest.strip_prefix('/'));
     let instance = rest
         .and_then(|rest| rest.strip_suffix(effect.operation.as_str())?.strip_suffix('/'))
-        .filter(|instance| instance.split('[').next() == Some(name))
+        .filter(|instance| base(instance) == name)
         .unwrap_or(&effect.step);
-    Some(Seen { effect, step: shape.index(name)?, side, instance })
+    // A workflow that runs elements has a step for each.
+    let step = shape.index(&effect.step).or_else(|| shape.index(name))?;
+    Some(Seen { effect, step, side, instance })
 }
 
 /// The fields of an event that contain times.
-const TIMES: [&str; 5] = ["started_at", "deadline", "doubt_until", "retry_at", "due_at"];
+const TIMES: [&str; 6] = ["started_at", "deadline", "doubt_until", "retry_at", "due_at", "until"];
 
 /// Converts an event of the API to an event of the engine, with the index of the step and numeric times.
 fn read(shape: &Shape<'_>, shown: &ShownEvent) -> Result<Event, String> {

@@ -70,6 +70,11 @@ fn rows(evidence: &Evidence<'_>, found: &mut Findings) {
 
 fn open_commands(case: &Case<'_>) -> BTreeSet<String> {
     let steps = case.history.view.steps.iter().zip(0..);
+    // The row of a wait, or of a child, is a timer.
+    let has_command = |(_, index): &(&super::run::StepView, u32)| {
+        let step = usize::try_from(*index).ok().and_then(|index| case.after.step(index));
+        step.is_none_or(|step| !step.is_wait && !step.has_child)
+    };
     let key = |(step, index): (&super::run::StepView, u32)| match step.status.as_str() {
         "QUEUED" | "IN_PROGRESS" | "RETRYING" => Some(format!("{index}/execute")),
         "COMPENSATION_QUEUED" | "COMPENSATING" | "COMPENSATION_RETRYING" => {
@@ -77,5 +82,5 @@ fn open_commands(case: &Case<'_>) -> BTreeSet<String> {
         }
         _ => None,
     };
-    steps.filter_map(key).collect()
+    steps.filter(has_command).filter_map(key).collect()
 }

@@ -35,6 +35,8 @@ pub(super) struct Step {
     pub(super) skipped_by_operator: bool,
     /// The step waits for a time or a signal, and has no effect.
     pub(super) is_wait: bool,
+    /// The step started another workflow, which has the effects.
+    pub(super) has_child: bool,
     /// The definition accepts the failure of the step, or of its compensation.
     pub(super) tolerated: bool,
     /// There is nothing to undo, by the condition of the compensation.
@@ -114,7 +116,11 @@ impl Replay {
         match &event.kind {
             EventKind::RollbackRequested { .. } => self.pending = true,
             EventKind::RollbackRefused { .. } => self.pending = false,
-            EventKind::RollbackStarted { .. } => self.rolling = true,
+            EventKind::RollbackStarted { .. } => {
+                self.rolling = true;
+                // A completed workflow that is rolled back has not ended.
+                self.ended = false;
+            }
             EventKind::WorkflowCompleted { .. }
             | EventKind::WorkflowRolledBack {}
             | EventKind::WorkflowTerminated { .. } => self.ended = true,
@@ -190,6 +196,7 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
             step.doubt(Some(doubt_until.0));
             step.ended(Side::Execute, *attempt);
         }
+        EventKind::ChildStarted { .. } => step.has_child = true,
         EventKind::FailureTolerated { .. } => step.tolerated = true,
         EventKind::CompensationUnneeded { .. } => step.compensation_unneeded = true,
         EventKind::StepRetried { side: Side::Execute, .. } => step.execution = Execution::Open,
@@ -200,7 +207,6 @@ fn apply_to_step(step: &mut Step, kind: &EventKind) {
         | EventKind::CompensationSkipped { .. } => apply_to_compensation(step, kind),
         EventKind::AttemptStarted { .. }
         | EventKind::WorkflowStarted { .. }
-        | EventKind::ChildStarted { .. }
         | EventKind::SignalReceived { .. }
         | EventKind::SignalDelivered { .. }
         | EventKind::RollbackRequested { .. }

@@ -125,6 +125,30 @@ pub struct View {
     pub steps: Vec<StepView>,
     /// The reasons why the workflow makes no progress.
     pub waiting_on: Vec<Waiting>,
+    /// The workflow that started this one for one of its steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Relative>,
+    /// The workflows that the steps started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Relative>,
+}
+
+/// The parent or a child of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relative {
+    /// The workflow.
+    pub id: String,
+    /// The step of the parent.
+    pub step: Option<String>,
+}
+
+impl View {
+    /// Whether the workflow runs elements of a step with `for_each`. The name of its definition is
+    /// `definition/step[from..to]`.
+    #[must_use]
+    pub fn runs_elements(&self) -> bool {
+        self.definition.contains('[')
+    }
 }
 
 /// A step of a workflow as the API shows it.

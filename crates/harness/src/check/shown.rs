@@ -1,7 +1,7 @@
 //! T2 and T5: event numbers, the fold of a history, the state that the API shows, and the end of a history.
 
 use super::evidence::{Case, Evidence};
-use super::run::{UtcTime, View};
+use super::run::{ShownEvent, UtcTime, View};
 use super::{Finding, Findings};
 use goconductor_saga::{Failure, Json, RollbackCause, Side, State, StepState, Timestamp, evolve};
 use serde_json::json;
@@ -154,16 +154,30 @@ fn failure(failure: &Failure) -> Json {
 /// The events that end a workflow.
 const ENDS: [&str; 3] = ["WORKFLOW_COMPLETED", "WORKFLOW_ROLLED_BACK", "WORKFLOW_TERMINATED"];
 
-/// T5: no event follows an end, and an ended workflow waits for nothing.
+/// The causes of a rollback after the completion: an operator requests it, or the parent is rolled back.
+const REOPENING_CAUSES: [&str; 2] = ["OPERATOR", "PARENT"];
+
+/// Whether an event begins the rollback of a completed workflow.
+fn reopens(end: &ShownEvent, next: &ShownEvent) -> bool {
+    let cause = next.detail.get("cause").and_then(Json::as_str).unwrap_or_default();
+    end.kind == "WORKFLOW_COMPLETED"
+        && next.kind == "ROLLBACK_STARTED"
+        && next.step.is_none()
+        && REOPENING_CAUSES.contains(&cause)
+}
+
+/// T5: no event follows an end except the rollback of a completed workflow, and an ended workflow waits for nothing.
 #[must_use]
 pub fn nothing_follows_an_end(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Findings::of("T5");
     for (id, case) in &evidence.cases {
-        let mut lines = case.history.events.iter();
-        let end = lines.by_ref().find(|event| ENDS.contains(&event.kind.as_str()));
-        if let Some(end) = end {
-            for event in lines {
-                found.push(id, format!("event {} ({}) follows {}", event.seq, event.kind, end.kind));
+        let mut end: Option<&ShownEvent> = None;
+        for event in &case.history.events {
+            match end {
+                Some(ended) if !reopens(ended, event) => {
+                    found.push(id, format!("event {} ({}) follows {}", event.seq, event.kind, ended.kind));
+                }
+                Some(_) | None => end = ENDS.contains(&event.kind.as_str()).then_some(event),
             }
         }
         let View { status, waiting_on, .. } = &case.history.view;

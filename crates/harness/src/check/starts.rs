@@ -92,6 +92,11 @@ fn unasked(evidence: &Evidence<'_>, found: &mut Findings) {
         starts.iter().filter(|start| start.key.is_none() && start.acknowledged.is_none()).collect();
     for (id, case) in &evidence.cases {
         let key = case.history.view.idempotency_key.as_deref();
+        // The step of a parent requested it.
+        let has_parent = |parent: &super::run::Relative| evidence.cases.contains_key(parent.id.as_str());
+        if case.history.view.parent.as_ref().is_some_and(has_parent) {
+            continue;
+        }
         if told.contains(id) || key.is_some_and(|key| keys.contains(key)) {
             continue;
         }

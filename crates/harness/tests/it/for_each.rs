@@ -1,9 +1,11 @@
 //! Steps with `for_each` over `dev`: forward, and back after the failure of an element or of a later step.
 
-use goconductor_harness::{Dev, DevOptions, Participants};
+use goconductor_harness::check::{Clocks, Run, Start, UtcTime, check, digest};
+use goconductor_harness::{Dev, DevOptions, Participants, collect, doctor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ffi::OsStr;
+use std::time::{Duration, UNIX_EPOCH};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const LONG_PATIENCE: Duration = Duration::from_secs(900);
@@ -70,16 +72,6 @@ async fn lists_of_no_and_one_element_complete() {
     completes(1, PATIENCE).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_elements_complete() {
-    completes(1_000, PATIENCE).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_elements_complete() {
-    completes(10_000, LONG_PATIENCE).await;
-}
-
 async fn rolls_back(input: Value, patience: Duration) -> (Value, BTreeMap<String, usize>) {
     let (dev, participants, _folder) = dev().await;
     let id = dev.api.start("order", input, None).await.unwrap();
@@ -102,11 +94,85 @@ async fn refused_element_rolls_the_others_back() {
     assert!(message.contains("element 130 of step pick"), "{message}");
 }
 
+/// The number of elements, unless `GOCONDUCTOR_TEST_ELEMENTS` overrides it.
+const ELEMENTS: usize = 1_000;
+/// The memory that a long list may take besides the memory of a short one. Debug builds of the server included, it is
+/// far from that of all elements at once.
+const MAX_GROWTH_KIB: u64 = 96 << 10;
+/// Maximum bytes of a row that each transition of a workflow reads or writes.
+const MAX_ROW_BYTES: i64 = 64 << 10;
+
+/// Elements whose answers are lost, are late, or arrive in another order than the requests.
+fn shuffled(length: usize) -> Value {
+    let script = |at: usize| match at % 7 {
+        0 => json!({"reserve": ["reset", "ok"]}),
+        1 => json!({"reserve": ["busy", "ok"]}),
+        2 => json!({"reserve": ["fail", "ok"]}),
+        _ => json!({"reserve": format!("slow:{}", at * 7919 % 40)}),
+    };
+    (0..length).map(|at| json!({"script": script(at)})).collect()
+}
+
+/// The definition with retries of elements.
+fn retrying() -> String {
+    let retry = "compensate: stock/release\n    retry: { max_attempts: 5, initial: 10ms, max: 100ms }";
+    ORDER.replace("compensate: stock/release\n    retry: none", retry)
+}
+
+/// Returns the number of events of a type for a step.
+async fn events(dev: &Dev, id: &str, kind: &str, step: &str) -> usize {
+    let page = dev.api.get(&format!("/workflows/{id}/events?page_size=1000")).await.unwrap();
+    let events = page["events"].as_array().unwrap().iter();
+    events.filter(|event| event["type"] == kind && event["step"] == step).count()
+}
+
+/// Returns the size of the largest row of workflows and of events.
+async fn largest_row(folder: &tempfile::TempDir) -> i64 {
+    let file = folder.path().join("data/goconductor.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).read_only(true);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let sql = "SELECT max(bytes) FROM (SELECT max(length(CAST(state AS BLOB))) AS bytes FROM workflows
+         UNION ALL SELECT max(length(CAST(body AS BLOB))) FROM events)";
+    sqlx::query_scalar(sql).fetch_one(&pool).await.unwrap()
+}
+
+/// One join follows all elements, and memory and rows do not grow with the length of the list. The second workflow is
+/// refused after its elements, so that each of them is undone once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failure_after_the_elements_rolls_all_of_them_back() {
-    let input = json!({"items": items(1_000, None), "script": {"ship": "refuse"}});
-    let (_, released) = rolls_back(input, PATIENCE).await;
-    assert_eq!(released.len(), 1_000);
+async fn repeated_and_shuffled_answers_join_once_with_flat_memory_and_small_rows() {
+    let length = std::env::var("GOCONDUCTOR_TEST_ELEMENTS").ok().and_then(|text| text.parse().ok());
+    let length: usize = length.unwrap_or(ELEMENTS);
+    let (dev, participants, folder) = dev().await;
+    dev.api.apply("order", &retrying()).await.unwrap();
+    let short = dev.api.start("order", json!({"items": shuffled(100)}), None).await.unwrap();
+    assert_eq!(dev.api.ended(&short, PATIENCE).await.unwrap()["status"], "COMPLETED");
+    let before = dev.peak_kib().unwrap();
+
+    let long = json!({"items": shuffled(length)});
+    let refused = json!({"items": shuffled(length), "script": {"ship": "refuse"}});
+    for (input, status) in [(long, "COMPLETED"), (refused, "ROLLED_BACK")] {
+        let id = dev.api.start("order", input, None).await.unwrap();
+        let ended = dev.api.ended(&id, LONG_PATIENCE).await.unwrap();
+        assert_eq!(ended["status"], status, "{:#}", ended["error"]);
+        let reserved = effects(&participants, &id, "stock/reserve");
+        let released = effects(&participants, &id, "stock/release");
+        assert_eq!(reserved.len(), length);
+        assert!(reserved.contains_key(&format!("{id}/pick[{}]/execute", length - 1)));
+        assert!(reserved.values().chain(released.values()).all(|count| *count == 1));
+        if status == "COMPLETED" {
+            assert_eq!(ended["output"], length);
+            assert_eq!(ended["steps"][1]["output"].as_array().map(Vec::len), Some(length));
+        }
+        assert_eq!(released.len(), if status == "ROLLED_BACK" { length } else { 0 });
+        assert_eq!(participants.calls_of(&id).iter().filter(|call| call.action == "stock/ship").count(), 1);
+        assert_eq!(events(&dev, &id, "STEP_COMPLETED", "pick").await, 1, "one join");
+        assert_eq!(events(&dev, &id, "STEP_QUEUED", "ship").await, 1, "one join");
+    }
+    let grown = dev.peak_kib().unwrap().saturating_sub(before);
+    eprintln!("{length} elements: the peak of memory grew from {before} KiB by {grown} KiB");
+    assert!(grown < MAX_GROWTH_KIB, "{length} elements took {grown} KiB");
+    let bytes = largest_row(&folder).await;
+    assert!(bytes <= MAX_ROW_BYTES, "a row of workflows or events has {bytes} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,4 +206,49 @@ async fn kills_of_dev_leave_no_element_standing() {
         let stands = |key: &&String| !released.contains_key(&key.replace("/execute", "/compensate"));
         assert_eq!(reserved.keys().find(stands), None, "{id}");
     }
+}
+
+/// The workflows that run the elements are checked like every other one, and so is the rollback of a completed workflow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guarantees_hold_for_elements_and_for_rollbacks_of_completed_workflows() {
+    const LENGTH: usize = 120;
+    let (mut dev, participants, folder) = dev().await;
+    dev.api.apply("order", &retrying()).await.unwrap();
+    let mut starts = Vec::new();
+    for input in [
+        json!({"items": shuffled(LENGTH)}),
+        json!({"items": shuffled(LENGTH)}),
+        json!({"items": items(LENGTH, Some(70))}),
+        json!({"items": shuffled(LENGTH), "script": {"ship": "refuse"}}),
+    ] {
+        let at = UtcTime(i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
+        let id = dev.api.start("order", input.clone(), None).await.unwrap();
+        let (definition, input) = ("order".to_owned(), digest(&input));
+        starts.push(Start { key: None, definition, input, acknowledged: Some(id), at });
+    }
+    dev.kill().await.unwrap();
+    dev.restart().await.unwrap();
+    let ids: Vec<String> = starts.iter().filter_map(|start| start.acknowledged.clone()).collect();
+    let mut statuses = Vec::new();
+    for id in &ids {
+        statuses.push(dev.api.ended(id, PATIENCE).await.unwrap()["status"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(statuses, ["COMPLETED", "COMPLETED", "ROLLED_BACK", "ROLLED_BACK"]);
+    let path = format!("/workflows/{}/compensate", ids[0]);
+    let (status, body) = dev.api.send("POST", &path, Some(json!({"reason": "storm"}))).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(dev.api.ended(&ids[0], PATIENCE).await.unwrap()["status"], "ROLLED_BACK");
+    let store = folder.path().join("data");
+    let run = Run {
+        starts,
+        workflows: collect(&dev.api).await.unwrap(),
+        effects: participants.effects(),
+        doctor: Some(doctor([OsStr::new("--data-dir"), store.as_os_str()]).await.unwrap()),
+        ..Run::default()
+    };
+    // Each list has a branch and two leaves. The leaf after the refused element does not start.
+    let of_elements = run.workflows.iter().filter(|workflow| workflow.view.runs_elements()).count();
+    assert!(of_elements >= 4 * 3 - 1, "{of_elements} workflows ran elements");
+    let findings = check(&run, Clocks::default());
+    assert!(findings.is_empty(), "{findings:#?}");
 }

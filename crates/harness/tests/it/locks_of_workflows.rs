@@ -1,7 +1,8 @@
 //! Locks of steps and definitions: forward, in a rollback, over a crash, and many workflows over few keys.
 
 use crate::world::{World, step, steps};
-use goconductor_harness::Call;
+use goconductor_harness::check::History;
+use goconductor_harness::{Call, collect};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -173,6 +174,41 @@ fn uses(calls: &[Call]) -> BTreeMap<&str, Vec<(i64, i64, &str, u64)>> {
     all
 }
 
+/// The time that a request of a lock may be overtaken by others. A request is written before it is queued, and processes
+/// queue requests side by side.
+const OVERTAKING: Duration = Duration::from_secs(10);
+
+/// Checks that no request of a key was granted before one that was made long before it.
+fn nobody_starves(histories: &[History]) {
+    let mut waits: BTreeMap<String, Vec<(i64, i64)>> = BTreeMap::new();
+    for history in histories {
+        let mut requests: BTreeMap<Option<&str>, (i64, &Value)> = BTreeMap::new();
+        for event in &history.events {
+            let step = event.step.as_deref();
+            match event.kind.as_str() {
+                "LOCKS_REQUESTED" => drop(requests.insert(step, (event.time.0, &event.detail["locks"]))),
+                "LOCKS_ACQUIRED" => {
+                    let (requested, locks) = requests[&step];
+                    // The queue of the first key is joined first. It decides, because the other keys follow.
+                    let key = locks[0]["key"].as_str().unwrap().to_owned();
+                    waits.entry(key).or_default().push((requested, event.time.0));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(waits.len() >= 20, "{:?}", waits.keys());
+    let late = i64::try_from(OVERTAKING.as_micros()).unwrap();
+    for (key, mut waits) in waits {
+        waits.sort_unstable();
+        for (at, (requested, acquired)) in waits.iter().enumerate() {
+            let overtaking =
+                waits[at..].iter().find(|(other, first)| *other > requested + late && first < acquired);
+            assert_eq!(overtaking, None, "{key}: a request of {requested} was granted at {acquired}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousand_workflows_over_twenty_keys_neither_deadlock_nor_overlap() {
     const WORKFLOWS: u64 = 1000;
@@ -192,6 +228,7 @@ async fn thousand_workflows_over_twenty_keys_neither_deadlock_nor_overlap() {
     for id in &ids {
         world.dev.api.ended(id, Duration::from_secs(240)).await.unwrap();
     }
+    nobody_starves(&collect(&world.dev.api).await.unwrap());
     let calls = world.participants.calls();
     for (key, mut spans) in uses(&calls) {
         spans.sort_unstable();

@@ -170,13 +170,7 @@ async fn backfill_starts_past_due_times_once() {
     assert_eq!(next["due_times"].as_array().unwrap().len(), 3, "{next}");
     let range = json!({"from": "2026-03-27T00:00:00Z", "until": "2026-03-31T12:00:00Z"});
     for _ in 0..2 {
-        let (status, body) = post(&dev.api, "/schedules/daily/backfill", range.clone()).await;
-        assert_eq!(status, 200, "{body}");
-        let begun = Instant::now();
-        while dev.api.get("/schedules/daily").await.unwrap()["backfill"] != Value::Null {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the backfill does not end");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        backfilled(&dev.api, "daily", &range).await;
     }
     let seconds = due_seconds(&dev.api, "tick").await;
     let steps: Vec<i64> = seconds.windows(2).map(|pair| (pair[1] - pair[0]) / 3600).collect();
@@ -184,6 +178,43 @@ async fn backfill_starts_past_due_times_once() {
     let future = json!({"from": "2026-03-27T00:00:00Z", "until": "2100-01-01T00:00:00Z"});
     let (status, refused) = post(&dev.api, "/schedules/daily/backfill", future).await;
     assert_eq!((status, &refused["code"]), (422, &json!("GC2109")));
+}
+
+/// Waits for the end of a backfill.
+async fn backfilled(api: &Api, name: &str, range: &Value) {
+    let (status, body) = post(api, &format!("/schedules/{name}/backfill"), range.clone()).await;
+    assert_eq!(status, 200, "{body}");
+    let begun = Instant::now();
+    while api.get(&format!("/schedules/{name}")).await.unwrap()["backfill"] != Value::Null {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the backfill does not end");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// In Berlin, 02:30 occurs twice on 2025-10-26, and not at all on 2026-03-29, when 03:00 follows 02:00.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeated_and_skipped_hours_start_one_workflow_for_each_due_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = dev(&folder).await;
+    let body = json!({"definition": "tick", "cron": "30 2 * * *", "timezone": "Europe/Berlin"});
+    put(&dev.api, "nightly", body).await;
+    let mut expected = Vec::new();
+    for (from, until, due) in [
+        (
+            "2025-10-25T00:00:00Z",
+            "2025-10-27T12:00:00Z",
+            ["2025-10-25T00:30:00Z", "2025-10-26T00:30:00Z", "2025-10-27T01:30:00Z"],
+        ),
+        (
+            "2026-03-28T00:00:00Z",
+            "2026-03-30T12:00:00Z",
+            ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"],
+        ),
+    ] {
+        backfilled(&dev.api, "nightly", &json!({"from": from, "until": until})).await;
+        expected.extend(due.map(|time| time.parse::<jiff::Timestamp>().unwrap().as_second()));
+    }
+    assert_eq!(due_seconds(&dev.api, "tick").await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -155,6 +155,11 @@ fn context(source: &str) -> Option<Json> {
         "$$.Execution.StartTime" => "workflow.created_at",
         "$$.StateMachine.Name" => "workflow.definition",
         "$$.Execution.Input" => "input",
+        "$$.Map.Item.Index" => "index",
+        _ if source.starts_with("$$.Map.Item.Value") => {
+            let path = parse(&format!("${}", source.strip_prefix("$$.Map.Item.Value")?))?;
+            return Some(crate::json::expression(&crate::path::select("item", &path)));
+        }
         _ => {
             let rest = source.strip_prefix("$$.Execution.Input")?;
             let path = parse(&format!("${rest}"))?;

@@ -13,6 +13,8 @@ pub(super) struct TaskScope {
     /// The tasks whose output is below `response.body`.
     http: BTreeSet<String>,
     joins: BTreeSet<String>,
+    /// The loops over lists that surround the task.
+    loops: BTreeSet<String>,
 }
 
 impl TaskScope {
@@ -26,6 +28,10 @@ impl TaskScope {
 
     pub(super) fn add_join(&mut self, reference: &str) {
         self.joins.insert(reference.to_owned());
+    }
+
+    pub(super) fn add_loop(&mut self, reference: &str) {
+        self.loops.insert(reference.to_owned());
     }
 
     pub(super) fn extend(&mut self, other: Self) {
@@ -77,6 +83,13 @@ impl TaskScope {
         let [first, rest @ ..] = rest else { return None };
         if !field(first, "output") {
             return None;
+        }
+        if self.loops.contains(root) {
+            return match rest {
+                [first, rest @ ..] if field(first, "loopItem") => Some(select("item", rest)),
+                [first] if field(first, "loopIndex") => Some("index".to_owned()),
+                _ => None,
+            };
         }
         if self.joins.contains(root) {
             let [PathSegment::Field(inner), rest @ ..] = rest else { return None };

@@ -205,6 +205,9 @@ impl ServerlessImporter<'_> {
             steps.extend(self.tasks(path, inner, &mut data)?);
             return Ok(Some(data));
         }
+        if let (Some(each), Some(inner)) = (task.get("for"), task.get("do").and_then(Json::as_array)) {
+            return self.each(path, task, (each, inner), input, steps).map(|()| None);
+        }
         if let Some(inner) = task.get("try").and_then(Json::as_array) {
             return self.attempt(path, task, inner, input, steps).map(Some);
         }
@@ -217,8 +220,7 @@ impl ServerlessImporter<'_> {
             self.fail(path, name, cause, steps);
             return Ok(None);
         }
-        let kind =
-            ["for", "emit", "run"].into_iter().find(|kind| task.get(kind).is_some()).unwrap_or("the task");
+        let kind = ["emit", "run"].into_iter().find(|kind| task.get(kind).is_some()).unwrap_or("the task");
         self.build.refused(path, format!("{kind} has no counterpart"));
         Ok(None)
     }
@@ -254,7 +256,17 @@ impl ServerlessImporter<'_> {
                 let call = http(&mut self.build, path, Request { url, method, headers, body })?;
                 ImportedStep::new(self.build.name(name), ImportedAction::Call(call))
             }
-            "grpc" | "asyncapi" | "mcp" | "a2a" => {
+            "grpc" => {
+                let Some(call) = self.grpc(path, with, input) else {
+                    self.build.refused(
+                        path,
+                        "a call of grpc without a literal server and method has no counterpart",
+                    );
+                    return None;
+                };
+                ImportedStep::new(self.build.name(name), ImportedAction::Call(call))
+            }
+            "asyncapi" | "mcp" | "a2a" => {
                 self.build.refused(path, format!("a call of {function} has no counterpart"));
                 return None;
             }
@@ -273,6 +285,31 @@ impl ServerlessImporter<'_> {
         let result = output(&step.name);
         self.build.push(steps, path, step);
         Some(result)
+    }
+
+    /// A unary call of gRPC. Returns `None` if its server or its method is known only at run time.
+    fn grpc(&mut self, path: &str, with: &Json, input: &StateData) -> Option<Json> {
+        let service = with.get("service")?;
+        let is_literal = |text: &&str| {
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        let literal = |value, key| text(value, key).filter(is_literal);
+        let (name, host) = (literal(service, "name")?, literal(service, "host")?);
+        let method = literal(with, "method").filter(|method| !method.contains(['.', '-']))?;
+        let target = match service.get("port").and_then(Json::as_u64) {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let text = "the credentials are lost: write metadata such as `Authorization: secret://name`";
+        self.build.lost_keys(path, service, &[("authentication", text)]);
+        self.build
+            .info(path, "the types are read by reflection: write a `descriptor_set` if the server has none");
+        let none = json!({});
+        let message = self.template(path, with.get("arguments").unwrap_or(&none), input);
+        Some(
+            json!({ "grpc": { "target": target, "method": format!("{name}/{method}"), "message": message } }),
+        )
     }
 
     /// A URL with the variables `{name}` of its template.

@@ -125,12 +125,7 @@ impl ServerlessImporter<'_> {
                 "event" => self.events(name, state, data, &mut steps),
                 "callback" => self.callback(name, state, data, &mut steps),
                 "inject" => self.inject(name, state, data),
-                "foreach" => {
-                    self.build.refused(
-                        name,
-                        "foreach: a step for each element of a list has no counterpart in this release",
-                    );
-                }
+                "foreach" => self.foreach(name, state, data, &mut steps),
                 kind => self
                     .build
                     .refused(name, format!("`{kind}` is not a type of a state that can be imported")),

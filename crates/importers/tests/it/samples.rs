@@ -2,7 +2,7 @@
 
 use goconductor_definition::{Cel, Format, Limits, parse};
 use goconductor_importers::{Imported, Level, Source, import};
-use goconductor_saga::{Action, Call, Definition, Input, Json, Outcome, Plan, Step, WaitTime};
+use goconductor_saga::{Action, Call, Definition, Input, Json, Outcome, Plan, Side, Step, WaitTime};
 use goconductor_simulator::{
     Limits as SimulationLimits, NextActivity, SimulatedResponse, SimulatedStart, Simulation,
     SimulationRequest, StepFault, simulate,
@@ -26,7 +26,11 @@ fn sample(name: &str) -> (Imported, Definition) {
 
 /// A step as text: its action, the steps that it waits for, its conditions and its compensation.
 fn line(definition: &Definition, step: &Step) -> String {
-    let mut text = format!("{}: {}", step.name, action(&step.action));
+    let performed = |side| step.performed_action(side).map(action);
+    let mut text = format!("{}: {}", step.name, performed(Side::Execute).unwrap());
+    if let Some(each) = &step.for_each {
+        text.push_str(&format!(" each {} by {}", each.list, each.max_parallel));
+    }
     let after = step.depends_on.iter().map(|index| definition.steps[index.0 as usize].name.as_str());
     let after: Vec<&str> = after.collect();
     if !after.is_empty() {
@@ -36,8 +40,8 @@ fn line(definition: &Definition, step: &Step) -> String {
         let word = if condition.holds { "if" } else { "unless" };
         text.push_str(&format!(" {word} {}", condition.expression));
     }
-    if let Some(compensation) = &step.compensate {
-        text.push_str(&format!(" undo {}", action(&compensation.action)));
+    if let Some(undo) = performed(Side::Compensate) {
+        text.push_str(&format!(" undo {undo}"));
     }
     text
 }
@@ -47,6 +51,7 @@ fn action(action: &Action) -> String {
         Action::Run { service, action } => format!("{service}/{action}"),
         Action::Call(call) => match call.as_ref() {
             Call::Http(http) => format!("{} {}", http.method, http.url),
+            Call::Grpc(grpc) => format!("gRPC {} at {}", grpc.method, grpc.target),
         },
         Action::Sleep { time } => match time {
             WaitTime::Duration(duration) => format!("sleep {duration:?}"),
@@ -90,7 +95,8 @@ fn runs(name: &str, input: Json, outputs: &[(&str, Json)], end: &str, order: &[&
     }
     let mut called = Vec::new();
     while let NextActivity::Call(call) = simulation.advance().unwrap() {
-        let output = outputs.get(call.name.as_str()).cloned().unwrap_or_default();
+        let step = call.name.split('[').next().unwrap();
+        let output = outputs.get(step).cloned().unwrap_or_default();
         let response = SimulatedResponse::Outcome(Outcome::Done { output });
         simulation.respond(&call, response, Duration::from_millis(10));
         called.push(call.name);
@@ -351,9 +357,13 @@ fn callback_and_events() {
 }
 
 #[test]
-fn foreach_and_jq_are_refused() {
-    let graph = ["load: lists/load", "small: stats/small after load"];
-    let losses: [&str; 2] = ["refused SendAll", "refused Count/dataConditions/0"];
+fn jq_is_refused() {
+    let graph = [
+        "load: lists/load",
+        "send_all: newsletter/send each steps.load.output by 10000 after load",
+        "small: stats/small after send_all",
+    ];
+    let losses: [&str; 1] = ["refused Count/dataConditions/0"];
     check("serverless/each.yaml", &graph, &losses);
 }
 
@@ -379,12 +389,98 @@ fn dsl_with_a_fork_and_retries() {
         "rest: sleep 1800s after blood, scan",
         "result: signal clinic-result-signed after rest",
         "bill: billing/bill after result",
+        "give: pharmacy/give each steps.bill.output.pills by 1 after bill",
     ];
-    let losses: [&str; 2] = ["lost do/register/catch", "refused do/loop"];
+    let losses: [&str; 2] = ["lost do/register/catch", "lost do/loop"];
     check("serverless/dsl-care.yaml", &graph, &losses);
-    let outputs = [("create", json!({"id": 1})), ("result", json!({"code": "c"}))];
-    let order = ["create", "blood", "scan", "bill"];
+    let bill = json!({"pills": ["a", "b"]});
+    let outputs = [("create", json!({"id": 1})), ("result", json!({"code": "c"})), ("bill", bill)];
+    let order = ["create", "blood", "scan", "bill", "give[0]", "give[1]"];
     runs("serverless/dsl-care.yaml", json!({"name": "n"}), &outputs, "COMPLETED", &order);
+}
+
+#[test]
+fn map_over_the_lines_of_an_order() {
+    let graph = [
+        "validate: state-machine/validate",
+        "ship_line: state-machine/ship each input.order.lines by 5 after validate",
+        "confirm: state-machine/confirm after ship_line",
+    ];
+    check("asl/map.json", &graph, &[]);
+    let input = json!({"order": {"id": 1, "lines": [{"sku": "a"}, {"sku": "b"}]}});
+    let outputs = [("validate", json!({"courier": "c"})), ("ship_line", json!({"tracking": 1}))];
+    let order = ["validate", "ship_line[0]", "ship_line[1]", "confirm"];
+    runs("asl/map.json", input, &outputs, "COMPLETED", &order);
+}
+
+#[test]
+fn map_of_executions_and_a_distributed_map() {
+    let graph = [
+        "load: state-machine/load",
+        "bill: child bill-customer each steps.load.output by 10000 after load undo child bill-customer",
+    ];
+    let (imported, definition) = sample("asl/batch.json");
+    let lines: Vec<String> = definition.steps.iter().map(|step| line(&definition, step)).collect();
+    assert_eq!(lines, graph, "{}", imported.definition);
+    assert!(losses(&imported).contains(&"refused CopyAll".to_owned()), "{:#?}", imported.notes);
+    let outputs = [("load", json!([{"id": 1}, {"id": 2}]))];
+    runs("asl/batch.json", json!({}), &outputs, "COMPLETED", &["load", "bill[0]", "bill[1]"]);
+}
+
+#[test]
+fn dynamic_fork_of_one_task() {
+    let graph = [
+        "list: media/list",
+        "resize_all: media/resize each steps.list.output.images by 10000 after list",
+        "publish: media/publish after resize_all",
+    ];
+    check("conductor/thumbnails.json", &graph, &[]);
+    let outputs = [("list", json!({"images": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}))];
+    let order = ["list", "resize_all[0]", "resize_all[1]", "resize_all[2]", "publish"];
+    runs("conductor/thumbnails.json", json!({"folder": "f"}), &outputs, "COMPLETED", &order);
+}
+
+#[test]
+fn loop_over_a_list() {
+    let graph = [
+        "pay: bank/transfer each input.employees by 1",
+        "report: child payroll-report after pay undo child payroll-report",
+    ];
+    check("conductor/payroll.json", &graph, &["refused tasks/review_all"]);
+    let input = json!({"month": "may", "employees": [{"iban": "a"}, {"iban": "b"}]});
+    runs("conductor/payroll.json", input, &[], "COMPLETED", &["pay[0]", "pay[1]", "report"]);
+}
+
+#[test]
+fn foreach_in_batches() {
+    let graph = [
+        "provision_orders: provisioning/provision each input.orders by 4",
+        "report: reports/write after provision_orders",
+    ];
+    check("serverless/provision.yaml", &graph, &[]);
+    let input = json!({"account": "a", "orders": [{"id": 1}, {"id": 2}]});
+    let order = ["provision_orders[0]", "provision_orders[1]", "report"];
+    runs("serverless/provision.yaml", input, &[], "COMPLETED", &order);
+}
+
+#[test]
+fn dsl_with_a_call_of_grpc() {
+    let graph = ["greet: gRPC greeter.api.v1.Greeter/SayHello at greeter.example:5011"];
+    check("serverless/dsl-greet.yaml", &graph, &[]);
+    runs("serverless/dsl-greet.yaml", json!({"user": "u"}), &[], "COMPLETED", &["greet"]);
+}
+
+#[test]
+fn dsl_with_a_loop_over_a_list() {
+    let graph = [
+        "load: pets/load",
+        "vaccinate: vet/vaccinate each steps.load.output.pets by 1 after load",
+        "close: visits/close after vaccinate",
+    ];
+    check("serverless/dsl-pets.yaml", &graph, &["lost do/vaccinateAll"]);
+    let outputs = [("load", json!({"pets": [{"name": "a"}, {"name": "b"}]}))];
+    let order = ["load", "vaccinate[0]", "vaccinate[1]", "close"];
+    runs("serverless/dsl-pets.yaml", json!({"owner": "o"}), &outputs, "COMPLETED", &order);
 }
 
 #[test]

@@ -288,6 +288,13 @@ impl Service<Uri> for Dial {
     }
 }
 
+/// The protocol that a connection with TLS offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
 /// Establishes TCP connections with TLS.
 #[derive(Clone)]
 pub(super) struct Handshake {
@@ -303,8 +310,8 @@ impl std::fmt::Debug for Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(dial: Dial, limit: Duration) -> Result<Self, ConnectError> {
-        let https = HttpsConnectorBuilder::new()
+    pub(super) fn new(dial: Dial, limit: Duration, protocol: Protocol) -> Result<Self, ConnectError> {
+        let builder = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(tls_provider()?)
             .map_err(|error| {
                 let exhausted = is_local_shortage(&error) || files_are_exhausted();
@@ -312,9 +319,11 @@ impl Handshake {
                 let reason = chain(&error);
                 ConnectError::new(cause, format!("failed to load the system's root certificates: {reason}"))
             })?
-            .https_only()
-            .enable_http1()
-            .wrap_connector(dial);
+            .https_only();
+        let https = match protocol {
+            Protocol::Http1 => builder.enable_http1().wrap_connector(dial),
+            Protocol::Http2 => builder.enable_http2().wrap_connector(dial),
+        };
         Ok(Self { https, limit: limit * 3 })
     }
 }

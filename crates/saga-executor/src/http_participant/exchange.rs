@@ -7,7 +7,7 @@ use crate::task::Task;
 use goconductor_saga::{Failure, Outcome, Timestamp};
 use goconductor_telemetry::trace;
 use goconductor_transition::{LARGE_PAYLOAD_BYTES, clock};
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -88,16 +88,7 @@ impl Exchange {
         request: Request<RequestBody>,
         target: &Target,
     ) -> Outcome {
-        if !target.is_secret {
-            record_request(&task.span, request.method(), request.uri());
-        }
-        // Until the request is sent, nothing happens, whatever takes so long.
-        let (url, timeout) = (Arc::clone(&target.shown), task.timeout);
-        task.at_deadline.set(move || {
-            let message = format!("no connection to {url} was established within {timeout:?}");
-            let failure = Failure::of(ConnectCause::TimedOut.code(), message);
-            Outcome::Retryable { failure, not_before: None }
-        });
+        before_request(task, &request, target);
         // The client does not read a body without a byte, so it does not tell when it sends the request.
         if request.body().is_empty() && !task.at_deadline.clear() {
             let failure = Failure::of("NOT_SENT", "the deadline of the attempt has passed");
@@ -107,11 +98,16 @@ impl Exchange {
             Ok(response) => response,
             Err(error) => return no_response(task, target, &error),
         };
+        self.read(task, response).await
+    }
+
+    /// Reads a response and returns the outcome of the attempt.
+    pub(crate) async fn read(&self, task: &Task, response: Response<Incoming>) -> Outcome {
         let (parts, body) = response.into_parts();
         trace::set_number(&task.span, "http.response.status_code", parts.status.as_u16().into());
         let head = Arc::new(ResponseHead::new(task.rules, parts.status, &parts.headers, clock::now()));
         // The head decides, even if its body does not end in time.
-        let without_body = Arc::clone(&head);
+        let (without_body, timeout) = (Arc::clone(&head), task.timeout);
         task.at_deadline.set(move || without_body.without_body(timeout));
         let length = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let length = length.and_then(|length| length.parse().ok());
@@ -155,8 +151,21 @@ impl Exchange {
     }
 }
 
+/// Records a request that is about to be sent. Until it is sent, nothing happens, whatever takes so long.
+pub(crate) fn before_request(task: &Task, request: &Request<RequestBody>, target: &Target) {
+    if !target.is_secret {
+        record_request(&task.span, request.method(), request.uri());
+    }
+    let (url, timeout) = (Arc::clone(&target.shown), task.timeout);
+    task.at_deadline.set(move || {
+        let message = format!("no connection to {url} was established within {timeout:?}");
+        let failure = Failure::of(ConnectCause::TimedOut.code(), message);
+        Outcome::Retryable { failure, not_before: None }
+    });
+}
+
 /// Returns the outcome of an attempt without a response.
-fn no_response(task: &Task, target: &Target, error: &SendError) -> Outcome {
+pub(crate) fn no_response(task: &Task, target: &Target, error: &SendError) -> Outcome {
     let reason = chain(error);
     let shown = &target.shown;
     match error {

@@ -189,9 +189,12 @@ impl Decision<'_> {
     }
 
     fn holds(&self, conditions: &[Condition]) -> Result<bool, Failure> {
-        let scope = Scope::new(self.plan, &self.state);
+        self.holds_in(conditions, &Scope::new(self.plan, &self.state))
+    }
+
+    fn holds_in(&self, conditions: &[Condition], scope: &Scope<'_>) -> Result<bool, Failure> {
         for condition in conditions {
-            match self.expressions.evaluate(&condition.expression, &scope) {
+            match self.expressions.evaluate(&condition.expression, scope) {
                 Ok(Json::Bool(value)) if value == condition.holds => {}
                 Ok(Json::Bool(_)) => return Ok(false),
                 Ok(other) => {
@@ -292,7 +295,9 @@ impl Decision<'_> {
     /// Issues a compensation. Returns whether the step needs no further wait, so that steps upstream may be ready.
     fn issue_compensation(&mut self, step: StepIndex) -> bool {
         let when = self.plan.step(step).and_then(|step| step.compensate.as_ref()?.when.clone());
-        let needed = when.map_or(Ok(true), |expression| self.holds(&[Condition { expression, holds: true }]));
+        let scope = Scope::of_compensation(self.plan, &self.state, step);
+        let needed = when
+            .map_or(Ok(true), |expression| self.holds_in(&[Condition { expression, holds: true }], &scope));
         let input = match needed {
             Ok(false) => {
                 self.emit(EventKind::CompensationUnneeded { step });

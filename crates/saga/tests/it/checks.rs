@@ -131,6 +131,11 @@ fn compensations_in_history(plan: &Plan, events: &[Event]) -> Result<(), String>
                 }
             }
         }
+        if let (EventKind::StepCompensated { step, .. }, Some(before)) = (&event.kind, &state)
+            && before.steps[step.at()].is_compensated()
+        {
+            return Err(format!("T10: step {} was compensated twice", step.0));
+        }
         if let (Some(StepStatus::Queued), Some(before), Some(step)) =
             (queued(&event.kind), &state, event.kind.step())
             && before.steps[step.at()].compensation.is_some()
@@ -223,6 +228,9 @@ fn outcome(evidence: &Evidence<'_>, events: &[Event]) -> Result<(), String> {
             }
             Phase::RolledBack if compensatable && took(Side::Execute) && !took(Side::Compensate) => {
                 return Err(format!("T11: rolled back, and step {} was not compensated", index.0));
+            }
+            Phase::RolledBack if compensatable && step.may_have_happened() && !step.is_compensated() => {
+                return Err(format!("T11: rolled back, and the doubt about step {} was not undone", index.0));
             }
             Phase::RolledBack if evidence.plan.pivot() == Some(index) && took(Side::Execute) => {
                 return Err("T8: rolled back although the pivot took effect".to_owned());

@@ -25,7 +25,7 @@ fn begin() -> StartWorkflow {
 }
 
 fn child(name: &str, on: &[u32], on_parent_close: OnParentClose) -> Step {
-    let child = Child { workflow: "child".to_owned(), version: None, on_parent_close };
+    let child = Child { workflow: "child".to_owned(), version: None, id: None, on_parent_close };
     let of_run = step(name, on);
     let compensate = (on_parent_close == OnParentClose::Compensate)
         .then(|| Compensation { action: Action::Child(child.clone()), ..of_run.compensate.clone().unwrap() });

@@ -3,10 +3,10 @@
 use crate::graph::{of_kind, step};
 use crate::noise::Noise;
 use goconductor_saga::{
-    Action, Child, ChildEnd, Compensation, Due, Elements, ExpressionError, Expressions, Failure, ForEach,
-    Input, Json, Kind, OnParentClose, Outcome, Owed, OwedKey, Parent, Phase, Plan, Retry, RulesVersion,
-    Scope, Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus, TimerKind, Timestamp,
-    WorkflowId, decide, owed, start, start_child,
+    Action, Child, ChildEnd, Compensation, Due, Elements, EventKind, ExpressionError, Expressions, Failure,
+    ForEach, Input, Json, Kind, OnParentClose, Outcome, Owed, OwedKey, Parent, Phase, Plan, Retry,
+    RulesVersion, Scope, Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus,
+    TimerKind, Timestamp, WorkflowId, decide, owed, start, start_child,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ fn id(number: usize) -> WorkflowId {
 
 fn each(of: Step, list: &str, max_parallel: u32) -> Step {
     let close = if of.compensate.is_some() { OnParentClose::Compensate } else { OnParentClose::Cancel };
-    let child = Child { workflow: format!("{}[]", of.name), version: None, on_parent_close: close };
+    let child = Child { workflow: format!("{}[]", of.name), version: None, id: None, on_parent_close: close };
     let undo = |undo| Compensation { action: Action::Child(child.clone()), ..undo };
     Step {
         for_each: Some(Box::new(ForEach {
@@ -63,6 +63,10 @@ struct Family {
     /// Whether the effect of each key stands, and how often it was applied and undone.
     effects: BTreeMap<String, (usize, usize)>,
     most_at_once: usize,
+    /// Whether answers are reported twice now and then, as in a faulty family.
+    repeats: bool,
+    /// How often the step with the elements ended.
+    joins: usize,
 }
 
 impl Family {
@@ -80,17 +84,22 @@ impl Family {
             keys: BTreeMap::new(),
             effects: BTreeMap::new(),
             most_at_once: 0,
+            repeats: false,
+            joins: 0,
         }
     }
 
     fn submit(&mut self, member: usize, input: &Input) {
         self.now += 1;
         // A repeated or late input is refused, as in the engine.
-        let times = if self.faulty && self.noise.once_in(4) { 2 } else { 1 };
+        let times = if (self.faulty || self.repeats) && self.noise.once_in(4) { 2 } else { 1 };
         for _ in 0..times {
             let (plan, state) = &self.members[member];
-            if let Ok((_, after)) = decide(plan, &Lists, state, input, Timestamp(self.now)) {
+            if let Ok((events, after)) = decide(plan, &Lists, state, input, Timestamp(self.now)) {
                 self.members[member].1 = after;
+                let of_step = events.iter().filter(|event| event.kind.step() == Some(StepIndex(1)));
+                let ends = of_step.filter(|event| matches!(event.kind, EventKind::StepCompleted { .. }));
+                self.joins += if member == 0 { ends.count() } else { 0 };
             }
         }
     }
@@ -316,6 +325,24 @@ fn elements_complete_in_order() {
     }
 }
 
+/// Answers arrive in any order, and are reported twice now and then. The step joins once, and each element is undone once.
+#[test]
+fn repeated_and_shuffled_answers_of_long_lists_join_once() {
+    for length in [1, 1_000, 10_000] {
+        let mut family = Family::new(length as u64, false, length, 250);
+        family.repeats = true;
+        family.run();
+        family.check(length);
+        assert_eq!((family.members[0].1.status(), family.joins), (Status::Completed, 1), "{length}");
+        let cause = goconductor_saga::RollbackCause::Operator;
+        family.submit(0, &Input::RollBack { cause, actor: None, reason: None });
+        family.run();
+        assert_eq!((family.members[0].1.status(), family.joins), (Status::RolledBack, 1), "{length}");
+        assert_eq!(family.effects.len(), length + 2);
+        assert!(family.effects.values().all(|effect| *effect == (1, 1)), "{length}");
+    }
+}
+
 #[test]
 fn ten_thousand_elements_leave_small_states() {
     let mut family = Family::new(1, false, 10_000, 16);
@@ -332,10 +359,14 @@ fn ten_thousand_elements_leave_small_states() {
     }
 }
 
+/// The number of random lists, unless `GOCONDUCTOR_TEST_LISTS` overrides it.
+const LISTS: u64 = 300;
+
 #[test]
 fn every_element_of_a_rollback_is_undone() {
     let (mut completed, mut rolled_back) = (0, 0);
-    for seed in 0..300 {
+    let worlds = std::env::var("GOCONDUCTOR_TEST_LISTS").ok().and_then(|text| text.parse().ok());
+    for seed in 0..worlds.unwrap_or(LISTS) {
         let length = [1, 2, 5, 20, 130][usize::try_from(seed % 5).unwrap()];
         let mut family = Family::new(seed, true, length, [1, 3, 16][usize::try_from(seed % 3).unwrap()]);
         family.run();
@@ -375,6 +406,64 @@ fn lists_of_the_wrong_form_fail_the_step() {
         assert_eq!((state.status(), state.steps[0].execution), (Status::RolledBack, StepStatus::Failed));
         assert_eq!(state.error.unwrap().code, code);
     }
+}
+
+/// Evaluates `own` to the output of the step, and everything else like [`Lists`].
+#[derive(Debug)]
+struct Own;
+
+impl Expressions for Own {
+    fn evaluate(&self, expression: &str, scope: &Scope<'_>) -> Result<Json, ExpressionError> {
+        let output = |name| scope.step(name).and_then(|view| view.output.cloned()).unwrap_or_default();
+        match expression {
+            "own" => Ok(output("pick")),
+            "first" => Ok(output("first")),
+            "odd" => Ok((scope.element().unwrap().index % 2 == 1).into()),
+            other => Lists.evaluate(other, scope),
+        }
+    }
+}
+
+#[test]
+fn compensation_of_an_element_refers_to_the_workflow_that_has_the_step() {
+    let mut pick = each(step("pick", &[0]), "list", 16);
+    let undo = pick.for_each.as_mut().unwrap().compensate.as_mut().unwrap();
+    undo.when = Some("odd".to_owned());
+    let part = |name: &str| goconductor_saga::Template::Expression(name.to_owned());
+    let parts = ["own", "first", "item", "index", "list"].map(part).to_vec();
+    undo.input = Some(goconductor_saga::Template::List(parts));
+    let plan = crate::graph::plan(vec![step("first", &[]), pick]);
+    assert!(!plan.needs_owner());
+    let (_, owner) = start(&plan, &Own, &begin(0, json!(["x", "y"])), Timestamp(0));
+    let done = |state: &State, plan: &Plan, step, output: Json| {
+        let outcome = Outcome::Done { output };
+        let (side, attempt, started_at, deadline) = (Side::Execute, 1, Timestamp(1), Timestamp(2));
+        let input = Input::ReportOutcome { step, side, attempt, started_at, deadline, outcome };
+        decide(plan, &Own, state, &input, Timestamp(3)).unwrap().1
+    };
+    let owner = done(&owner, &plan, StepIndex(0), json!("f"));
+    let (elements, input) = plan.start_of_elements(&owner, StepIndex(1), None, &Own).unwrap();
+    assert_eq!(input, json!([{"item": "x"}, {"item": "y"}]));
+    let leaf = plan.of_elements(&elements).unwrap();
+    assert!(leaf.needs_owner());
+    let parent =
+        Parent { id: owner.id, step: StepIndex(1), attempt: 1, depth: 1, elements_of: Some(owner.id) };
+    let child = StartChild { parent, withdrawn: false };
+    let begin = begin(1, input);
+    let (_, state) = start_child(RulesVersion::CURRENT, &leaf, &Own, &begin, child, Timestamp(3));
+    let execute = leaf.command_input(&state, StepIndex(1), Side::Execute, &Own).unwrap();
+    assert_eq!(*execute, json!("y"));
+    let state = done(&state, &leaf, StepIndex(0), json!(1));
+    let state = done(&state, &leaf, StepIndex(1), json!(2));
+    let expressions = goconductor_saga::ElementExpressions::new(&Own, &plan, &owner);
+    let input = leaf.command_input(&state, StepIndex(1), Side::Compensate, &expressions).unwrap();
+    assert_eq!(*input, json!([2, "f", "y", 1, ["x", "y"]]));
+    let cause = goconductor_saga::RollbackCause::Parent;
+    let undo = Input::RollBack { cause, actor: None, reason: None };
+    let (_, state) = decide(&leaf, &expressions, &state, &undo, Timestamp(4)).unwrap();
+    let sides = [0, 1].map(|at: usize| state.steps[at].compensation);
+    assert_eq!(sides[1], Some(StepStatus::CompensationQueued));
+    assert_ne!(sides[0], Some(StepStatus::CompensationQueued));
 }
 
 #[test]

@@ -232,7 +232,12 @@ fn random_policy(noise: &mut Noise, name: &str, kind: Kind) -> FailurePolicy {
 fn make_child(noise: &mut Noise, step: &mut Step) {
     let closes =
         [OnParentClose::Compensate, OnParentClose::Compensate, OnParentClose::Cancel, OnParentClose::Abandon];
-    let child = Child { workflow: "child".to_owned(), version: None, on_parent_close: *noise.pick(&closes) };
+    let child = Child {
+        workflow: "child".to_owned(),
+        version: None,
+        id: None,
+        on_parent_close: *noise.pick(&closes),
+    };
     step.timeout.queue = None;
     step.failure = FailurePolicy { on_error: step.failure.on_error, ..FailurePolicy::default() };
     step.compensate = (step.kind == Kind::Compensatable

@@ -423,7 +423,8 @@ fn terminated_workflow_releases_everything() {
 
 #[test]
 fn pivot_in_doubt_is_not_rolled_back_by_a_definition_with_locks() {
-    let child = Child { workflow: "c".to_owned(), version: None, on_parent_close: OnParentClose::Cancel };
+    let child =
+        Child { workflow: "c".to_owned(), version: None, id: None, on_parent_close: OnParentClose::Cancel };
     let pivot = Step { action: Action::Child(child), ..of_kind(step("b", &[0]), Kind::Pivot) };
     let mut saga = Scenario::new(vec![locked("a", &[], "k", LockScope::Step), pivot]);
     saga.acquire(of_step(0), &[7]).unwrap();

@@ -62,7 +62,7 @@ fn inner(simulation: &Simulation, call: &SimulatedCall, operation: Operation) ->
         deadline: Instant::now() + call.timeout,
         traceparent: String::new(),
         tracestate: None,
-        lock_tokens: simulation.state().lock_tokens(call.step, call.side),
+        lock_tokens: simulation.state().lock_tokens(call.declared_step(), call.side),
         cancelled: CancellationToken::new(),
         heartbeats: HeartbeatSender { timeout: None, sink: HeartbeatSink::Discard },
     }

@@ -227,15 +227,122 @@ steps:
     assert_eq!(rows(&report)[0], "- -: a b |  | COMPLETED | ");
 }
 
+const LINES: &str = "
+workflow: lines
+input:
+  type: object
+  required: [lines]
+  properties: { lines: { type: array, minItems: 3, items: { type: object, required: [id], properties: { id: { type: string } } } } }
+steps:
+  - { name: open, run: stock/open, compensate: stock/close }
+  - name: pick
+    for_each: { in: '${ input.lines }', as: line, max_parallel: 2 }
+    run: stock/reserve
+    compensate: { run: stock/release, input: { id: '${ line.id }', at: '${ index }', got: '${ steps.pick.output }' }, when: 'index < 2' }
+  - { name: ship, run: post/ship, compensate: none, input: '${ size(steps.pick.output) }' }
+";
+
 #[test]
-fn children_are_reported_as_not_simulated() {
+fn elements_are_simulated_with_the_faults_of_the_first() {
+    let report = report(LINES);
+    let expected = [
+        "- -: open pick ship |  | COMPLETED | ",
+        "open refused: open |  | ROLLED_BACK | ",
+        "open unknown: open | open | ROLLED_BACK | ",
+        "open timeout: open | open | ROLLED_BACK | ",
+        "open compensation: open pick ship | pick open | ROLLED_BACK | ",
+        "pick refused: open pick | pick open | ROLLED_BACK | ",
+        "pick unknown: open pick | pick open | ROLLED_BACK | ",
+        "pick timeout: open pick | pick open | ROLLED_BACK | ",
+        "pick compensation: open pick ship | pick open | ROLLED_BACK | ",
+        "ship refused: open pick ship | pick open | ROLLED_BACK | ",
+        "ship unknown: open pick ship | pick open | ROLLED_BACK | ",
+        "ship timeout: open pick ship | pick open | ROLLED_BACK | ",
+    ];
+    assert_eq!(rows(&report), expected);
+    assert!(report.holds);
+}
+
+#[test]
+fn fault_of_one_element_is_named() {
+    let request = SimulationRequest {
+        only: Some(("pick[2]".to_owned(), StepFault::Refused)),
+        ..SimulationRequest::default()
+    };
+    let report = simulate(&definition(LINES), &request).unwrap();
+    let [course] = report.courses.as_slice() else { panic!("{report:?}") };
+    assert_eq!((course.step.as_deref(), course.end), (Some("pick[2]"), "ROLLED_BACK"));
+    let undone: Vec<_> = course.undo.iter().map(|side| side.step.as_str()).collect();
+    assert_eq!(undone, ["pick", "open"]);
+    for (name, reason) in [("open[0]", "has no elements"), ("pack[1]", "no step pack")] {
+        let request = SimulationRequest {
+            only: Some((name.to_owned(), StepFault::Refused)),
+            ..SimulationRequest::default()
+        };
+        let error = simulate(&definition(LINES), &request).unwrap_err().to_string();
+        assert!(error.contains(reason), "{name}: {error}");
+    }
+}
+
+#[test]
+fn limited_compensation_of_an_element_leaves_its_effect() {
+    let text = "
+workflow: lines
+steps:
+  - { name: pick, for_each: '[1, 2]', run: s/a, compensate: { run: s/undo, retry: 2 } }
+  - { name: ship, run: s/b, compensate: none }
+";
+    let report = report(text);
+    assert!(!report.holds);
+    let failed: Vec<_> = report.courses.iter().filter(|course| !course.standing.is_empty()).collect();
+    let [course] = failed.as_slice() else { panic!("{:?}", rows(&report)) };
+    assert_eq!((course.step.as_deref(), course.fault), (Some("pick"), Some(StepFault::Compensation)));
+    assert!(course.note.as_deref().unwrap().contains("pick[0] ends after 2 attempts"), "{course:?}");
+}
+
+#[test]
+fn child_completes_or_is_rolled_back() {
     let text = "
 workflow: parent
 steps:
-  - { name: a, child: other }
+  - { name: before, run: s/a, compensate: s/undo_a }
+  - { name: trip, child: { workflow: book, id: 'trip/${ workflow.id }' } }
+  - { name: each, for_each: '[1, 2]', child: notify }
+  - { name: after, run: s/b, compensate: none, input: '${ steps.trip.output.hotel }' }
 ";
-    let parsed = parse(text.as_bytes(), Format::Yaml, &Limits::default());
-    let definition = parsed.unwrap_or_else(|problems| panic!("{problems:?}")).definition;
-    let error = simulate(&definition, &SimulationRequest::default()).unwrap_err();
-    assert!(error.to_string().contains("`child` of step a"), "{error}");
+    let report = report(text);
+    let expected = [
+        "- -: before trip each after |  | COMPLETED | ",
+        "before refused: before |  | ROLLED_BACK | ",
+        "before unknown: before | before | ROLLED_BACK | ",
+        "before timeout: before | before | ROLLED_BACK | ",
+        "before compensation: before trip each after | each trip before | ROLLED_BACK | ",
+        "trip refused: before trip | before | ROLLED_BACK | ",
+        "each refused: before trip each | each trip before | ROLLED_BACK | ",
+        "after refused: before trip each after | each trip before | ROLLED_BACK | ",
+        "after unknown: before trip each after | each trip before | ROLLED_BACK | ",
+        "after timeout: before trip each after | each trip before | ROLLED_BACK | ",
+    ];
+    assert_eq!(rows(&report), expected);
+    assert!(report.holds);
+}
+
+#[test]
+fn long_lists_are_simulated_in_groups_and_limited() {
+    let text = "
+workflow: lines
+steps:
+  - { name: pick, for_each: '${ input.lines }', run: s/a, compensate: s/undo }
+  - { name: ship, run: s/b, compensate: none }
+";
+    let of = |length: usize| {
+        let input = Some(serde_json::json!({"lines": vec![1; length]}));
+        let only = Some(("ship".to_owned(), StepFault::Refused));
+        simulate(&definition(text), &SimulationRequest { input, only, ..SimulationRequest::default() })
+    };
+    for length in [0, 1, 101, 250] {
+        let report = of(length).unwrap();
+        assert_eq!((report.courses[0].end, report.holds), ("ROLLED_BACK", true), "{length}");
+    }
+    assert!(matches!(of(1001), Err(Error::Limit { .. })));
 }

@@ -114,8 +114,12 @@ async fn removed_at(fixture: &Fixture, seconds: i64) -> Result<u64, String> {
 }
 
 fn parent() -> Result<Arc<Plan>, String> {
-    let child =
-        Child { workflow: "child".to_owned(), version: None, on_parent_close: OnParentClose::default() };
+    let child = Child {
+        workflow: "child".to_owned(),
+        version: None,
+        id: None,
+        on_parent_close: OnParentClose::default(),
+    };
     let mut first = step("book", "stock", &[]);
     first.compensate = first.compensate.map(|undo| undone_by(&child, undo));
     first.action = Action::Child(child);

@@ -126,12 +126,8 @@ fn page(columns: &str, request: &ListRequest, limit: i64) -> (String, Vec<Bound>
     (sql, bound)
 }
 
-pub(super) fn counts(
-    connection: &Connection,
-    namespace: &str,
-    by: &Field,
-    filter: Option<&Filter>,
-) -> Result<Vec<Count>, Error> {
+/// Returns the query of counts, and its bind parameters.
+fn counts_query(namespace: &str, by: &Field, filter: Option<&Filter>) -> (String, Vec<Bound>) {
     let column = match by {
         Field::Definition => "definition",
         Field::Version => "version",
@@ -167,6 +163,16 @@ pub(super) fn counts(
         and(filter, &mut sql, &mut bound);
     }
     sql.push_str(") GROUP BY value HAVING sum(count) > 0 ORDER BY value");
+    (sql, bound)
+}
+
+pub(super) fn counts(
+    connection: &Connection,
+    namespace: &str,
+    by: &Field,
+    filter: Option<&Filter>,
+) -> Result<Vec<Count>, Error> {
+    let (sql, bound) = counts_query(namespace, by, filter);
     let mut statement = connection.prepare(&sql)?;
     let rows = statement
         .query_map(params_from_iter(bound), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
@@ -218,4 +224,76 @@ pub(super) fn backlog(connection: &Connection, now: Timestamp) -> Result<Vec<(St
     let rows =
         statement.query_map(params![now.0], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
     rows.map(|row| row.map(|(queue, count)| (queue, number(count))).map_err(Error::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bound, counts_query, page, params_from_iter};
+    use crate::sqlite::migrations;
+    use crate::{Comparison, Field, Filter, FilterValue, ListRequest};
+    use rusqlite::Connection;
+
+    /// A hundred thousand workflows: all but one in a thousand have ended, and one in a hundred failed.
+    const MANY: &str = r#"
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
+        INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at, ended_at,
+            idempotency_key, labels, error)
+        SELECT CAST(printf('%016d', n) AS BLOB), 'default', CASE WHEN n % 10000 = 0 THEN 'refund' ELSE 'order' END, 1,
+            CASE WHEN n % 1000 = 1 THEN 'IN_PROGRESS' WHEN n % 100 = 0 THEN 'ROLLED_BACK' ELSE 'COMPLETED' END,
+            CASE WHEN n % 100 = 0 THEN 'STEP_FAILED' ELSE '' END, 1, '{}', 0,
+            CASE WHEN n % 1000 = 1 THEN NULL ELSE 1 END, '', '{}',
+            CASE WHEN n % 5000 = 0 THEN '{"code":"CARD_DECLINED"}' WHEN n % 100 = 0 THEN '{"code":"NO_STOCK"}' END
+        FROM numbers"#;
+
+    fn is(field: Field, text: &str) -> Filter {
+        Filter::Compare(field, Comparison::Equal, FilterValue::Text(text.to_owned()))
+    }
+
+    /// The lines of the plan of a query that are about tables.
+    fn plan(connection: &Connection, (sql, bound): (String, Vec<Bound>)) -> Vec<String> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let lines = statement.query_map(params_from_iter(bound), |row| row.get::<_, String>(3)).unwrap();
+        lines
+            .map(Result::unwrap)
+            .filter(|line| line.contains("workflows") || line.contains("ended"))
+            .collect()
+    }
+
+    #[test]
+    fn lists_and_counts_of_many_workflows_use_an_index() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrations::run(&mut connection, None).unwrap();
+        connection.execute_batch(MANY).unwrap();
+        let (declined, refund) =
+            (|| is(Field::ErrorCode, "CARD_DECLINED"), || is(Field::Definition, "refund"));
+        for (filter, index) in [
+            (None, "workflows_newest (namespace=?)"),
+            (Some(is(Field::Status, "ROLLED_BACK")), "workflows_by_status (namespace=? AND status=?)"),
+            (Some(refund()), "workflows_by_definition (namespace=? AND definition=?)"),
+            (Some(declined()), "workflows_by_error_code (namespace=? AND <expr>=?)"),
+        ] {
+            let request = ListRequest {
+                namespace: "default".to_owned(),
+                filter: filter.clone(),
+                limit: 100,
+                before: None,
+            };
+            let found = plan(&connection, page("id, definition, labels", &request, 101));
+            assert!(found.len() == 1 && found[0].contains(index), "{filter:?}: {found:?}");
+            assert!(found[0].starts_with("SEARCH workflows USING"), "{filter:?}: {found:?}");
+        }
+        for (by, filter, index) in [
+            (Field::Status, None, "workflows_by_status (namespace=? AND status=?)"),
+            (Field::Definition, None, "workflows_by_status (namespace=? AND status=?)"),
+            // The definition and the open statuses are both good.
+            (Field::Status, Some(refund()), "workflows_by_"),
+            (Field::ErrorCode, None, "workflows_by_error_code (namespace=?)"),
+            (Field::Definition, Some(declined()), "workflows_by_error_code (namespace=? AND <expr>=?)"),
+            (Field::ErrorCode, Some(declined()), "workflows_by_error_code (namespace=? AND <expr>=?)"),
+        ] {
+            let found = plan(&connection, counts_query("default", &by, filter.as_ref()));
+            assert!(found[0].contains(index), "{by:?} {filter:?}: {found:?}");
+            assert!(found.iter().all(|line| line.starts_with("SEARCH")), "{by:?} {filter:?}: {found:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::commit::Prepared;
 use super::references::PayloadOwner;
+use super::rules::with_owner;
 use crate::pending::PendingInput;
 use crate::{Error, clock, trace};
 use goconductor_saga::{
@@ -60,9 +61,14 @@ impl Engine {
         for _ in 0..MAX_CONFLICT_RETRIES {
             let plan = self.plan_of(&before).await?;
             let now = clock::now();
+            let owner = self.owner_of(&plan, &before).await?;
             let rules = {
                 let (plan, before, inputs) = (Arc::clone(&plan), Arc::clone(&before), Arc::clone(&inputs));
-                move |expressions: &dyn Expressions| decide_all(&plan, expressions, &before, &inputs, now)
+                move |expressions: &dyn Expressions| {
+                    let decide =
+                        |expressions: &dyn Expressions| decide_all(&plan, expressions, &before, &inputs, now);
+                    with_owner(owner.as_ref(), expressions, decide)
+                }
             };
             let Decided { events, after, refusals } =
                 self.run_rules(&PayloadOwner::of(&before), rules).await?;

@@ -32,6 +32,8 @@ struct ChildTask {
     attempt: u32,
     /// The recorded child.
     known: Option<WorkflowId>,
+    /// The id that the step gives the child, or why it has none.
+    id: Result<Option<String>, Failure>,
 }
 
 /// The child of a step, as found or started.
@@ -45,8 +47,13 @@ enum Found {
 
 impl ChildTask {
     fn key(&self) -> String {
-        let execute = self.plan.idempotency_key(self.parent.id, self.step, Side::Execute);
-        child_key(&execute, self.attempt)
+        match &self.id {
+            Ok(Some(id)) => child_key(id, self.attempt),
+            Ok(None) | Err(_) => {
+                let execute = self.plan.idempotency_key(self.parent.id, self.step, Side::Execute);
+                child_key(&execute, self.attempt)
+            }
+        }
     }
 
     fn parent(&self) -> Parent {
@@ -65,7 +72,8 @@ impl ChildTask {
     /// Returns whether the child runs elements of a step with `for_each`.
     fn runs_elements(&self) -> bool {
         let declares = self.plan.step(self.step).is_some_and(|step| step.for_each.is_some());
-        declares || self.parent.elements_of().is_some()
+        // An element can have a child of its own, whose definition has an ordinary name.
+        declares || self.parent.elements_of().is_some() && Elements::parse(&self.child.workflow).is_some()
     }
 
     /// Returns a found workflow if it is the child.
@@ -115,12 +123,16 @@ impl Engine {
         let (Some(definition), Some(state)) = (plan.step(step), parent.step(step)) else { return Ok(None) };
         let Some(child) = definition.action.child().cloned() else { return Ok(None) };
         let (kind, attempt, known) = (definition.kind, state.execute.attempt(), state.child);
-        let is_executing = state.execution.is_open();
+        let is_executing = state.execution.is_open() && !state.waits_for_lock();
         let is_undone = state.compensation.is_some_and(StepStatus::is_open) && !parent.paused;
         if parent.phase.is_final() {
             return Ok(None);
         }
-        let task = ChildTask { plan: Arc::clone(&plan), parent, step, kind, child, attempt, known };
+        let id = match &child.id {
+            Some(_) if known.is_none() => self.child_id(&plan, &parent, step).await?,
+            Some(_) | None => Ok(None),
+        };
+        let task = ChildTask { plan: Arc::clone(&plan), parent, step, kind, child, attempt, known, id };
         match (is_executing, is_undone) {
             (true, _) => self.drive_execution(&task).await,
             (false, true) => self.drive_compensation(&task).await,
@@ -242,6 +254,9 @@ impl Engine {
                 Err(Error::NoSuchWorkflow) => Ok(Found::Missing(id)),
                 Err(error) => Err(error),
             };
+        }
+        if let Err(failure) = &task.id {
+            return Ok(Found::Refused(failure.clone()));
         }
         let parent = task.parent();
         if parent.depth > MAX_CHILD_DEPTH {

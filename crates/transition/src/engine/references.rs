@@ -37,11 +37,13 @@ const PLAIN: &str = "p";
 pub(super) struct PayloadOwner {
     pub(super) namespace: String,
     pub(super) id: WorkflowId,
+    /// The workflow that has the step whose elements this one runs. Their expressions refer to it.
+    pub(super) elements_of: Option<WorkflowId>,
 }
 
 impl PayloadOwner {
     pub(super) fn of(state: &State) -> Self {
-        Self { namespace: state.namespace.clone(), id: state.id }
+        Self { namespace: state.namespace.clone(), id: state.id, elements_of: state.elements_of() }
     }
 
     fn stored(&self, digest: PayloadDigest) -> StoredPayload {
@@ -125,6 +127,7 @@ impl Engine {
             | Input::Rerun { .. }
             | Input::ChildStarted { .. }
             | Input::Terminate { .. }
+            | Input::Rerun { .. }
             | Input::Pause { .. }
             | Input::Resume { .. }
             | Input::RetryStep { .. }
@@ -255,7 +258,7 @@ impl Engine {
         digest: PayloadDigest,
         number: u32,
     ) -> Result<Option<String>, Error> {
-        let owner = PayloadOwner { namespace: namespace.to_owned(), id };
+        let owner = PayloadOwner { namespace: namespace.to_owned(), id, elements_of: None };
         let Some(data) = self.store.payload_chunk(&owner.stored(digest), id, number).await? else {
             return Ok(None);
         };
@@ -285,9 +288,30 @@ impl Engine {
         id: WorkflowId,
         reference: PayloadRef,
     ) -> Result<Arc<Json>, Error> {
-        let digest = reference.digest;
+        self.payload_of(&PayloadOwner { namespace: namespace.to_owned(), id, elements_of: None }, reference)
+            .await
+    }
+
+    async fn payload_of(&self, owner: &PayloadOwner, reference: PayloadRef) -> Result<Arc<Json>, Error> {
+        for id in [Some(owner.id), owner.elements_of].into_iter().flatten() {
+            if let Some(value) = self.found_payload(&owner.namespace, id, reference.digest).await? {
+                return Ok(value);
+            }
+        }
+        // The workflow has no such payload, so this is a value of its own that looks like a reference.
+        let PayloadRef { digest, .. } = reference;
+        tracing::warn!(workflow = %owner.id, %digest, "payload was not found; its reference is used as a value");
+        Ok(Arc::new(reference.to_json()))
+    }
+
+    async fn found_payload(
+        &self,
+        namespace: &str,
+        id: WorkflowId,
+        digest: PayloadDigest,
+    ) -> Result<Option<Arc<Json>>, Error> {
         if let Some(value) = self.payloads.get(id, digest) {
-            return Ok(value);
+            return Ok(Some(value));
         }
         let _permit = self.payloads.conversions.acquire().await;
         let mut text = String::new();
@@ -297,9 +321,7 @@ impl Engine {
             number += 1;
         }
         if text.is_empty() {
-            // The workflow has no such payload, so this is a value of its own that looks like a reference.
-            tracing::warn!(workflow = %id, %digest, "payload was not found; its reference is used as a value");
-            return Ok(Arc::new(reference.to_json()));
+            return Ok(None);
         }
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
         let decode = move || {
@@ -316,7 +338,7 @@ impl Engine {
             tokio::task::spawn_blocking(decode).await.map_err(|_| STOPPED)??
         };
         self.payloads.put(id, PayloadRef { digest, bytes }, &value);
-        Ok(value)
+        Ok(Some(value))
     }
 
     /// Returns the payloads of a workflow that a decision needs.
@@ -328,7 +350,7 @@ impl Engine {
     ) -> Result<(), Error> {
         for reference in missing {
             if !loaded.has(reference.digest) {
-                let value = self.payload(&owner.namespace, owner.id, reference).await?;
+                let value = self.payload_of(owner, reference).await?;
                 loaded.insert(reference.digest, value);
             }
         }
@@ -338,7 +360,7 @@ impl Engine {
     /// Returns a value with the payloads in place of the references in it.
     pub(super) async fn expanded(&self, owner: &PayloadOwner, value: Arc<Json>) -> Result<Arc<Json>, Error> {
         if let Some(reference) = PayloadRef::of(&value) {
-            return self.payload(&owner.namespace, owner.id, reference).await;
+            return self.payload_of(owner, reference).await;
         }
         let mut found = Vec::new();
         references(&value, &mut found);

@@ -6,8 +6,12 @@ use super::references::PayloadOwner;
 use crate::payload_memory::LoadedPayloads;
 use crate::payload_values::{carries_payloads, payload_bytes};
 use crate::{Error, PayloadSlot};
-use goconductor_saga::{ExpressionError, Expressions, Json, PayloadRef, Plan, Scope, Side, State, StepIndex};
+use goconductor_saga::{
+    ElementExpressions, ExpressionError, Expressions, Failure, Json, PayloadRef, Plan, Scope, Side, State,
+    StepIndex,
+};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Maximum operations of the expressions of a decision on the calling thread: about 5 ms.
@@ -63,8 +67,11 @@ impl Engine {
         side: Side,
         slot: &PayloadSlot,
     ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
-        match self.rendered_input(plan, state, step, side).await? {
-            Ok(input) if carries_payloads(state) => {
+        let owner = self.owner_of(plan, state).await?;
+        let carries =
+            carries_payloads(state) || owner.as_ref().is_some_and(|owner| carries_payloads(&owner.state));
+        match self.rendered_input(plan, state, owner, step, side).await? {
+            Ok(input) if carries => {
                 slot.acquire(payload_bytes(&input)).await;
                 Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
             }
@@ -79,7 +86,8 @@ impl Engine {
         state: &Arc<State>,
         step: StepIndex,
     ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
-        match self.rendered_input(plan, state, step, Side::Execute).await? {
+        let owner = self.owner_of(plan, state).await?;
+        match self.rendered_input(plan, state, owner, step, Side::Execute).await? {
             Ok(input) if carries_payloads(state) && PayloadRef::of(&input).is_none() => {
                 Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
             }
@@ -95,13 +103,97 @@ impl Engine {
         &self,
         plan: &Arc<Plan>,
         state: &Arc<State>,
+        owner: Option<Owner>,
         step: StepIndex,
         side: Side,
     ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
-        let owner = PayloadOwner::of(state);
+        let payloads = PayloadOwner::of(state);
         let (plan, state) = (Arc::clone(plan), Arc::clone(state));
-        let render = move |expressions: &dyn Expressions| plan.command_input(&state, step, side, expressions);
-        self.run_rules(&owner, render).await
+        let rules = move |expressions: &dyn Expressions| {
+            let input = |expressions: &dyn Expressions| plan.command_input(&state, step, side, expressions);
+            with_owner(owner.as_ref(), expressions, input)
+        };
+        self.run_rules(&payloads, rules).await
+    }
+
+    /// Returns the fencing tokens that the participant of one side of a step receives.
+    ///
+    /// # Errors
+    /// Returns [`Error::NoSuchWorkflow`] if the workflow that holds the locks was removed, and [`Error::Store`] if the
+    /// store failed.
+    pub async fn lock_tokens(
+        &self,
+        plan: &Plan,
+        state: &State,
+        step: StepIndex,
+        side: Side,
+    ) -> Result<BTreeMap<String, u64>, Error> {
+        if plan.has_locks() {
+            return Ok(state.lock_tokens(step, side));
+        }
+        if !plan.runs_under_locks() {
+            return Ok(BTreeMap::new());
+        }
+        // A cached state can be older than the locks.
+        let owner = self.load(state.known_id()).await?.state;
+        let plan = self.plan_of(&owner).await?;
+        Ok(plan.lock_tokens_of_element(&owner, &state.definition, side))
+    }
+
+    /// Returns the id that a step gives its child, or why it has none.
+    ///
+    /// # Errors
+    /// See [`owner_of`](Self::owner_of).
+    pub(super) async fn child_id(
+        &self,
+        plan: &Arc<Plan>,
+        state: &Arc<State>,
+        step: StepIndex,
+    ) -> Result<Result<Option<String>, Failure>, Error> {
+        let owner = self.owner_of(plan, state).await?;
+        let payloads = PayloadOwner::of(state);
+        let (plan, state) = (Arc::clone(plan), Arc::clone(state));
+        let rules = move |expressions: &dyn Expressions| {
+            with_owner(owner.as_ref(), expressions, |expressions| plan.child_id(&state, step, expressions))
+        };
+        self.run_rules(&payloads, rules).await
+    }
+
+    /// Returns the workflow that the expressions of a workflow refer to, if it is not the workflow itself.
+    ///
+    /// # Errors
+    /// Returns [`Error::NoSuchWorkflow`] if it was removed, and [`Error::Store`] if the store failed.
+    pub(super) async fn owner_of(&self, plan: &Plan, state: &State) -> Result<Option<Owner>, Error> {
+        if !plan.needs_owner() {
+            return Ok(None);
+        }
+        let id = state.known_id();
+        // What the expressions refer to has settled, so a state that is not the newest has the same.
+        let state = match self.states.get(id) {
+            Some(state) => state,
+            None => Arc::new(self.load(id).await?.state),
+        };
+        let plan = self.plan_of(&state).await?;
+        Ok(Some(Owner { plan, state }))
+    }
+}
+
+/// The workflow that has the step whose elements another workflow runs.
+#[derive(Debug)]
+pub(super) struct Owner {
+    plan: Arc<Plan>,
+    state: Arc<State>,
+}
+
+/// Runs rules whose expressions may refer to the workflow that has the step of elements.
+pub(super) fn with_owner<T>(
+    owner: Option<&Owner>,
+    expressions: &dyn Expressions,
+    rules: impl FnOnce(&dyn Expressions) -> T,
+) -> T {
+    match owner {
+        Some(owner) => rules(&ElementExpressions::new(expressions, &owner.plan, &owner.state)),
+        None => rules(expressions),
     }
 }
 

@@ -5,8 +5,9 @@ use super::graphs::{self, Literal};
 use super::noise::Noise;
 use goconductor_harness::check::EffectKind;
 use goconductor_saga::{
-    Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal, Side,
-    StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide, start, transition,
+    Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal,
+    RollbackCause, Side, StartWorkflow, State, Status, StepIndex, StepStatus, Timestamp, WorkflowId, decide,
+    start, transition,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -77,6 +78,8 @@ pub(crate) struct Life {
     attempts: Vec<Attempt>,
     /// The number of times that all executors died.
     deaths: u32,
+    /// Whether the completed workflow was rolled back.
+    reopened: bool,
     bad: bool,
 }
 
@@ -106,6 +109,7 @@ impl Life {
             queue: Vec::new(),
             attempts: Vec::new(),
             deaths: 0,
+            reopened: false,
             bad: true,
         };
         life.write(None, events, state);
@@ -123,6 +127,9 @@ impl Life {
         let is_left_in_error = self.noise.once_in(2);
         for turn in 0..TURNS {
             self.bad = turn < BAD_TURNS;
+            if self.rolls_back_completed() {
+                continue;
+            }
             if self.state.phase.is_final() {
                 return;
             }
@@ -143,6 +150,16 @@ impl Life {
             }
         }
         panic!("the workflow did not end in {TURNS} turns: {:?}", self.state.status());
+    }
+
+    /// Sometimes rolls back a completed workflow, at most once. Returns whether it has no longer ended.
+    fn rolls_back_completed(&mut self) -> bool {
+        if self.state.phase != Phase::Completed || self.reopened || !self.noise.once_in(4) {
+            return false;
+        }
+        self.reopened = true;
+        self.submit(&Input::RollBack { cause: RollbackCause::Operator, actor: None, reason: None }, false);
+        !self.state.phase.is_final()
     }
 
     fn is_idle(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The view of the API, computed from a history.
 
 use goconductor_harness::check::{
-    CompensationView, Edge, Graph, History, Node, ShownEvent, StepView, UtcTime, View, Waiting,
+    CompensationView, Edge, Graph, History, Node, Relative, ShownEvent, StepView, UtcTime, View, Waiting,
 };
 use goconductor_saga::{
     Event, Join, Json, Kind, Plan, Progress, RollbackCause, Side, State, Step, StepState, Timestamp, evolve,
@@ -66,8 +66,14 @@ fn view(plan: &Plan, state: &State, idempotency_key: Option<String>) -> View {
         ended_at: time_text(state.ended_at),
         deadline: time_text(state.deadline),
         steps: steps.clone().map(|(of, step)| step_view(of, step)).collect(),
+        parent: state.parent.map(|parent| Relative { id: parent.id.to_string(), step: None }),
+        children: steps.clone().filter_map(|(of, step)| child(of, step)).collect(),
         waiting_on: steps.filter_map(|(of, step)| waiting(state, of, step)).collect(),
     }
+}
+
+fn child(of: &Step, step: &StepState) -> Option<Relative> {
+    step.child.map(|id| Relative { id: id.to_string(), step: Some(of.name.clone()) })
 }
 
 fn step_view(of: &Step, step: &StepState) -> StepView {
