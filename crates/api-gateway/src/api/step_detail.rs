@@ -139,7 +139,7 @@ impl Api {
         step: StepIndex,
         side: Side,
     ) -> ApiResult<(Option<Arc<Json>>, Option<String>)> {
-        Ok(match self.engine.rendered_input(plan, state, step, side).await? {
+        Ok(match self.engine.input_with_references(plan, state, step, side).await? {
             Ok(input) => (Some(input), None),
             Err(error) => (None, Some(error.to_string())),
         })
