@@ -169,7 +169,7 @@ pub(crate) fn check_origin(method: &Method, headers: &HeaderMap) -> ApiResult<()
 }
 
 /// Checks the header that pages of other origins cannot send.
-pub(crate) fn check_csrf(headers: &HeaderMap) -> ApiResult<()> {
+fn check_csrf(headers: &HeaderMap) -> ApiResult<()> {
     if headers.get(CSRF_HEADER).is_some_and(|value| !value.is_empty()) {
         return Ok(());
     }

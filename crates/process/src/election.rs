@@ -69,7 +69,7 @@ impl Process {
     }
 
     fn unopened(&self, store: Option<&Arc<dyn Store>>) -> BackendElection {
-        BackendElection::new(self.config.clone(), store.cloned(), self.instance.clone())
+        BackendElection::new(self.config.clone(), store.cloned())
     }
 }
 

@@ -5,6 +5,12 @@ use alloc::format;
 use alloc::string::String;
 
 impl StepState {
+    /// Returns the number of attempts at one side that began, in all generations. Each generation passes over one number.
+    #[must_use]
+    pub fn attempts_begun(&self, side: Side) -> u32 {
+        self.progress(side).begun().saturating_sub(self.generation)
+    }
+
     /// Returns whether an attempt of this generation has ended.
     pub(crate) fn has_ended_attempts(&self) -> bool {
         self.execute.ended > self.earlier_attempts

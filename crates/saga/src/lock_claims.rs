@@ -46,12 +46,15 @@ pub fn claims(state: &State) -> impl Iterator<Item = LockClaim<'_>> {
         .map(|(timer, lock)| LockClaim { timer, locks: &lock.locks })
 }
 
-/// Returns the locks that a transition releases: the claims before it that do not exist after it.
+/// Returns the locks that a transition releases: the claims before it that do not exist after it. A step that runs again
+/// requests its lock again, possibly with another key, so another request is another claim.
 #[must_use]
 pub(crate) fn released(before: &State, after: &State) -> Vec<LockRelease> {
-    let kept: Vec<TimerKind> = claims(after).map(|claim| claim.timer).collect();
+    let request = |state: &State, timer| state.lock_of(timer).map(|lock| lock.request);
+    let kept: Vec<(TimerKind, Option<u64>)> =
+        claims(after).map(|claim| (claim.timer, request(after, claim.timer))).collect();
     claims(before)
-        .filter(|claim| !kept.contains(&claim.timer))
+        .filter(|claim| !kept.contains(&(claim.timer, request(before, claim.timer))))
         .map(|claim| LockRelease {
             timer: claim.timer,
             keys: claim.locks.iter().map(|lock| lock.key.clone()).collect(),

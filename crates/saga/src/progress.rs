@@ -63,6 +63,13 @@ impl Progress {
         Self { ended: self.ended, reset_attempts: self.ended, ..Self::default() }
     }
 
+    /// Returns the progress of a side in the next generation. The number of the open or next attempt is passed over: its
+    /// command may still be in a queue, in a process that was paused or in a cached state, although the attempt was
+    /// withdrawn or an operator settled the side.
+    pub(crate) fn in_next_generation(&self) -> Self {
+        Self { ended: self.attempt(), reset_attempts: self.attempt(), ..Self::default() }
+    }
+
     /// Returns the number of the open or next attempt, counted from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {

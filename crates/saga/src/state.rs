@@ -314,8 +314,8 @@ pub struct StepState {
     /// The number of re-runs that executed the step again. Each has idempotency keys of its own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u32,
-    /// The number of execute attempts of earlier generations. Attempts are counted over all generations, so that a late
-    /// report of an earlier one is recognized.
+    /// The number of the last execute attempt that earlier generations made or could have made. Attempts are counted over
+    /// all generations, so that a late report or command of an earlier one is recognized.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub earlier_attempts: u32,
 }

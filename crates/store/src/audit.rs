@@ -62,7 +62,8 @@ pub trait AuditStore: std::fmt::Debug + Send + Sync {
 
     /// Appends a record with the outcome [`AuditOutcome::Unknown`] for each intent that is older than `age` by the
     /// database's clock, and deletes the intents. Returns their number. The id of such a record is that of the intent
-    /// followed by `.unknown`, so that a late record of the outcome is not left out.
+    /// followed by `.unknown`, so that a late record of the outcome is not left out. An intent whose outcome is already
+    /// recorded is only deleted.
     ///
     /// # Errors
     /// Returns `Error::Unavailable` if nothing was written, `Error::OutcomeUnknown` if the response was lost, and

@@ -45,6 +45,12 @@ impl<'a> ShownPayloads<'a> {
         }
     }
 
+    /// Returns a value, or the payload that it refers to if it fits.
+    pub(super) async fn shown(&mut self, mut value: Arc<Json>) -> Arc<Json> {
+        self.replace(&mut value).await;
+        value
+    }
+
     async fn replace(&mut self, place: &mut Arc<Json>) {
         if let Some(payload) = self.value(place).await {
             *place = payload;

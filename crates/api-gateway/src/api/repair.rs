@@ -6,9 +6,12 @@ use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, MIGRATION, Problem, RERUN, WRONG_SHAPE};
 use crate::view::WorkflowView;
-use goconductor_saga::{Input, Json, MigrateWorkflow, State, Status, StepIndex, StepStatus, WorkflowId};
+use goconductor_saga::{
+    Input, Json, MigrateWorkflow, PayloadRef, State, Status, StepIndex, StepStatus, WorkflowId,
+};
 use goconductor_transition::{Error, Migrated};
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// A request to re-run a workflow.
@@ -153,8 +156,11 @@ impl Api {
         if plan.definition().input.is_none() {
             return Ok(());
         }
-        let input: Json = Json::clone(&state.input);
-        match self.check_input(&state.namespace, &plan, input).await {
+        let input = match PayloadRef::of(&state.input) {
+            Some(reference) => self.engine.payload(&state.namespace, state.id, reference).await?,
+            None => Arc::clone(&state.input),
+        };
+        match self.check_input(&state.namespace, &plan, Json::clone(&input)).await {
             Ok(_) => Ok(()),
             Err(problem) if problem.status().is_client_error() => {
                 let detail = format!(

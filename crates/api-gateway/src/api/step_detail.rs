@@ -1,5 +1,6 @@
 //! A step of a workflow with its inputs and its attempts.
 
+use super::payloads::ShownPayloads;
 use super::workflows::parse_id;
 use super::{Api, CallContext};
 use crate::error::{ApiResult, NO_STEP, Problem};
@@ -97,18 +98,28 @@ impl Api {
         let (Some(index), Some(step_state)) = (index, index.and_then(|index| state.step(index))) else {
             return Err(Problem::new(NO_STEP, format!("workflow {id} has no step {step:?}")));
         };
+        let mut payloads = ShownPayloads::new(self, context.namespace.as_str(), state.id);
         let (mut input, mut input_error) = (None, None);
         if !matches!(step_state.execution, StepStatus::Pending | StepStatus::Skipped) {
-            (input, input_error) = self.step_input(&redaction, &plan, &state, index, Side::Execute).await?;
+            (input, input_error) = self.step_input(&plan, &state, index, Side::Execute).await?;
         }
         let (mut compensation_input, mut compensation_input_error) = (None, None);
         if step_state.compensation.is_some() {
             (compensation_input, compensation_input_error) =
-                self.step_input(&redaction, &plan, &state, index, Side::Compensate).await?;
+                self.step_input(&plan, &state, index, Side::Compensate).await?;
         }
-        let (attempts, is_more) = self.attempts(&redaction, &plan, &state, step).await?;
-        let step = view::step(&plan, &state, index).map(|step| redaction.step(step));
-        let step = step.ok_or_else(|| Problem::new(NO_STEP, format!("workflow {id} has no such step")))?;
+        for side in [&mut input, &mut compensation_input] {
+            if let Some(value) = side.take() {
+                *side = Some(redaction.anywhere(&payloads.shown(value).await));
+            }
+        }
+        let no_step = || Problem::new(NO_STEP, format!("workflow {id} has no such step"));
+        let mut view = view::step(&plan, &state, index).ok_or_else(no_step)?;
+        if let Some(output) = view.output.take() {
+            view.output = Some(payloads.shown(output).await);
+        }
+        let (attempts, is_more) = self.attempts(&redaction, &mut payloads, &plan, &state, step).await?;
+        let step = redaction.step(view);
         Ok(StepDetailView {
             step,
             input,
@@ -123,14 +134,13 @@ impl Api {
     /// Returns the input of one side of a step, or the reason why it cannot be computed.
     async fn step_input(
         &self,
-        redaction: &Redaction,
         plan: &Arc<Plan>,
         state: &Arc<State>,
         step: StepIndex,
         side: Side,
     ) -> ApiResult<(Option<Arc<Json>>, Option<String>)> {
-        Ok(match self.engine.command_input(plan, state, step, side).await? {
-            Ok(input) => (Some(redaction.anywhere(&input)), None),
+        Ok(match self.engine.input_with_references(plan, state, step, side).await? {
+            Ok(input) => (Some(input), None),
             Err(error) => (None, Some(error.to_string())),
         })
     }
@@ -138,6 +148,7 @@ impl Api {
     async fn attempts(
         &self,
         redaction: &Redaction,
+        payloads: &mut ShownPayloads<'_>,
         plan: &Plan,
         state: &State,
         step: &str,
@@ -150,7 +161,7 @@ impl Api {
             after = last.seq;
             let views = events.iter().map(|event| view::event(plan, event));
             for event in views.filter(|event| event.step.as_deref() == Some(step)) {
-                attempts.add(redaction.event(event));
+                attempts.add(redaction.event(payloads.event(event).await));
             }
         }
         Ok((attempts.all.into(), attempts.is_cut || after < state.seq))

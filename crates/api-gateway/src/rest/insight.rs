@@ -31,7 +31,7 @@ async fn overview(State(api): State<Api>, Caller(context): Caller) -> ApiResult<
 
 /// Get the graph of the definition that a workflow follows
 ///
-/// It is that of the version with which the workflow was started.
+/// It is that of the version that the workflow follows: that of its start, until an operator migrates it.
 #[utoipa::path(get, path = "/workflows/{id}/graph", tag = "workflows", params(("id" = String, Path)),
     responses((status = 200, body = Graph), (status = 404, body = ProblemBody)))]
 async fn graph(

@@ -5,12 +5,13 @@
 
 use super::extract::{QueryParams, SecretBody};
 use crate::access::{Gate, SignedIn};
+use crate::admission::RateCaller;
 use crate::api::Api;
 use crate::api::session::{SessionView, no_access_control};
 use crate::audit::{Subject, action_name, peer_address};
 use crate::audit_notes::Notes;
 use crate::error::{ApiResult, INVALID_CREDENTIAL, NO_SIGN_IN, PARAMETER, Problem, ProblemBody};
-use crate::session::{BegunSignIn, check_csrf};
+use crate::session::{BegunSignIn, check_origin};
 use axum::Json;
 use axum::extract::{MatchedPath, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -106,7 +107,7 @@ async fn begin(
     SecretBody(key): SecretBody,
 ) -> ApiResult<Response> {
     let gate = api.gate.as_ref().ok_or_else(no_access_control)?;
-    check_csrf(&headers)?;
+    check_origin(&Method::POST, &headers)?;
     api.audit.check()?;
     let signed_in = gate.authenticate_key(&key, &extensions).await;
     let principal =
@@ -149,8 +150,13 @@ async fn end(
 #[utoipa::path(get, path = "/session/oidc/start", tag = "session", params(StartQuery),
     responses((status = 303, description = "The browser is sent to the identity provider"),
         (status = 409, body = ProblemBody, description = "No sign-in at an identity provider is configured")))]
-async fn start(State(api): State<Api>, QueryParams(query): QueryParams<StartQuery>) -> ApiResult<Response> {
+async fn start(
+    State(api): State<Api>,
+    extensions: Extensions,
+    QueryParams(query): QueryParams<StartQuery>,
+) -> ApiResult<Response> {
     let gate = sign_in_gate(&api)?;
+    gate.admission.peek_rate(RateCaller::network(&extensions))?;
     let return_to = query.return_to.unwrap_or_else(|| HOME.to_owned());
     if !is_path_of_console(&return_to) {
         let detail = "invalid return_to: it must be a path of the console, such as /ui/workflows";
@@ -161,7 +167,7 @@ async fn start(State(api): State<Api>, QueryParams(query): QueryParams<StartQuer
             let cookie = gate.sessions.begin_sign_in(pending, return_to)?;
             redirect(&url, &[cookie])
         }
-        Err(error) => failed(gate, &error),
+        Err(error) => failed(gate, &error, &extensions),
     }
 }
 
@@ -179,6 +185,8 @@ async fn callback(
     QueryParams(query): QueryParams<CallbackQuery>,
 ) -> ApiResult<Response> {
     let gate = sign_in_gate(&api)?;
+    // Each call asks the identity provider.
+    gate.admission.peek_rate(RateCaller::network(&extensions))?;
     api.audit.check()?;
     let Some(begun) = gate.sessions.begun_sign_in(&headers) else {
         return to_sign_in(gate, "expired");
@@ -193,7 +201,7 @@ async fn callback(
         Err(SignInFailure::Error(error)) => {
             let problem = Problem::new(INVALID_CREDENTIAL, error.to_string());
             gate.refused_sign_in(route.as_str(), &problem, &extensions);
-            failed(gate, &error)
+            failed(gate, &error, &extensions)
         }
     }
 }
@@ -238,8 +246,9 @@ fn sign_in_gate(api: &Api) -> ApiResult<&Gate> {
     Err(Problem::new(NO_SIGN_IN, detail))
 }
 
-fn failed(gate: &Gate, error: &SignInError) -> ApiResult<Response> {
+fn failed(gate: &Gate, error: &SignInError, extensions: &Extensions) -> ApiResult<Response> {
     tracing::warn!(%error, "sign-in at the identity provider failed");
+    gate.admission.count_refused(RateCaller::network(extensions))?;
     let code = match error {
         SignInError::Unavailable(_) => "unavailable",
         SignInError::Refused(_) | SignInError::NotConfigured => "failed",
@@ -289,7 +298,8 @@ async fn record(
         target: format!("{method} {route}"),
     };
     let notes = Notes { target: Some(("session", principal.actor.clone())), ..Notes::default() };
-    api.audit.record(subject, notes, false).await
+    // A sign-in changes nothing that the store keeps, so it has no intent.
+    api.audit.record(None, subject, notes, false).await
 }
 
 #[cfg(test)]

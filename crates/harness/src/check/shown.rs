@@ -3,7 +3,7 @@
 use super::evidence::{Case, Evidence};
 use super::run::{ShownEvent, UtcTime, View};
 use super::{Finding, Findings};
-use goconductor_saga::{Failure, Json, RollbackCause, State, StepState, Timestamp, evolve};
+use goconductor_saga::{Failure, Json, RollbackCause, Side, State, StepState, Timestamp, evolve};
 use serde_json::json;
 
 /// The codes of `doctor` that are about histories and states.
@@ -132,8 +132,8 @@ fn expected_step(step: &StepState, name: &str) -> Json {
     json!({
         "name": name,
         "status": step.status().as_str(),
-        "attempts": step.execute.begun(),
-        "compensation_attempts": step.compensate.begun(),
+        "attempts": step.attempts_begun(Side::Execute),
+        "compensation_attempts": step.attempts_begun(Side::Compensate),
         "queued_at": step.execute.queued_at.map(time_text),
         "started_at": step.execute.started_at.map(time_text),
         "ended_at": step.execute.ended_at.map(time_text),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// Interval between looks at the eras of the other processes.
+/// Interval between looks at the eras of the processes.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Longest time for which a new leader waits until the other processes have left earlier eras. It is longer than the
+/// Longest time for which a new leader waits until all processes have left earlier eras. It is longer than the
 /// membership of a process that was killed or paused. A process that stays, because its configuration is invalid, must not
 /// keep the cluster without leaders: its fencing tokens are lower.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -25,24 +25,23 @@ pub(super) struct BackendElection {
     opened: OnceCell<Arc<dyn Election>>,
     /// The store with the members of the cluster. `None` if the process has none.
     store: Option<Arc<dyn Store>>,
-    instance: String,
 }
 
 impl BackendElection {
-    pub(super) fn new(config: Config, store: Option<Arc<dyn Store>>, instance: String) -> Self {
-        Self { config, opened: OnceCell::new(), store, instance }
+    pub(super) fn new(config: Config, store: Option<Arc<dyn Store>>) -> Self {
+        Self { config, opened: OnceCell::new(), store }
     }
 
     /// Returns an election whose backend is open.
     #[cfg(test)]
     pub(super) fn opened(config: Config, election: Arc<dyn Election>, store: Option<Arc<dyn Store>>) -> Self {
         let opened = OnceCell::new_with(Some(election));
-        Self { config, opened, store, instance: "self".to_owned() }
+        Self { config, opened, store }
     }
 
     /// Returns an election at the backend of another configuration.
     pub(super) fn at(&self, config: Config) -> Self {
-        Self::new(config, self.store.clone(), self.instance.clone())
+        Self::new(config, self.store.clone())
     }
 
     /// Opens the backend, unless it is open.
@@ -50,8 +49,9 @@ impl BackendElection {
         self.opened.get_or_try_init(|| open(&self.config)).await
     }
 
-    /// Waits until no other process can hold a term of an earlier era, as far as the members of the cluster are known.
-    async fn others_have_left(&self, election: &str) {
+    /// Waits until no process can hold a term of an earlier era, as far as the members of the cluster are known. This
+    /// process is no exception: it may hold terms for several candidates.
+    async fn all_have_left(&self, election: &str) {
         let Some(store) = &self.store else { return };
         let waiting = async {
             let mut failures = 0;
@@ -60,7 +60,7 @@ impl BackendElection {
                     Ok(members) if members.iter().all(|member| self.has_left(member)) => return,
                     Ok(_) => failures = 0,
                     Err(error) => {
-                        tracing::debug!(%error, "eras of the other processes were not read");
+                        tracing::debug!(%error, "eras of the processes were not read");
                         failures += 1;
                     }
                 }
@@ -71,17 +71,15 @@ impl BackendElection {
             tracing::warn!(
                 election,
                 era = self.config.election.era,
-                "term began although another process has not left an earlier era; its fencing tokens are lower"
+                "term began although a process has not left an earlier era; its fencing tokens are lower"
             );
         }
     }
 
     fn has_left(&self, member: &Member) -> bool {
-        let announcement = &member.announcement;
         // A release without moves names no era. Fencing tokens alone protect against it.
-        let is_earlier =
-            announcement.info.election.as_ref().is_some_and(|view| view.era < self.config.election.era);
-        !is_earlier || announcement.instance == self.instance
+        let view = member.announcement.info.election.as_ref();
+        view.is_none_or(|view| view.era >= self.config.election.era)
     }
 }
 
@@ -91,7 +89,7 @@ impl Election for BackendElection {
         let leadership = self.open().await?.campaign(name, candidate).await?;
         // Each term waits, not only those of a move: the process may have been started during one. Safe to cancel: the
         // term ends when it is dropped.
-        self.others_have_left(name).await;
+        self.all_have_left(name).await;
         Ok(leadership)
     }
 
@@ -135,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn term_begins_when_every_other_process_has_left_earlier_eras() {
+    async fn term_begins_when_every_process_has_left_earlier_eras() {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created"));
         announce(&store, "self", Some(0)).await;
@@ -149,6 +147,9 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_millis(500), &mut campaign).await;
         assert!(waited.is_err(), "the other process can still lead");
         announce(&store, "other", Some(1)).await;
+        let waited = tokio::time::timeout(Duration::from_millis(500), &mut campaign).await;
+        assert!(waited.is_err(), "this process can still hold a term for another candidate");
+        announce(&store, "self", Some(1)).await;
         let leadership = tokio::time::timeout(Duration::from_secs(5), campaign).await;
         assert!(leadership.expect("the term begins").expect("the election works").is_valid());
     }

@@ -13,6 +13,7 @@ use goconductor_store::ElectionView;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// What a process does about changed settings of the election.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,40 +26,59 @@ enum ElectionChange {
     Refused(String),
 }
 
+/// The backend in use, and the move to it.
+struct InUse {
+    backend: Arc<BackendElection>,
+    /// Its sender is dropped when the terms of all previous backends have ended. `None` before the first move.
+    left: Option<oneshot::Receiver<()>>,
+}
+
 /// Moves an election with the settings of the API.
 pub(super) fn follow(live: &Arc<LiveConfig>, first: BackendElection) -> Arc<dyn Election> {
     live.set_election(view(&first.config, None));
-    let in_use = Mutex::new(Arc::new(first));
-    let movable = Arc::new(MovableElection::new(in_use.lock().clone()));
+    let first = Arc::new(first);
+    let movable = Arc::new(MovableElection::new(first.clone()));
+    let in_use = Mutex::new(InUse { backend: first, left: None });
     let (moved, publisher) = (Arc::clone(&movable), Arc::downgrade(live));
     live.on_change(move |config| {
         let mut in_use = in_use.lock();
         let Some(live) = publisher.upgrade() else { return };
-        match change(&in_use.config, config) {
-            ElectionChange::InUse => live.set_election(view(&in_use.config, None)),
+        match change(&in_use.backend.config, config) {
+            ElectionChange::InUse => live.set_election(reached(&live, &in_use.backend.config, None)),
             ElectionChange::Refused(reason) => {
                 tracing::error!(reason, "election stayed at its backend");
-                live.set_election(view(&in_use.config, Some(reason)));
+                live.set_election(reached(&live, &in_use.backend.config, Some(reason)));
             }
             ElectionChange::Move => {
-                let next = Arc::new(in_use.at(config.clone()));
-                let left = moved.replace(next.clone());
-                let reached = view(config, None);
-                *in_use = next;
-                tracing::info!(
-                    backend = reached.backend,
-                    era = reached.era,
-                    "election moved to another backend"
-                );
-                // Published when the terms have ended, because others wait for it.
+                let next = Arc::new(in_use.backend.at(config.clone()));
+                let terms_end = moved.replace(next.clone());
+                let (has_left, left) = oneshot::channel::<()>();
+                let earlier = std::mem::replace(&mut *in_use, InUse { backend: next, left: Some(left) }).left;
+                let next = view(config, None);
+                tracing::info!(backend = next.backend, era = next.era, "election moved to another backend");
+                // Published when the terms have ended, because others wait for it. Terms of a backend that was left in an
+                // earlier move may last longer than those of this one.
                 drop(goconductor_supervisor::spawn("election-move", async move {
-                    left.await;
-                    live.set_election(reached);
+                    if let Some(earlier) = earlier {
+                        drop(earlier.await);
+                    }
+                    terms_end.await;
+                    live.set_election(next);
+                    drop(has_left);
                 }));
             }
         }
     });
     movable
+}
+
+/// Returns what a process publishes while no move begins. Its era is not raised before the terms of a move have ended.
+fn reached(live: &LiveConfig, config: &Config, error: Option<String>) -> ElectionView {
+    let new = view(config, error);
+    match live.election().filter(|known| known.era < new.era) {
+        Some(known) => ElectionView { error: new.error, ..known },
+        None => new,
+    }
 }
 
 fn view(config: &Config, error: Option<String>) -> ElectionView {
@@ -176,22 +196,30 @@ mod tests {
         let era = || live.election().map(|view| view.era);
         assert_eq!(era(), Some(0));
         let leads = election.campaign("relay", "a").await.expect("nobody else is a candidate");
-        let settings = json!({"election": {"backend": "etcd", "endpoints": ["127.0.0.1:1"], "era": 1}});
-        let change = ConfigChange {
-            id: "change".to_owned(),
-            settings,
-            digest: String::new(),
-            actor: None,
-            reason: None,
-        };
-        ConfigHistory::of(&*store).append(0, &change).await.expect("the store can be written");
-        live.refresh(&store).await.expect("the store can be read");
-        assert!(!leads.is_valid(), "the term has ended");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!((era(), live.view().pending.len()), (Some(0), 0), "the holder may still act");
+        let moved = |era: u8| json!({"backend": "etcd", "endpoints": ["127.0.0.1:1"], "era": era});
+        let changes = [
+            json!({"election": moved(1)}),
+            // Neither another change nor another move ends the wait for the holder.
+            json!({"election": moved(1), "limits": {"page_size": 7}}),
+            json!({"election": moved(2), "limits": {"page_size": 7}}),
+        ];
+        for (current, settings) in (0u64..).zip(changes) {
+            let change = ConfigChange {
+                id: format!("change-{current}"),
+                settings,
+                digest: String::new(),
+                actor: None,
+                reason: None,
+            };
+            ConfigHistory::of(&*store).append(current, &change).await.expect("the store can be written");
+            live.refresh(&store).await.expect("the store can be read");
+            assert!(!leads.is_valid(), "the term has ended");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!((era(), live.view().pending.len()), (Some(0), 0), "the holder may still act");
+        }
         drop(leads);
         let published = async {
-            while era() != Some(1) {
+            while era() != Some(2) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -3,7 +3,7 @@
 use super::{Decision, Refusal};
 use crate::{
     EventKind, Failure, Json, KeyLock, LockKey, LockScope, LockSpec, LockState, RollbackCause, Scope,
-    StepIndex, TimerKind, Timestamp,
+    StepIndex, StepStatus, TimerKind, Timestamp,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -46,11 +46,17 @@ impl Decision<'_> {
             }
             is_same
         });
-        let wait = specs.iter().filter_map(|spec| spec.wait).min();
+        // A re-run after the pivot must not end in a rollback, so it waits for as long as it takes.
+        let wait = specs.iter().filter_map(|spec| spec.wait).min().filter(|_| !self.is_past_pivot());
         let until = wait.map(|wait| self.now.after(wait));
         let (step, hold, keeps_signals) = (None, LockScope::Workflow, false);
         self.emit(EventKind::LocksRequested { step, locks, hold, until, keeps_signals });
         false
+    }
+
+    fn is_past_pivot(&self) -> bool {
+        let pivot = self.plan.pivot().and_then(|index| self.state.step(index));
+        pivot.is_some_and(|step| step.execution == StepStatus::Completed)
     }
 
     /// Returns the lock that a ready step needs, or why it can never get it.

@@ -44,11 +44,12 @@ pub(super) fn reset(state: &mut State, deadline: Option<Timestamp>) {
 }
 
 fn next_generation(step: &StepState) -> StepState {
+    let execute = step.execute.in_next_generation();
     StepState {
         generation: step.generation.saturating_add(1),
-        earlier_attempts: step.execute.ended,
-        execute: step.execute.begun_again(),
-        compensate: step.compensate.begun_again(),
+        earlier_attempts: execute.ended,
+        execute,
+        compensate: step.compensate.in_next_generation(),
         ..StepState::default()
     }
 }

@@ -3,10 +3,11 @@
 use crate::graph::{Literal, definition, of_kind, plan, step, tries};
 use crate::noise::Noise;
 use goconductor_saga::{
-    Due, Event, EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockScope, LockSpec,
-    MigrateWorkflow, OnError, Outcome, OwedKey, Plan, Refusal, RerunRefusal, RollbackCause, RulesVersion,
-    Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template, Timestamp,
-    WorkflowId, decide, evolve, migrate, owed, start, start_child,
+    Definition, Due, Event, EventKind, Failure, FailurePolicy, Input, Json, Kind, LedgerChange, LockRelease,
+    LockScope, LockSpec, MigrateWorkflow, OnError, Outcome, OwedKey, Plan, Refusal, RerunRefusal,
+    RollbackCause, RulesVersion, Side, StartChild, StartWorkflow, State, Status, Step, StepIndex, StepStatus,
+    Template, TimerKind, Timestamp, WorkflowId, decide, evolve, migrate, owed, start, start_child,
+    transition,
 };
 use std::collections::BTreeMap;
 
@@ -141,12 +142,98 @@ fn withdrawn_step_keeps_counting_its_attempts() {
     saga.rerun(Some(2), false).unwrap();
     saga.undone(2);
     saga.submit(&Input::Cancel { actor: None, reason: None }).unwrap();
-    saga.submit(&Input::WithdrawCommand { step: StepIndex(2), attempt: 2 }).unwrap();
+    saga.submit(&Input::WithdrawCommand { step: StepIndex(2), attempt: 3 }).unwrap();
     assert_eq!(saga.state.steps[2].execution, StepStatus::Pending);
-    assert_eq!(saga.state.steps[2].execute.attempt(), 2);
+    assert_eq!(saga.state.steps[2].execute.attempt(), 3);
+    assert_eq!(saga.state.steps[2].attempts_begun(Side::Execute), 1);
     saga.undone(1);
     saga.undone(0);
     assert_eq!(saga.state.status(), Status::RolledBack);
+}
+
+#[test]
+fn attempt_that_was_withdrawn_is_not_one_of_the_next_generation() {
+    let mut saga = Scenario::new(chain());
+    saga.done(0);
+    saga.submit(&Input::Cancel { actor: None, reason: None }).unwrap();
+    saga.submit(&Input::WithdrawCommand { step: StepIndex(1), attempt: 1 }).unwrap();
+    saga.undone(0);
+    saga.rerun(None, false).unwrap();
+    saga.done(0);
+    // An executor whose cached state has the withdrawn attempt would execute it with the key of the first generation.
+    let stale = saga.report_attempt(1, Side::Execute, 1, Outcome::Done { output: Json::Null });
+    assert_eq!(stale, Err(Refusal::Stale));
+    assert_eq!(saga.state.steps[1].attempts_begun(Side::Execute), 0);
+    saga.done(1);
+    saga.done(2);
+    assert_eq!(saga.state.status(), Status::Completed);
+}
+
+#[test]
+fn attempt_in_place_of_which_an_operator_acted_is_not_one_of_the_next_generation() {
+    let mut saga = Scenario::new(vec![step("a", &[])]);
+    saga.done(0);
+    saga.rerun(None, false).unwrap();
+    let failure = Failure::of("BUSY", "later");
+    saga.report(0, Side::Compensate, Outcome::Retryable { failure, not_before: None });
+    // The second attempt may have begun without a recorded start.
+    let (step, actor) = (StepIndex(0), None);
+    saga.submit(&Input::SkipStep { step, actor, reason: "by hand".to_owned() }).unwrap();
+    saga.done(0);
+    saga.rerun(None, false).unwrap();
+    let late = saga.report_attempt(0, Side::Compensate, 2, Outcome::Done { output: Json::Null });
+    assert_eq!(late, Err(Refusal::Stale), "the effect of the second generation stands");
+    saga.undone(0);
+    assert_eq!(saga.key(0, Side::Execute), "a~3/execute");
+}
+
+#[test]
+fn lock_of_a_step_is_released_before_the_step_requests_it_again() {
+    let held =
+        LockSpec { key: Template::Value("k".into()), shared: false, hold: LockScope::Workflow, wait: None };
+    let mut last = step("b", &[0]);
+    last.failure = FailurePolicy { on_error: OnError::Pause, ..FailurePolicy::default() };
+    let mut saga = Scenario::new(vec![Step { lock: Some(held), ..step("a", &[]) }, last]);
+    let timer = TimerKind::StepLock(StepIndex(0));
+    let request = saga.state.steps[0].lock.as_ref().unwrap().request;
+    saga.submit(&Input::AcquireLocks { timer, request, tokens: vec![1] }).unwrap();
+    saga.done(0);
+    saga.refused(1);
+    assert_eq!(saga.state.status(), Status::Error);
+    saga.rerun(Some(0), false).unwrap();
+    let before = saga.state.clone();
+    assert_eq!(before.lock_tokens(StepIndex(0), Side::Compensate).get("k"), Some(&1));
+    saga.undone(0);
+    assert!(saga.state.steps[0].waits_for_lock());
+    let written = transition(&saga.plan, Some(&before), Vec::new(), saga.state.clone());
+    let released = LockRelease { timer, keys: vec!["k".to_owned()] };
+    assert_eq!(written.locks, [released]);
+}
+
+#[test]
+fn re_run_after_the_pivot_waits_for_its_locks_without_a_limit() {
+    let wait = Some(std::time::Duration::from_millis(1));
+    let lock = LockSpec { key: Template::Value("k".into()), shared: false, hold: LockScope::Workflow, wait };
+    let steps = vec![of_kind(step("p", &[]), Kind::Pivot), of_kind(step("l", &[0]), Kind::Retriable)];
+    let plan = Plan::new(Definition { locks: vec![lock], ..definition(steps) }, 1).unwrap();
+    let (events, state) = start(&plan, &Literal, &begin(), Timestamp(0));
+    let mut saga = Scenario { plan, state, events, now: 0 };
+    let timer = TimerKind::WorkflowLock;
+    let lock = saga.state.lock.as_ref().unwrap();
+    assert!(lock.until.is_some());
+    let request = lock.request;
+    saga.submit(&Input::AcquireLocks { timer, request, tokens: vec![1] }).unwrap();
+    saga.done(0);
+    saga.done(1);
+    assert_eq!(saga.state.status(), Status::Completed);
+    saga.rerun(Some(1), true).unwrap();
+    assert_eq!(saga.state.lock.as_ref().unwrap().until, None, "the pivot cannot be rolled back");
+    saga.now += 1_000_000;
+    assert_eq!(saga.submit(&Input::FireTimer { timer }), Err(Refusal::Stale));
+    let request = saga.state.lock.as_ref().unwrap().request;
+    saga.submit(&Input::AcquireLocks { timer, request, tokens: vec![2] }).unwrap();
+    saga.done(1);
+    assert_eq!(saga.state.status(), Status::Completed);
 }
 
 #[test]
@@ -179,7 +266,7 @@ fn re_run_is_refused_where_it_cannot_be_right() {
     let held =
         LockSpec { key: Template::Value("k".into()), shared: false, hold: LockScope::Workflow, wait: None };
     let mut locked = Scenario::new(vec![Step { lock: Some(held), ..step("a", &[]) }, step("b", &[0])]);
-    let timer = goconductor_saga::TimerKind::StepLock(StepIndex(0));
+    let timer = TimerKind::StepLock(StepIndex(0));
     let request = locked.state.steps[0].lock.as_ref().unwrap().request;
     locked.submit(&Input::AcquireLocks { timer, request, tokens: vec![1] }).unwrap();
     locked.done(0);

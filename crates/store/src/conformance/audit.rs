@@ -154,7 +154,11 @@ pub(super) async fn intents(factory: Arc<dyn Factory>) -> CaseResult {
     // An outcome that is repeated after its record was written forgets a late intent, too.
     note(&[event("d")]).await?;
     fixture.append(&[event("d")]).await?;
-    expect_eq("the intents of recorded outcomes", &settle(Duration::ZERO).await?, &0)
+    expect_eq("the intents of recorded outcomes", &settle(Duration::ZERO).await?, &0)?;
+    // So is a note that a network delivers twice.
+    note(&[event("d")]).await?;
+    expect_eq("the late intents of recorded outcomes", &settle(Duration::ZERO).await?, &0)?;
+    expect_eq("the number of records", &fixture.all_audit().await?.len(), &records.len())
 }
 
 pub(super) async fn listed(factory: Arc<dyn Factory>) -> CaseResult {

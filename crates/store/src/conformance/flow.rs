@@ -279,7 +279,13 @@ pub fn done_at_attempt(step: u32, attempt: u32) -> Input {
 /// Returns an input that reports that the first attempt of a compensation succeeded.
 #[must_use]
 pub fn compensated(step: u32) -> Input {
-    report(step, Side::Compensate, 1, Outcome::Done { output: Json::Null })
+    compensated_at_attempt(step, 1)
+}
+
+/// Returns an input that reports that an attempt of a compensation succeeded.
+#[must_use]
+pub fn compensated_at_attempt(step: u32, attempt: u32) -> Input {
+    report(step, Side::Compensate, attempt, Outcome::Done { output: Json::Null })
 }
 
 /// Returns an input that pauses the workflow.

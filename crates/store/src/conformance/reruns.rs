@@ -10,7 +10,7 @@ use super::fixture::{
     Fixture, Flow, at, compensated, definition, done, done_at_attempt, expect_eq, order, plan_of, refused,
     step, unexpected,
 };
-use super::flow::{NoExpressions, transition_write};
+use super::flow::{NoExpressions, compensated_at_attempt, transition_write};
 use super::{CaseResult, Factory};
 use crate::{Field, MaintenanceRequest, Write};
 
@@ -32,14 +32,15 @@ pub(super) async fn ended_workflow_is_re_run(factory: Arc<dyn Factory>) -> CaseR
         refused(1),
         compensated(0),
         rerun(None, false),
-        done_at_attempt(0, 2),
-        done_at_attempt(1, 2),
-        done_at_attempt(2, 1),
-        rerun(Some(1), false),
-        compensated(2),
-        compensated(1),
+        // Each generation passes over the number of one attempt.
+        done_at_attempt(0, 3),
         done_at_attempt(1, 3),
         done_at_attempt(2, 2),
+        rerun(Some(1), false),
+        compensated_at_attempt(2, 2),
+        compensated_at_attempt(1, 2),
+        done_at_attempt(1, 5),
+        done_at_attempt(2, 4),
     ];
     for (number, input) in (1..).zip(&inputs) {
         fixture.apply(&mut flow, input, at(number)).await?;
@@ -59,7 +60,7 @@ pub(super) async fn ends_at_once(factory: Arc<dyn Factory>) -> CaseResult {
     fixture.apply(&mut flow, &done(0), at(1)).await?;
     fixture.apply(&mut flow, &rerun(None, false), at(2)).await?;
     check_indexes(&fixture, &flow).await?;
-    fixture.apply(&mut flow, &done_at_attempt(0, 2), at(3)).await?;
+    fixture.apply(&mut flow, &done_at_attempt(0, 3), at(3)).await?;
     check_indexes(&fixture, &flow).await?;
     // An expression that cannot be evaluated ends the second attempt at once: the workflow rolls back in the transition
     // that re-runs it.

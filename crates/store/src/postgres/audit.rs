@@ -54,9 +54,12 @@ impl AuditStore for PostgresStore {
         head(&mut transaction, LOCKED_HEAD).await?;
         let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
         let intents: Vec<String> = sqlx::query_scalar(
-            "DELETE FROM audit_intents
-             WHERE noted_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1
-             RETURNING event",
+            "WITH due AS (
+                 DELETE FROM audit_intents
+                 WHERE noted_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1
+                 RETURNING id, event
+             )
+             SELECT event FROM due WHERE NOT EXISTS (SELECT 1 FROM audit_log WHERE audit_log.id = due.id)",
         )
         .bind(age)
         .fetch_all(&mut *transaction)

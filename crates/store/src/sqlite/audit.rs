@@ -48,9 +48,16 @@ impl AuditStore for SqliteStore {
         self.write_job(move |connection| {
             let until = clock().0.saturating_sub(age);
             let mut delete = connection
-                .prepare_cached("DELETE FROM audit_intents WHERE noted_at <= ?1 RETURNING event")?;
-            let intents: Vec<String> =
-                delete.query_map([until], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                .prepare_cached("DELETE FROM audit_intents WHERE noted_at <= ?1 RETURNING id, event")?;
+            let due: Vec<(String, String)> =
+                delete.query_map([until], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+            let mut find = connection.prepare_cached("SELECT 1 FROM audit_log WHERE id = ?1")?;
+            let mut intents = Vec::with_capacity(due.len());
+            for (id, intent) in due {
+                if !find.exists([&id])? {
+                    intents.push(intent);
+                }
+            }
             if !intents.is_empty() {
                 append(connection, unknown_outcomes(&intents)?)?;
             }

@@ -4,6 +4,7 @@
 //! queued with the pending inputs of the workflow, because those are decided by one plan.
 
 use super::apply::MAX_CONFLICT_RETRIES;
+use super::references::PayloadOwner;
 use super::{Engine, UNKNOWN_TO_EARLIER};
 use crate::{Error, clock};
 use goconductor_saga::{
@@ -49,7 +50,7 @@ impl Engine {
                 let (before, request) = (Arc::clone(&before), request.clone());
                 move |expressions: &dyn Expressions| migrate(&old, &new, expressions, &before, &request, now)
             };
-            let transition = self.run_rules(rules).await??;
+            let transition = self.run_rules(&PayloadOwner::of(&before), rules).await??;
             if dry_run {
                 return Ok(Migrated { from, changes, state: before });
             }

@@ -124,6 +124,7 @@ impl Engine {
             | Input::AcquireLocks { .. }
             | Input::Cancel { .. }
             | Input::RollBack { .. }
+            | Input::Rerun { .. }
             | Input::ChildStarted { .. }
             | Input::Terminate { .. }
             | Input::Rerun { .. }

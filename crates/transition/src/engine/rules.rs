@@ -7,8 +7,8 @@ use crate::payload_memory::LoadedPayloads;
 use crate::payload_values::{carries_payloads, payload_bytes};
 use crate::{Error, PayloadSlot};
 use goconductor_saga::{
-    ElementExpressions, ExpressionError, Expressions, Failure, Json, PayloadRef, Plan, Scope, Side, State,
-    StepIndex,
+    ElementExpressions, Elements, ExpressionError, Expressions, Failure, Json, PayloadRef, Plan, Scope, Side,
+    State, StepIndex, StepStatus,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -95,6 +95,21 @@ impl Engine {
         }
     }
 
+    /// Returns the input of one side of a step, with references in place of large payloads.
+    ///
+    /// # Errors
+    /// See [`Engine::command_input`].
+    pub async fn input_with_references(
+        &self,
+        plan: &Arc<Plan>,
+        state: &Arc<State>,
+        step: StepIndex,
+        side: Side,
+    ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
+        let owner = self.owner_of(plan, state).await?;
+        self.rendered_input(plan, state, owner, step, side).await
+    }
+
     async fn rendered_input(
         &self,
         plan: &Arc<Plan>,
@@ -164,11 +179,13 @@ impl Engine {
             return Ok(None);
         }
         let id = state.known_id();
-        // What the expressions refer to has settled, so a state that is not the newest has the same.
-        let state = match self.states.get(id) {
-            Some(state) => state,
-            None => Arc::new(self.load(id).await?.state),
-        };
+        if let Some(cached) = self.states.get(id) {
+            let owner = Owner { plan: self.plan_of(&cached).await?, state: cached };
+            if owner.is_recent(state) {
+                return Ok(Some(owner));
+            }
+        }
+        let state = Arc::new(self.load(id).await?.state);
         let plan = self.plan_of(&state).await?;
         Ok(Some(Owner { plan, state }))
     }
@@ -179,6 +196,18 @@ impl Engine {
 pub(super) struct Owner {
     plan: Arc<Plan>,
     state: Arc<State>,
+}
+
+impl Owner {
+    /// Returns whether the state has what the expressions of the elements refer to. It has settled if the step has begun, in
+    /// the generation of the elements: a re-run changes the outputs of the steps above.
+    fn is_recent(&self, elements: &State) -> bool {
+        let own = Elements::parse(&elements.definition);
+        let index = own.and_then(|own| self.plan.step_named(&own.step));
+        let step = index.and_then(|index| self.state.step(index));
+        let generation = elements.parent.map_or(0, |parent| parent.generation);
+        step.is_some_and(|step| step.generation == generation && step.execution != StepStatus::Pending)
+    }
 }
 
 /// Runs rules whose expressions may refer to the workflow that has the step of elements.

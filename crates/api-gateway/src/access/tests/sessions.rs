@@ -119,6 +119,15 @@ async fn request_that_another_page_makes_a_browser_send_is_refused() {
     let (status, body, headers) = fixture.sign_in(ADMIN, false).await;
     assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("GC2142")));
     assert!(!headers.contains_key(header::SET_COOKIE));
+    // A page of another site must not sign its visitor in as somebody else.
+    let request = Request::post(SESSION)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("goconductor-csrf", "1")
+        .header("sec-fetch-site", "cross-site")
+        .body(Body::from(json!({"value": ADMIN}).to_string()));
+    let response = fixture.send(request.unwrap()).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert!(!response.headers().contains_key(header::SET_COOKIE));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::figures::{RecentView, WINDOW, recent};
 use super::{DeadLetterCount, ElectionsView, QueueSwitchView, ServiceLoadView};
 use crate::api::Api;
 use crate::error::ApiResult;
-use goconductor_saga::{CALLS_SERVICE, Elements, Namespace, Side, Status, Timestamp, WorkflowId};
+use goconductor_saga::{CALLS_SERVICE, Namespace, Side, Status, Timestamp, WorkflowId};
 use goconductor_store::{
     Comparison, Field, Filter, FilterValue, ListRequest, Member, ServiceRecord, Summary,
 };
@@ -43,7 +43,7 @@ pub(super) struct OverviewFigures {
 impl Api {
     pub(super) async fn snapshot(&self, namespace: &str) -> ApiResult<OverviewFigures> {
         let at = clock::now();
-        let counts = self.store().counts(namespace, Field::Status, None).await?;
+        let counts = self.store().counts(namespace, Field::Status, Some(&Filter::without_elements())).await?;
         let (sample, is_complete) = self.sample(namespace, at).await?;
         let (errors, _) = self.newest(namespace, Some(Status::Error), None, SHOWN).await?;
         let members = self.store().members().await?;
@@ -79,12 +79,12 @@ impl Api {
         before: Option<WorkflowId>,
         limit: u32,
     ) -> ApiResult<(Vec<Summary>, bool)> {
-        let filter = status.map(is_status);
+        let mut parts: Vec<Filter> = status.map(is_status).into_iter().collect();
+        parts.push(Filter::without_elements());
+        let filter = Some(Filter::All(parts));
         let request = ListRequest { namespace: namespace.to_owned(), filter, limit, before };
         let page = self.store().list(&request).await?;
-        let whole = page.workflows.into_iter();
-        let whole = whole.filter(|summary| Elements::parse(&summary.definition).is_none());
-        Ok((whole.collect(), page.more))
+        Ok((page.workflows, page.more))
     }
 
     /// Returns the newest of the workflows that have been open for long.

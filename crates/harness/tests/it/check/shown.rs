@@ -4,7 +4,7 @@ use goconductor_harness::check::{
     CompensationView, Edge, Graph, History, Node, Relative, ShownEvent, StepView, UtcTime, View, Waiting,
 };
 use goconductor_saga::{
-    Event, Join, Json, Kind, Plan, Progress, RollbackCause, State, Step, StepState, Timestamp, evolve,
+    Event, Join, Json, Kind, Plan, Progress, RollbackCause, Side, State, Step, StepState, Timestamp, evolve,
 };
 use std::sync::Arc;
 
@@ -81,8 +81,8 @@ fn step_view(of: &Step, step: &StepState) -> StepView {
     StepView {
         name: of.name.clone(),
         status: step.status().as_str().to_owned(),
-        attempts: step.execute.begun(),
-        compensation_attempts: step.compensate.begun(),
+        attempts: step.attempts_begun(Side::Execute),
+        compensation_attempts: step.attempts_begun(Side::Compensate),
         queued_at: time_text(queued_at),
         started_at: time_text(started_at),
         ended_at: time_text(ended_at),
