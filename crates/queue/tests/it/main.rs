@@ -49,9 +49,9 @@ async fn run_cases_except(factory: Arc<dyn Factory>, skipped: &[&str]) {
     let is_selected = |case: &&Case| {
         !skipped.contains(&case.name) && selected.as_ref().is_none_or(|selected| case.name == selected)
     };
-    let (alone, others): (Vec<_>, Vec<_>) =
+    let (alone, others): (Vec<&Case>, Vec<&Case>) =
         CASES.iter().filter(is_selected).partition(|case| case.name == ALONE);
-    let (own_servers, shared): (Vec<_>, Vec<_>) =
+    let (own_servers, shared): (Vec<&Case>, Vec<&Case>) =
         others.into_iter().partition(|case| OWN_SERVERS.contains(&case.name));
     let (mut violations, of_own_servers) =
         tokio::join!(run_cases(&factory, shared, AT_ONCE), run_cases(&factory, own_servers, 1));

@@ -127,7 +127,6 @@ impl Engine {
             | Input::Rerun { .. }
             | Input::ChildStarted { .. }
             | Input::Terminate { .. }
-            | Input::Rerun { .. }
             | Input::Pause { .. }
             | Input::Resume { .. }
             | Input::RetryStep { .. }
@@ -140,7 +139,8 @@ impl Engine {
         if !self.is_stored_apart(value) {
             return Ok(None);
         }
-        let owner = PayloadOwner::of(&self.cached_or_load(id).await?);
+        let state = self.cached_or_load(id).await?;
+        let owner = PayloadOwner::of(&state);
         let shared = Arc::new(std::mem::take(value));
         match self.store_payload(&owner, &shared).await {
             Ok(reference) => Ok(Some(reference.to_json())),

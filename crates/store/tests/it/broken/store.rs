@@ -723,7 +723,7 @@ impl MaintenanceLayer for FaultyStore {
                 let mut removed = self.removed.lock().expect("no thread panics while it holds the lock");
                 removed.extend(self.completed());
             }
-            Fault::NeverRemoves => request.retention = None,
+            Fault::NeverRemoves => request.retention = None.into(),
             Fault::RemovesBeforeRetention => {
                 request.now = request.now.after(Duration::from_secs(2 * 24 * 3600))
             }
