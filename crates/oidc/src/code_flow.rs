@@ -107,6 +107,18 @@ impl CodeFlow {
         Ok((url.into(), pending))
     }
 
+    fn token_form(&self, code: &str, pending: &PendingSignIn) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &self.client.redirect_uri)
+            .append_pair("code_verifier", &pending.code_verifier);
+        if self.client.secret.is_none() {
+            form.append_pair("client_id", &self.client.id);
+        }
+        form.finish()
+    }
+
     /// Ends a sign-in: exchanges the code for the ID token, and verifies it at the time `now`. The caller has compared the
     /// state.
     ///
@@ -124,15 +136,8 @@ impl CodeFlow {
         }
         let source = self.verifier.source();
         let endpoints = self.endpoints().await?;
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "authorization_code")
-            .append_pair("code", code)
-            .append_pair("redirect_uri", &self.client.redirect_uri)
-            .append_pair("code_verifier", &pending.code_verifier);
-        if self.client.secret.is_none() {
-            form.append_pair("client_id", &self.client.id);
-        }
-        let (status, body) = source.post_form(&endpoints.token, self.authorization(), form.finish()).await?;
+        let form = self.token_form(code, pending);
+        let (status, body) = source.post_form(&endpoints.token, self.authorization(), form).await?;
         let response: Option<TokenResponse> = serde_json::from_slice(&body).ok();
         let token = response.as_ref().filter(|_| status.is_success()).and_then(|it| it.id_token.as_deref());
         let Some(token) = token else {

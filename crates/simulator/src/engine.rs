@@ -7,9 +7,9 @@ use crate::constructs::timer_input;
 use crate::error::Error;
 use crate::ledger::{Ledger, REDELIVERY};
 use goconductor_saga::{
-    Due, Event, Expressions, Failure, Input, Kind, Outcome, OwedKey, Plan, RulesVersion, Side,
-    StartChild, StartWorkflow, State, Status, StepIndex, TimerKind, Timestamp, WorkflowId, decide, evolve,
-    start, start_child, transition,
+    Due, Event, Expressions, Failure, Input, Kind, Outcome, OwedKey, Plan, RulesVersion, Side, StartChild,
+    StartWorkflow, State, Status, StepIndex, TimerKind, Timestamp, WorkflowId, decide, evolve, start,
+    start_child, transition,
 };
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use crate::error::{ApiResult, DEFINITION, Location, NO_DEFINITION, Problem};
 use crate::time::Time;
 use bytes::Bytes;
 use goconductor_definition::{Checked, ChildReference, Format, Limits};
-use goconductor_saga::{Action, Call, Definition, Json, Kind, Status, decode_text};
+use goconductor_saga::{Action, Call, Definition, Json, Kind, Side, Status, decode_text};
 use goconductor_store::{
     Comparison, DefinitionName, DefinitionRecord, Field, Filter, FilterValue, NewDefinition,
 };

@@ -84,14 +84,14 @@ impl Api {
             None => None,
         };
         if let Some(step) = step {
-            self.check_children(&loaded.state, step).await?;
+            self.check_kept_children(&loaded.state, step).await?;
         }
         self.submit(context, id, |actor| Input::Rerun { step, keeps_effects, actor, reason }).await
     }
 
     /// Refuses a re-run that builds on a child whose effects were undone. An operator can roll a completed child back once
     /// its parent has ended.
-    async fn check_children(&self, state: &State, step: StepIndex) -> ApiResult<()> {
+    async fn check_kept_children(&self, state: &State, step: StepIndex) -> ApiResult<()> {
         let plan = self.engine.plan_of(state).await?;
         let repeated = plan.downstream(step);
         for (index, kept) in (0u32..).map(StepIndex).zip(&state.steps) {

@@ -62,7 +62,7 @@ async fn cancel_one(api: &Api, number: u64) -> (Start, bool) {
     // Some cancels arrive after the end, however slow the machine is.
     let longest = if number % 8 == 7 { 20 * COURSE_MILLIS } else { COURSE_MILLIS };
     tokio::time::sleep(Duration::from_millis(mixed(noise) % longest)).await;
-    let cancelled = target(api, &id, number % 3 == 0).await;
+    let cancelled = target(api, &id, number.is_multiple_of(3)).await;
     let (status, body) = api.send("POST", &format!("/workflows/{cancelled}/cancel"), None).await.unwrap();
     // A workflow that has ended, or that rolls back already, refuses.
     assert!(status == 200 || status == 409, "{status} {body}");

@@ -115,7 +115,10 @@ impl Case {
 fn cases() -> Vec<Case> {
     let mid = "  - { name: mid, run: a/mid, compensate: a/undo_mid }\n";
     let run = vec![Case::new("run", mid, &[("a/mid", 1)])];
-    [run, cases_of_flow(), cases_of_actions(), cases_of_policies(mid)].into_iter().flatten().collect()
+    [run, cases_of_flow(), cases_of_actions(), cases_of_compensations(mid), cases_of_policies(mid)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn cases_of_flow() -> Vec<Case> {
@@ -195,9 +198,10 @@ fn cases_of_actions() -> Vec<Case> {
     ]
 }
 
-fn cases_of_policies(mid: &'static str) -> Vec<Case> {
-    let patient = "{ name: last, run: b/last, compensate: b/undo_last, retry: { max_attempts: unlimited, initial: 50ms, max: 200ms } }";
-    let only: &[(&str, usize)] = &[("a/mid", 1)];
+const ONLY: &[(&str, usize)] = &[("a/mid", 1)];
+
+fn cases_of_compensations(mid: &'static str) -> Vec<Case> {
+    let only = ONLY;
     vec![
         Case {
             // The pivot decides. What follows it is never undone.
@@ -229,6 +233,13 @@ defaults: { service: a, retry: { initial: 10ms }, timeout: 20s }
                 only,
             )
         },
+    ]
+}
+
+fn cases_of_policies(mid: &'static str) -> Vec<Case> {
+    let patient = "{ name: last, run: b/last, compensate: b/undo_last, retry: { max_attempts: unlimited, initial: 50ms, max: 200ms } }";
+    let only = ONLY;
+    vec![
         Case {
             forward: json!({"mid": ["busy", "busy", "ok"]}),
             ..Case::new(

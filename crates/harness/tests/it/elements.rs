@@ -38,7 +38,7 @@ async fn elements_by_calls_are_undone_by_calls_with_their_own_outputs() {
     let id = start(&world, &calls(&world), input).await;
     let ended = world.ended(&id).await;
     assert_eq!(ended.status(), "ROLLED_BACK", "{:#}", ended.view);
-    let of = |action: &str| ended.calls.iter().filter(move |call| call.action == action);
+    let of = |action: &'static str| ended.calls.iter().filter(move |call| call.action == action);
     assert_eq!(of("a/pick").count(), 3);
     let undone: BTreeMap<String, Value> = of("a/unpick")
         .map(|call| {

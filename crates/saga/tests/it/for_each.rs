@@ -446,8 +446,14 @@ fn compensation_of_an_element_refers_to_the_workflow_that_has_the_step() {
     assert_eq!(input, json!([{"item": "x"}, {"item": "y"}]));
     let leaf = plan.of_elements(&elements).unwrap();
     assert!(leaf.needs_owner());
-    let parent =
-        Parent { id: owner.id, step: StepIndex(1), attempt: 1, depth: 1, elements_of: Some(owner.id), generation: 0 };
+    let parent = Parent {
+        id: owner.id,
+        step: StepIndex(1),
+        attempt: 1,
+        depth: 1,
+        elements_of: Some(owner.id),
+        generation: 0,
+    };
     let child = StartChild { parent, withdrawn: false };
     let begin = begin(1, input);
     let (_, state) = start_child(RulesVersion::CURRENT, &leaf, &Own, &begin, child, Timestamp(3));

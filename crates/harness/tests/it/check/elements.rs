@@ -63,8 +63,12 @@ fn step(name: &str, on: &[u32]) -> Step {
 
 /// The step once for each of three elements.
 fn for_each(of: Step) -> Step {
-    let child =
-        Child { workflow: "pick[]".to_owned(), version: None, on_parent_close: OnParentClose::Compensate };
+    let child = Child {
+        workflow: "pick[]".to_owned(),
+        version: None,
+        id: None,
+        on_parent_close: OnParentClose::Compensate,
+    };
     let undo = |undo| Compensation { action: Action::Child(child.clone()), ..undo };
     Step {
         for_each: Some(Box::new(ForEach {
@@ -224,7 +228,14 @@ impl Family {
         let Member { plan, state, .. } = &self.members[0];
         let (elements, input) = plan.start_of_elements(state, PICK, None, &Literal).unwrap();
         let own = plan.of_elements(&elements).unwrap();
-        let parent = Parent { id: state.id, step: PICK, attempt, depth: 1, elements_of: Some(state.id) };
+        let parent = Parent {
+            id: state.id,
+            step: PICK,
+            attempt,
+            depth: 1,
+            elements_of: Some(state.id),
+            generation: 0,
+        };
         let begin = begin(2, input);
         self.now += STEP_MICROS;
         let of = StartChild { parent, withdrawn: false };

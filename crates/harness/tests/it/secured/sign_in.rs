@@ -53,8 +53,8 @@ impl Browser {
 /// Returns a cookie that a response sets, as a browser sends it.
 fn cookie_of(response: &Response, name: &str) -> String {
     let set = response.headers().get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap());
-    let pairs = set.map(|set| set.split(';').next().unwrap());
-    pairs.filter(|pair| pair.starts_with(&format!("{name}="))).last().unwrap_or_default().to_owned()
+    let mut pairs = set.map(|set| set.split(';').next().unwrap());
+    pairs.rfind(|pair| pair.starts_with(&format!("{name}="))).unwrap_or_default().to_owned()
 }
 
 fn location(response: &Response) -> &str {

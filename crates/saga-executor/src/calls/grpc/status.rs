@@ -202,6 +202,7 @@ mod tests {
                 Outcome::Unknown { answered: true, .. } => "answered",
                 Outcome::Unknown { answered: false, .. } => "unknown",
                 Outcome::NotSent { .. } => "not sent",
+                Outcome::OutputRejected { .. } => "rejected",
             };
             assert_eq!(found, expected, "{number}");
         }
