@@ -110,7 +110,9 @@ impl ScheduleService for GrpcServices {
         let triggered = self
             .serve(operation::TRIGGER_SCHEDULE, request, |api, call| async move {
                 let context = call.context()?.with_idempotency_key(&call.headers)?;
-                api.trigger_schedule(&context, path_name("name", &call.message.name)?).await
+                let name = path_name("name", &call.message.name)?;
+                // The future of a start is large.
+                Box::pin(api.trigger_schedule(&context, name)).await
             })
             .await?;
         let time = Some(super::message::timestamp(triggered.time));

@@ -227,7 +227,7 @@ async fn list(limit: u32, session: &ServerSession) -> Result {
         next_page_token: &reply.value.next_page_token,
         heads: &HEADS,
         name: |batch| &batch.id,
-        row: row,
+        row,
     })
 }
 

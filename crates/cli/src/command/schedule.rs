@@ -120,7 +120,7 @@ async fn list(limit: u32, session: &ServerSession) -> Result {
         next_page_token: &reply.value.next_page_token,
         heads: &HEADS,
         name: |schedule| &schedule.name,
-        row: row,
+        row,
     })
 }
 

@@ -85,7 +85,7 @@ async fn list(limit: u32, session: &ServerSession) -> Result {
         next_page_token: &reply.value.next_page_token,
         heads: &HEADS,
         name: |secret| &secret.name,
-        row: row,
+        row,
     })
 }
 

@@ -252,7 +252,7 @@ impl Ends {
         let turns = (0..MAX_TURNS).take_while(|_| saga.turn(scripts)).count();
         let what = || format!("{what}, {scripts:?}, {crash:?}");
         assert!(turns < MAX_TURNS, "{}: no end", what());
-        saga.check(&what);
+        saga.check(what);
         *self.0.entry(saga.state.status()).or_default() += 1;
         saga.attempts
     }
