@@ -168,6 +168,10 @@ pub const CASES: &[Case] = &[
         name: "retention_keeps_a_child_until_its_parent_is_removed",
         run: |f| Box::pin(children::retention_keeps_children(f)),
     },
+    Case {
+        name: "retention_keeps_a_child_with_a_key_of_its_own",
+        run: |f| Box::pin(children::retention_keeps_keyed_children(f)),
+    },
     Case { name: "ledger_matches_state_with_a_child", run: |f| Box::pin(children::ledger_with_child(f)) },
     Case {
         name: "rollback_makes_the_row_of_a_running_child_due",
