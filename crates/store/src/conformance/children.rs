@@ -18,7 +18,7 @@ use super::lists::all;
 use super::{CaseResult, Factory};
 use crate::{
     ClaimRequest, Comparison, Field, Filter, FilterValue, ListRequest, MaintenanceRequest, RowKind,
-    TransitionWrite,
+    TransitionWrite, WriteOutcome,
 };
 
 const CHILD: OwedKey = OwedKey::Timer(TimerKind::StepChild(StepIndex(0)));
