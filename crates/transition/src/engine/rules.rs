@@ -2,7 +2,7 @@
 //! thread, which serves other tasks. A long one runs on a thread of its own, and few of them run at once.
 
 use super::Engine;
-use super::references::PayloadOwner;
+use super::references::{PayloadOwner, over_expanded_limit};
 use crate::payload_memory::LoadedPayloads;
 use crate::payload_values::{carries_payloads, payload_bytes};
 use crate::{Error, PayloadSlot};
@@ -72,7 +72,11 @@ impl Engine {
             carries_payloads(state) || owner.as_ref().is_some_and(|owner| carries_payloads(&owner.state));
         match self.rendered_input(plan, state, owner, step, side).await? {
             Ok(input) if carries => {
-                slot.acquire(payload_bytes(&input)).await;
+                let bytes = payload_bytes(&input);
+                if let Some(error) = too_large(bytes) {
+                    return Ok(Err(error));
+                }
+                slot.acquire(bytes).await;
                 Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
             }
             other => Ok(other),
@@ -89,6 +93,9 @@ impl Engine {
         let owner = self.owner_of(plan, state).await?;
         match self.rendered_input(plan, state, owner, step, Side::Execute).await? {
             Ok(input) if carries_payloads(state) && PayloadRef::of(&input).is_none() => {
+                if let Some(error) = too_large(payload_bytes(&input)) {
+                    return Ok(Err(error));
+                }
                 Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
             }
             other => Ok(other),
@@ -189,6 +196,12 @@ impl Engine {
         let plan = self.plan_of(&state).await?;
         Ok(Some(Owner { plan, state }))
     }
+}
+
+/// Returns why an input with payloads of so many bytes cannot be passed on. It is as final as an expression without a value.
+fn too_large(bytes: u64) -> Option<ExpressionError> {
+    let reason = over_expanded_limit(bytes)?;
+    Some(ExpressionError { expression: "input".to_owned(), reason })
 }
 
 /// The workflow that has the step whose elements another workflow runs.
