@@ -102,7 +102,9 @@ impl Api {
         let first = self.engine.payload_chunk(&namespace, id, digest, 0).await?.ok_or_else(none)?;
         let redaction = self.redaction.for_caller(context);
         if redaction.masks() {
-            let masked = self.masked_payload(redaction, &namespace, id, digest).await?;
+            // The payloads of a workflow that runs elements have the data of its parent at other paths.
+            let redaction = redaction.of_definition(&loaded.state.definition);
+            let masked = self.masked_payload(&redaction, &namespace, id, digest).await?;
             return Ok(stream::iter(parts(&masked).into_iter().map(Ok)).boxed());
         }
         let engine = Arc::clone(&self.engine);
