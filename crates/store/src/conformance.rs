@@ -276,6 +276,7 @@ pub const CASES: &[Case] = &[
         name: "payload_of_a_start_that_was_not_committed_is_removed",
         run: |f| Box::pin(payloads::removed_without_workflow(f)),
     },
+    Case { name: "payload_in_removal_can_be_stored_again", run: |f| Box::pin(payloads::removed_in_parts(f)) },
     Case { name: "schedule_is_replaced_by_revision", run: |f| Box::pin(schedules::revisions(f)) },
     Case { name: "schedule_revision_has_one_writer", run: |f| Box::pin(schedules::one_writer(f)) },
     Case { name: "schedules_are_listed_by_name_and_by_due_time", run: |f| Box::pin(schedules::listed(f)) },

@@ -37,7 +37,7 @@ const MAX_FILES: usize = 256;
 /// Maximum bytes of one answer of reflection.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Maximum bytes of all answers to the questions about one method.
-const MAX_TYPES_BYTES: usize = 8 << 20;
+const MAX_TYPES_BYTES: usize = 4 << 20;
 
 /// The types of the methods that were called last.
 #[derive(Debug)]
