@@ -10,11 +10,15 @@ use futures::stream::{self, Stream, StreamExt};
 use goconductor_saga::{Json, PayloadDigest, PayloadRef, WorkflowId};
 use goconductor_store::PAYLOAD_CHUNK_BYTES;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Maximum bytes of the payloads in a response. A gRPC client receives messages of up to 4 MiB by default.
 const SHOWN_BYTES: u64 = 3_584 << 10;
 /// The fields of an event that can be payloads.
 const EVENT_VALUES: [&str; 3] = ["input", "output", "payload"];
+
+/// Payloads that are masked at the same time. Each takes several times its text in memory, until it is a text again.
+static MASKED_AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 /// The payloads that fit into a response.
 pub(super) struct ShownPayloads<'a> {
@@ -126,6 +130,8 @@ impl Api {
         id: WorkflowId,
         digest: PayloadDigest,
     ) -> ApiResult<String> {
+        // Never closed.
+        let _permit = MASKED_AT_ONCE.acquire().await;
         // The size is not known here, and is not used.
         let reference = PayloadRef { digest, bytes: 0 };
         let value = self.engine.payload(namespace, id, reference).await?;
