@@ -5,6 +5,7 @@
 
 mod grpc;
 
+use crate::failure;
 use crate::http_client::{HttpClient, RequestBody};
 use crate::http_participant::{Exchange, JSON, Target, command_request};
 use crate::task::{Participant, Task, TaskCall};
@@ -42,7 +43,8 @@ impl CallError {
         match self {
             Self::Invalid(reason) => {
                 let message = format!("the call {call} cannot be made: {reason}");
-                Outcome::Refused { failure: Failure::of("BAD_CALL", message) }
+                // A server can be the source of the reason.
+                Outcome::Refused { failure: failure::limited("BAD_CALL", &message, None) }
             }
             Self::Secret(reason) => {
                 let message = format!("a secret of the call {call} is not available: {reason}");

@@ -168,6 +168,10 @@ pub const CASES: &[Case] = &[
         name: "retention_keeps_a_child_until_its_parent_is_removed",
         run: |f| Box::pin(children::retention_keeps_children(f)),
     },
+    Case {
+        name: "retention_keeps_a_child_with_a_key_of_its_own",
+        run: |f| Box::pin(children::retention_keeps_keyed_children(f)),
+    },
     Case { name: "ledger_matches_state_with_a_child", run: |f| Box::pin(children::ledger_with_child(f)) },
     Case {
         name: "rollback_makes_the_row_of_a_running_child_due",
@@ -272,6 +276,7 @@ pub const CASES: &[Case] = &[
         name: "payload_of_a_start_that_was_not_committed_is_removed",
         run: |f| Box::pin(payloads::removed_without_workflow(f)),
     },
+    Case { name: "payload_in_removal_can_be_stored_again", run: |f| Box::pin(payloads::removed_in_parts(f)) },
     Case { name: "schedule_is_replaced_by_revision", run: |f| Box::pin(schedules::revisions(f)) },
     Case { name: "schedule_revision_has_one_writer", run: |f| Box::pin(schedules::one_writer(f)) },
     Case { name: "schedules_are_listed_by_name_and_by_due_time", run: |f| Box::pin(schedules::listed(f)) },

@@ -42,6 +42,8 @@ pub struct EncodedTransition {
     pub reopens: Option<FormerEnd>,
     /// Whether the workflow follows another version of its definition after this transition.
     pub migrates: bool,
+    /// The workflow whose step started this one as its child. Only a start contains it, because it never changes.
+    pub parent: Option<WorkflowId>,
     /// The labels. Only a start contains them, because they never change.
     pub labels: BTreeMap<String, String>,
     /// The first error, as JSON.
@@ -81,6 +83,7 @@ impl EncodedTransition {
             ends,
             reopens,
             migrates,
+            parent: state.parent.filter(|_| *from_seq == 0).map(|parent| parent.id),
             labels: if *from_seq == 0 { state.labels.clone() } else { BTreeMap::new() },
             error: state.error.as_ref().map(|error| json("an error", error)).transpose()?,
             state: json("a state", state)?.into(),

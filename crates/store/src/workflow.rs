@@ -99,6 +99,17 @@ pub struct NewWorkflow {
     pub request_digest: String,
 }
 
+impl NewWorkflow {
+    /// Returns the parent of a child whose idempotency key does not begin with its id, because the definition or the
+    /// operator chose the key. The retention must know it, so the store records it apart.
+    pub(crate) fn unnamed_parent(&self) -> Option<WorkflowId> {
+        let parent = self.write.record.parent?;
+        let key = self.idempotency_key.as_deref()?;
+        let rest = key.strip_prefix(parent.to_string().as_str());
+        (!rest.is_some_and(|rest| rest.starts_with('/'))).then_some(parent)
+    }
+}
+
 /// A transition to write.
 #[derive(Debug, Clone)]
 pub struct TransitionWrite {

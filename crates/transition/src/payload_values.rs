@@ -2,17 +2,26 @@
 
 use crate::payload_memory::LoadedPayloads;
 use crate::payloads;
-use goconductor_saga::{Json, PayloadRef, State, Transition};
+use goconductor_saga::{Json, PayloadRef, State, StepState, Transition};
 use goconductor_store::PAYLOAD_CHUNK_BYTES;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Returns whether a state has references. Most have none, which costs one look at each value.
+/// Returns whether a state has references that expressions can name. Most have none, which costs one look at each value.
 pub(crate) fn carries_payloads(state: &State) -> bool {
-    let is_reference = |value: &Arc<Json>| PayloadRef::of(value).is_some();
     is_reference(&state.input)
-        || state.steps.iter().any(|step| step.output.as_ref().is_some_and(is_reference))
+        || state.steps.iter().any(has_reference)
         || state.signals.last.values().any(is_reference)
+}
+
+/// A step keeps the signals of the time when it was queued, also if later ones have replaced them.
+fn has_reference(step: &StepState) -> bool {
+    step.output.as_ref().is_some_and(is_reference)
+        || step.signals.as_ref().is_some_and(|kept| kept.values().any(is_reference))
+}
+
+fn is_reference(value: &Arc<Json>) -> bool {
+    PayloadRef::of(value).is_some()
 }
 
 /// Returns the bytes of all payloads that a value refers to.
@@ -118,6 +127,15 @@ mod tests {
         assert!(large(&json!("x".repeat(93))));
         assert!(large(&json!([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])));
         assert!(large(&json!({"k": {"l": {"m": "x".repeat(80)}}})));
+    }
+
+    #[test]
+    fn signals_that_only_a_step_keeps_are_found() {
+        let reference = PayloadRef { digest: PayloadDigest([3; 32]), bytes: 9 };
+        let kept = BTreeMap::from([("paid".to_owned(), Arc::new(reference.to_json()))]);
+        let step = StepState { signals: Some(kept), ..StepState::default() };
+        assert!(has_reference(&step));
+        assert!(!has_reference(&StepState::default()));
     }
 
     #[test]

@@ -10,11 +10,15 @@ use futures::stream::{self, Stream, StreamExt};
 use goconductor_saga::{Json, PayloadDigest, PayloadRef, WorkflowId};
 use goconductor_store::PAYLOAD_CHUNK_BYTES;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Maximum bytes of the payloads in a response. A gRPC client receives messages of up to 4 MiB by default.
 const SHOWN_BYTES: u64 = 3_584 << 10;
 /// The fields of an event that can be payloads.
 const EVENT_VALUES: [&str; 3] = ["input", "output", "payload"];
+
+/// Payloads that are masked at the same time. Each takes several times its text in memory, until it is a text again.
+static MASKED_AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 /// The payloads that fit into a response.
 pub(super) struct ShownPayloads<'a> {
@@ -102,7 +106,9 @@ impl Api {
         let first = self.engine.payload_chunk(&namespace, id, digest, 0).await?.ok_or_else(none)?;
         let redaction = self.redaction.for_caller(context);
         if redaction.masks() {
-            let masked = self.masked_payload(redaction, &namespace, id, digest).await?;
+            // The payloads of a workflow that runs elements have the data of its parent at other paths.
+            let redaction = redaction.of_definition(&loaded.state.definition);
+            let masked = self.masked_payload(&redaction, &namespace, id, digest).await?;
             return Ok(stream::iter(parts(&masked).into_iter().map(Ok)).boxed());
         }
         let engine = Arc::clone(&self.engine);
@@ -124,6 +130,8 @@ impl Api {
         id: WorkflowId,
         digest: PayloadDigest,
     ) -> ApiResult<String> {
+        // Never closed.
+        let _permit = MASKED_AT_ONCE.acquire().await;
         // The size is not known here, and is not used.
         let reference = PayloadRef { digest, bytes: 0 };
         let value = self.engine.payload(namespace, id, reference).await?;

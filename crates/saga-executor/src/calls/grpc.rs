@@ -15,7 +15,7 @@ use crate::task::Task;
 use descriptors::Descriptors;
 use goconductor_saga::{Failure, GrpcCall, Outcome, json_bytes};
 use goconductor_telemetry::trace;
-use goconductor_transition::clock;
+use goconductor_transition::{PayloadSlot, clock};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -158,7 +158,8 @@ impl GrpcCalls {
             return unknown("BAD_RESPONSE", message, true);
         }
         let (parts, body) = response.into_parts();
-        let read = match read_body(body, self.output_bytes, 1).await {
+        let limits = BodyLimits { message: self.output_bytes, messages: 1, bytes: usize::MAX };
+        let read = match read_body(body, limits, &task.payload_slot).await {
             Ok(read) => read,
             Err(failed) => return failed.into_outcome(),
         };
@@ -183,7 +184,7 @@ impl GrpcCalls {
                 return unknown("BAD_RESPONSE", &reason, true);
             }
         };
-        match messages::decode(method, message) {
+        match messages::decode(method, message, self.output_bytes) {
             Ok(output) => {
                 let bytes = json_bytes(&output);
                 if bytes > self.output_bytes {
@@ -233,17 +234,40 @@ impl BodyError {
     }
 }
 
-/// Reads the body of a response: at most `max` messages, each of at most `limit` bytes.
-async fn read_body(mut body: Incoming, limit: usize, max: usize) -> Result<ReadBody, BodyError> {
-    let mut reader = MessageReader::new(limit);
+/// What the body of a response may contain.
+#[derive(Debug, Clone, Copy)]
+struct BodyLimits {
+    /// Maximum bytes of a message.
+    message: usize,
+    /// Maximum number of messages.
+    messages: usize,
+    /// Maximum bytes of the body.
+    bytes: usize,
+}
+
+/// Reads the body of a response. Waits for the memory for a large message.
+async fn read_body(
+    mut body: Incoming,
+    limits: BodyLimits,
+    slot: &PayloadSlot,
+) -> Result<ReadBody, BodyError> {
+    let mut reader = MessageReader::new(limits.message);
     let mut trailers = None;
+    let mut bytes = 0_usize;
     while let Some(frame) = body.frame().await {
         match frame.map_err(|error| BodyError::Broken(chain(&error)))?.into_data() {
-            Ok(data) => reader.push(&data)?,
+            Ok(data) => {
+                bytes = bytes.saturating_add(data.len());
+                if bytes > limits.bytes {
+                    return Err(MessageError::TooLarge { bytes, limit: limits.bytes }.into());
+                }
+                reader.push(&data)?;
+                slot.acquire(reader.expected().unwrap_or(0)).await;
+            }
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
-        if reader.count() > max {
-            return Err(BodyError::TooMany(max));
+        if reader.count() > limits.messages {
+            return Err(BodyError::TooMany(limits.messages));
         }
     }
     let messages = reader.into_messages().ok_or(BodyError::Incomplete)?;

@@ -4,17 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goconductor_saga::{
-    Action, Child, ChildEnd, Failure, Input, OnParentClose, OwedKey, Plan, RollbackCause, Side, Status, Step,
-    StepIndex, TimerKind, WorkflowId,
+    Action, Child, ChildEnd, Failure, Input, OnParentClose, OwedKey, Parent, Plan, RollbackCause,
+    RulesVersion, Side, StartChild, StartWorkflow, Status, Step, StepIndex, TimerKind, WorkflowId,
+    start_child, transition,
 };
 
 use super::fixture::{
     Fixture, Flow, NAMESPACE, StartOptions, at, cancel, compensated, definition, done, ensure, expect_eq,
     keyed, order, plan_of, step, unexpected,
 };
+use super::flow::{NoExpressions, transition_write};
 use super::lists::all;
 use super::{CaseResult, Factory};
-use crate::{ClaimRequest, Comparison, Field, Filter, FilterValue, ListRequest, MaintenanceRequest, RowKind};
+use crate::{
+    ClaimRequest, Comparison, Field, Filter, FilterValue, ListRequest, MaintenanceRequest, RowKind,
+    TransitionWrite, WriteOutcome,
+};
 
 const CHILD: OwedKey = OwedKey::Timer(TimerKind::StepChild(StepIndex(0)));
 
@@ -104,6 +109,67 @@ pub(super) async fn retention_keeps_children(factory: Arc<dyn Factory>) -> CaseR
     // The parent is removed before its child, by one maintenance or by two.
     let removed = removed_at(&fixture, 2000).await? + removed_at(&fixture, 2000).await?;
     expect_eq("the number of workflows removed after the retention of the parent", &removed, &2)
+}
+
+/// The definition can choose the idempotency key of a child, which then says nothing about its parent.
+pub(super) async fn retention_keeps_keyed_children(factory: Arc<dyn Factory>) -> CaseResult {
+    let fixture = Fixture::open(&factory).await?;
+    let mut parent = fixture.start(&parent()?).await?;
+    let (mut child, start) = child_of(&parent)?;
+    fixture.write(vec![keyed(start.clone(), "booking-7", "digest")]).await?;
+    // The same start again, as after the death of the process that wrote the first one.
+    let outcomes = fixture.outcomes(vec![keyed(start, "booking-7", "digest")]).await?;
+    ensure(matches!(outcomes.as_slice(), [WriteOutcome::Replayed(_)]), || format!("{outcomes:?}"))?;
+    // A workflow with a key of a caller, which is nobody's child.
+    let (mut other, start) = Flow::start(&order()?, StartOptions::default())?;
+    fixture.write(vec![keyed(start, "booking-8", "digest")]).await?;
+    for (number, input) in (1..).zip([done(0), done(1), done(2)]) {
+        fixture.apply(&mut child, &input, at(number)).await?;
+        fixture.apply(&mut other, &input, at(number)).await?;
+    }
+    let started = Input::ChildStarted { step: StepIndex(0), attempt: 1, child: child.id() };
+    fixture.apply(&mut parent, &started, at(4)).await?;
+    let removed = removed_at(&fixture, 1000).await? + removed_at(&fixture, 1000).await?;
+    expect_eq("the number of workflows removed while the parent is open", &removed, &1)?;
+    fixture.check_consistency(&child).await?;
+    let output = serde_json::json!({"room": 7}).into();
+    fixture.apply(&mut parent, &ended(child.id(), ChildEnd::Completed { output }), at(1000)).await?;
+    fixture.apply(&mut parent, &done(1), at(1001)).await?;
+    let by_status = crate::Retention {
+        completed: Some(Duration::from_secs(60)),
+        rolled_back: Some(Duration::from_secs(70)),
+        terminated: None,
+    };
+    let request = MaintenanceRequest { now: at(1010), retention: by_status };
+    let report = fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
+    expect_eq("the number of workflows removed while the parent is kept", &report.removed, &0)?;
+    let removed = removed_at(&fixture, 2000).await? + removed_at(&fixture, 2000).await?;
+    expect_eq("the number of workflows removed after the retention of the parent", &removed, &2)
+}
+
+/// Computes the start of the child of the first step.
+fn child_of(parent: &Flow) -> Result<(Flow, TransitionWrite), String> {
+    let plan = order()?;
+    let first = StartWorkflow {
+        id: super::fixture::new_id(),
+        namespace: NAMESPACE.to_owned(),
+        input: serde_json::json!({"order": 7}),
+        labels: std::collections::BTreeMap::new(),
+        actor: None,
+        trace: None,
+    };
+    let above = Parent {
+        id: parent.id(),
+        step: StepIndex(0),
+        attempt: 1,
+        depth: 1,
+        elements_of: None,
+        generation: 0,
+    };
+    let child = StartChild { parent: above, withdrawn: false };
+    let (events, state) = start_child(RulesVersion::CURRENT, &plan, &NoExpressions, &first, child, at(0));
+    let write = transition_write(&transition(&plan, None, events.clone(), state.clone()), at(0))?;
+    Ok((Flow { plan, state, events }, write))
 }
 
 /// Returns the number of workflows that one maintenance removes.

@@ -98,6 +98,35 @@ pub(super) async fn removed_after_last_workflow(factory: Arc<dyn Factory>) -> Ca
     expect_eq("its chunk", &chunk(&fixture, &own, stays.id(), 0).await?, &None)
 }
 
+/// A payload of many chunks is removed by several calls, and can be stored again in between.
+pub(super) async fn removed_in_parts(factory: Arc<dyn Factory>) -> CaseResult {
+    const CHUNKS: u32 = 70;
+    let fixture = Fixture::open(&factory).await?;
+    let (own, first, second) = (payload("default"), new_id(), new_id());
+    let link = |workflow, now| PayloadLink { payload: own.clone(), workflow, chunks: CHUNKS, now };
+    let stored = fixture.store.link_payload(&link(first, at(0))).await.map_err(unexpected("link_payload"))?;
+    expect_eq("a new payload", &stored, &false)?;
+    for number in 0..CHUNKS {
+        put(&fixture, &own, number, b"part").await?;
+    }
+    let request =
+        MaintenanceRequest { now: at(AFTER_GRACE), retention: Some(Duration::from_secs(60)).into() };
+    fixture.store.maintain(&request).await.map_err(unexpected("maintain"))?;
+    let linked = fixture.store.link_payload(&link(second, at(AFTER_GRACE))).await;
+    expect_eq("a payload in removal", &linked.map_err(unexpected("link_payload"))?, &false)?;
+    for number in 0..CHUNKS {
+        put(&fixture, &own, number, b"part").await?;
+    }
+    maintain(&fixture, AFTER_GRACE + 1).await?;
+    let linked = fixture.store.link_payload(&link(second, at(AFTER_GRACE))).await;
+    expect_eq("a payload that was stored again", &linked.map_err(unexpected("link_payload"))?, &true)?;
+    maintain(&fixture, 2 * AFTER_GRACE).await?;
+    maintain(&fixture, 2 * AFTER_GRACE).await?;
+    let linked = fixture.store.link_payload(&link(second, at(2 * AFTER_GRACE))).await;
+    expect_eq("a removed payload", &linked.map_err(unexpected("link_payload"))?, &false)?;
+    expect_eq("its last chunk", &chunk(&fixture, &own, second, CHUNKS - 1).await?, &None)
+}
+
 pub(super) async fn removed_without_workflow(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let (own, workflow) = (payload("default"), new_id());

@@ -1,8 +1,8 @@
 //! Writes a batch of starts and transitions with one statement, whatever its size.
 //!
 //! One statement is one transaction and one round trip. A batch needs a transaction of several statements only if it
-//! contains a workflow more than once, changes a ledger row in place, releases locks, reopens a workflow that had ended, or
-//! migrates one.
+//! contains a workflow more than once, changes a ledger row in place, releases locks, reopens a workflow that had ended,
+//! migrates one, or starts a child whose key does not name its parent.
 
 use super::ledger::{self, Rows};
 use super::row_encoding::{StartRow, StepRow, number};
@@ -25,9 +25,7 @@ pub(super) async fn write(
     let mut outcomes: Vec<Option<WriteOutcome>> = vec![None; batch.len()];
     let (passes, released) = (passes(batch), workflow_locks::released(batch));
     match passes.as_slice() {
-        [only]
-            if released.is_empty() && !only.entries.iter().any(|entry| needs_transaction(entry.write())) =>
-        {
+        [only] if released.is_empty() && !only.entries.iter().any(needs_transaction) => {
             match only.write(connection, &NEW, uncertain, &mut outcomes).await {
                 // Nothing was written.
                 Err(error) if is_duplicate(&error) => {
@@ -46,6 +44,7 @@ pub(super) async fn write(
                 let applied = pass.write(&mut transaction, &ANY, unavailable, &mut outcomes).await?;
                 ledger::change(&mut transaction, &applied).await?;
                 reopen(&mut transaction, &applied).await?;
+                keep_children(&mut transaction, pass, &applied).await?;
                 workflow_locks::release(&mut transaction, &applied).await?;
             }
             commit(transaction).await?;
@@ -56,9 +55,35 @@ pub(super) async fn write(
     outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
 }
 
-/// Returns whether the single statement cannot write a transition.
-fn needs_transaction(write: &TransitionWrite) -> bool {
-    write.record.reopens.is_some() || write.record.migrates || ledger::changes_in_place(write)
+/// Returns whether the single statement cannot write an entry.
+fn needs_transaction(entry: &Entry<'_>) -> bool {
+    let write = entry.write();
+    write.record.reopens.is_some()
+        || write.record.migrates
+        || ledger::changes_in_place(write)
+        || entry.start().is_some_and(|new| new.unnamed_parent().is_some())
+}
+
+/// Records the parents of children whose keys do not name them, for the retention.
+async fn keep_children(
+    connection: &mut PgConnection,
+    pass: &Pass<'_>,
+    applied: &[&TransitionWrite],
+) -> Result<(), Error> {
+    for new in pass.entries.iter().filter_map(Entry::start) {
+        let id = new.write.record.id;
+        let Some(parent) = new.unnamed_parent() else { continue };
+        if !applied.iter().any(|write| write.record.id == id) {
+            continue;
+        }
+        sqlx::query("INSERT INTO kept_children (id, parent_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(id.0)
+            .bind(parent.0)
+            .execute(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 /// Changes the versions of migrated workflows, which is rare. It precedes the statement, which counts workflows that end by

@@ -41,6 +41,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     16 "0016" "lock_claims" from 9;
     17 "0017" "payloads" from 9;
     18 "0018" "audit_intents" from 9;
+    19 "0019" "kept_children" from 9;
 };
 /// The version of the last release that compares exact versions, in `schema_version`.
 pub(super) const LAST_EXACT: i64 = 10;

@@ -2,8 +2,8 @@
 //! that are in none.
 //!
 //! A child is kept for as long as its parent exists, whose rollback needs it. The idempotency key of a child begins with the id
-//! of its parent. The parent is looked up by a scalar subquery, which the planner does not replace by a join that would read
-//! all workflows.
+//! of its parent, or the child is in `kept_children`. The parent is looked up by scalar subqueries, which the planner does not
+//! replace by a join that would read all workflows.
 
 use super::rows::number;
 use super::unavailable;
@@ -27,6 +27,8 @@ const REMOVE: &str = "
         DELETE FROM start_keys USING gone
         WHERE gone.idempotency_key <> '' AND start_keys.namespace = gone.namespace
             AND start_keys.key = gone.idempotency_key AND start_keys.workflow_id = gone.id
+    ), unkept AS (
+        DELETE FROM kept_children USING gone WHERE gone.idempotency_key <> '' AND kept_children.id = gone.id
     ), unlisted AS (
         DELETE FROM listings USING gone
         WHERE listings.namespace = gone.namespace AND listings.definition = gone.definition
@@ -49,7 +51,10 @@ const REMOVE: &str = "
 const NO_PARENT: &str = "
     (SELECT parent.id FROM workflows AS parent WHERE parent.id =
         CASE WHEN ended.idempotency_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/'
-            THEN left(ended.idempotency_key, 36)::uuid END) IS NULL";
+            THEN left(ended.idempotency_key, 36)::uuid END) IS NULL
+    AND (ended.idempotency_key = '' OR
+        (SELECT parent.id FROM kept_children AS kept JOIN workflows AS parent ON parent.id = kept.parent_id
+            WHERE kept.id = ended.id) IS NULL)";
 
 /// Removes the oldest workflows, if all statuses have the same retention.
 static REMOVE_OLDEST: LazyLock<String> = LazyLock::new(|| {

@@ -73,6 +73,11 @@ fn start(connection: &Connection, new: &NewWorkflow) -> Result<WriteOutcome, Err
             )?
             .execute(params![record.namespace, key, id_bytes(record.id), new.request_digest])?;
     }
+    if let Some(parent) = new.unnamed_parent() {
+        connection
+            .prepare_cached("INSERT INTO kept_children (id, parent_id) VALUES (?1, ?2)")?
+            .execute(params![id_bytes(record.id), id_bytes(parent)])?;
+    }
     if record.ends {
         count_ended(connection, record.id)?;
     }

@@ -53,12 +53,15 @@ impl MaintenanceStore for SqliteStore {
 const IS_DUE: &str = "ended_at <= CASE status WHEN 'COMPLETED' THEN ?2 WHEN 'ROLLED_BACK' THEN ?3 WHEN 'TERMINATED' THEN ?4 END";
 
 /// Returns the oldest workflows whose retention has ended. A child is kept for as long as its parent exists, whose rollback
-/// needs it. The idempotency key of a child begins with the id of its parent.
+/// needs it. The idempotency key of a child begins with the id of its parent, or the child is in `kept_children`.
 fn ended(connection: &Connection, latest: Timestamp, ended_by: EndedBy) -> Result<Vec<WorkflowId>, Error> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id FROM workflows AS ended WHERE id < ?1 AND {IS_DUE}
                  AND NOT EXISTS (SELECT 1 FROM workflows AS parent
                      WHERE parent.id = unhex(substr(ended.idempotency_key, 1, 36), '-'))
+                 AND (ended.idempotency_key = '' OR NOT EXISTS (
+                     SELECT 1 FROM kept_children AS kept JOIN workflows AS parent ON parent.id = kept.parent_id
+                     WHERE kept.id = ended.id))
              ORDER BY id LIMIT ?5"
     ))?;
     let rows = statement.query_map(
@@ -116,6 +119,7 @@ fn remove_one(connection: &Connection, id: WorkflowId, ended_by: EndedBy) -> Res
         connection
             .prepare_cached("DELETE FROM start_keys WHERE namespace = ?1 AND key = ?2 AND workflow_id = ?3")?
             .execute(params![namespace, key, id_bytes(id)])?;
+        connection.prepare_cached("DELETE FROM kept_children WHERE id = ?1")?.execute([id_bytes(id)])?;
     }
     payloads::unlink(connection, id)?;
     connection.prepare_cached("DELETE FROM events WHERE workflow_id = ?1")?.execute(params![id_bytes(id)])?;

@@ -8,6 +8,9 @@ use async_trait::async_trait;
 use goconductor_saga::{Timestamp, WorkflowId};
 use rusqlite::{Connection, OptionalExtension, params};
 
+/// Number of chunks that one check removes, so that it occupies the writer for some milliseconds at most.
+const CHUNKS_REMOVED: usize = 32;
+
 #[async_trait]
 impl PayloadStore for SqliteStore {
     async fn link_payload(&self, link: &PayloadLink) -> Result<bool, Error> {
@@ -93,13 +96,19 @@ pub(super) fn check(connection: &Connection, now: Timestamp) -> Result<bool, Err
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map(params![now.0, PAYLOADS_CHECKED], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let found: Vec<(String, Vec<u8>)> = rows.collect::<Result<_, _>>()?;
+    let mut left = CHUNKS_REMOVED;
     for (namespace, digest) in &found {
-        check_one(connection, namespace, digest)?;
+        left = check_one(connection, namespace, digest, left)?;
+        if left == 0 {
+            return Ok(true);
+        }
     }
     Ok(u32::try_from(found.len()).is_ok_and(|count| count == PAYLOADS_CHECKED))
 }
 
-fn check_one(connection: &Connection, namespace: &str, digest: &[u8]) -> Result<(), Error> {
+/// Checks a payload, and removes at most `left` chunks. Returns how many of them are left: if none is, the payload is checked
+/// again. A link in between makes its writer store the removed chunks again, because it counts them.
+fn check_one(connection: &Connection, namespace: &str, digest: &[u8], left: usize) -> Result<usize, Error> {
     // Links of starts that were not committed.
     connection
         .prepare_cached(
@@ -110,16 +119,22 @@ fn check_one(connection: &Connection, namespace: &str, digest: &[u8]) -> Result<
     let is_used: bool = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM payload_links WHERE namespace = ?1 AND digest = ?2)")?
         .query_row(params![namespace, digest], |row| row.get(0))?;
-    let statements: &[&str] = if is_used {
-        &["UPDATE payloads SET check_at = NULL WHERE namespace = ?1 AND digest = ?2"]
-    } else {
-        &[
-            "DELETE FROM payload_chunks WHERE namespace = ?1 AND digest = ?2",
-            "DELETE FROM payloads WHERE namespace = ?1 AND digest = ?2",
-        ]
-    };
-    for sql in statements {
-        connection.prepare_cached(sql)?.execute(params![namespace, digest])?;
+    if is_used {
+        connection
+            .prepare_cached("UPDATE payloads SET check_at = NULL WHERE namespace = ?1 AND digest = ?2")?
+            .execute(params![namespace, digest])?;
+        return Ok(left);
     }
-    Ok(())
+    let removed = connection
+        .prepare_cached(
+            "DELETE FROM payload_chunks WHERE namespace = ?1 AND digest = ?2 AND number IN
+                 (SELECT number FROM payload_chunks WHERE namespace = ?1 AND digest = ?2 LIMIT ?3)",
+        )?
+        .execute(params![namespace, digest, i64::try_from(left).unwrap_or(i64::MAX)])?;
+    if removed < left {
+        connection
+            .prepare_cached("DELETE FROM payloads WHERE namespace = ?1 AND digest = ?2")?
+            .execute(params![namespace, digest])?;
+    }
+    Ok(left.saturating_sub(removed))
 }

@@ -14,6 +14,7 @@ use goconductor_saga::{
     WorkflowId, child_key,
 };
 use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +49,7 @@ enum Found {
 impl ChildTask {
     fn key(&self) -> String {
         match &self.id {
-            Ok(Some(id)) => child_key(id, self.attempt),
+            Ok(Some(id)) => child_key(&key_of_run(id, &self.parent), self.attempt),
             Ok(None) | Err(_) => {
                 let execute = self.plan.idempotency_key(self.parent.id, self.step, Side::Execute);
                 child_key(&execute, self.attempt)
@@ -407,6 +408,15 @@ impl Engine {
                 }
             }
         });
+    }
+}
+
+/// Returns the id that a step gives its child, or a different one for each run of elements. A re-run executes elements in new
+/// workflows, which count their attempts from 1.
+fn key_of_run<'a>(id: &'a str, parent: &State) -> Cow<'a, str> {
+    match parent.parent.filter(|above| above.elements_of.is_some() && above.generation > 0) {
+        Some(above) => Cow::Owned(format!("{id}~{}", above.generation.saturating_add(1))),
+        None => Cow::Borrowed(id),
     }
 }
 

@@ -12,8 +12,8 @@ use crate::payload_values::{
 };
 use crate::{Error, clock, payloads};
 use goconductor_saga::{
-    EventKind, Input, Json, Outcome, PayloadDigest, PayloadRef, RulesVersion, Side, State, Transition,
-    WorkflowId,
+    ChildEnd, EventKind, Failure, Input, Json, Outcome, PayloadDigest, PayloadRef, RulesVersion, Side, State,
+    Transition, WorkflowId,
 };
 use goconductor_secrets::{PayloadKey, Randomness, payload_key_version};
 use goconductor_store::{Error as StoreError, PayloadChunk, PayloadLink, StoredPayload};
@@ -114,7 +114,15 @@ impl Engine {
                 }
                 Ok(())
             }
-            // The output of a child was stored when the child completed.
+            // The output of a child was stored when the child completed. A later input of the same transition can make the
+            // parent forget the child, so the parent gets its link first.
+            Input::ChildEnded { child: Some(child), end: ChildEnd::Completed { output }, .. } => {
+                if let Some(reference) = PayloadRef::of(output) {
+                    let state = self.cached_or_load(id).await?;
+                    self.link_from(&PayloadOwner::of(&state), reference, *child).await?;
+                }
+                Ok(())
+            }
             Input::ChildEnded { .. }
             | Input::ReportOutcome { .. }
             | Input::StartAttempt { .. }
@@ -172,8 +180,14 @@ impl Engine {
             }
             let owner = PayloadOwner::of(&transition.state);
             let mut new = Arc::clone(&value);
-            if carries {
-                new = self.expanded(&owner, new).await?;
+            match over_expanded_limit(if carries { payload_bytes(&new) } else { 0 }) {
+                None if carries => new = self.expanded(&owner, new).await?,
+                None => {}
+                // The steps have completed, and an error here would be repeated without end.
+                Some(reason) => {
+                    refuse_output(&mut transition, at, reason);
+                    continue;
+                }
             }
             if self.is_stored_apart(&new) {
                 new = Arc::new(self.store_payload(&owner, &new).await?.to_json());
@@ -367,14 +381,8 @@ impl Engine {
         if found.is_empty() {
             return Ok(value);
         }
-        let bytes = payload_bytes(&value);
-        if bytes > MAX_EXPANDED_BYTES {
-            return Err(StoreError::configuration(format!(
-                "a value of workflow {} contains payloads of {bytes} bytes, and the limit is {MAX_EXPANDED_BYTES}; pass \
-                 fewer of them",
-                owner.id
-            ))
-            .into());
+        if let Some(reason) = over_expanded_limit(payload_bytes(&value)) {
+            return Err(StoreError::configuration(format!("workflow {}: {reason}", owner.id)).into());
         }
         let mut loaded = LoadedPayloads::default();
         self.load_payloads(owner, &mut loaded, found).await?;
@@ -385,6 +393,26 @@ impl Engine {
 }
 
 const STOPPED: Error = Error::Internal("the thread that converts payloads stopped");
+
+/// Returns why payloads of so many bytes cannot be parts of one value.
+pub(super) fn over_expanded_limit(bytes: u64) -> Option<String> {
+    (bytes > MAX_EXPANDED_BYTES).then(|| {
+        format!(
+            "the value contains payloads of {bytes} bytes, and the limit is {MAX_EXPANDED_BYTES}; pass fewer of them"
+        )
+    })
+}
+
+/// Takes the output of a workflow back that cannot be stored. Any other value remains as it is: it comes from a
+/// participant, which wrote what looks like references.
+fn refuse_output(transition: &mut Transition, event: usize, reason: String) {
+    let event = transition.events.get_mut(event).map(|event| &mut event.kind);
+    let Some(EventKind::WorkflowCompleted { output, failure }) = event else { return };
+    *output = Arc::new(Json::Null);
+    *failure = Some(Failure::of("OUTPUT_TOO_LARGE", reason));
+    transition.state.output = Some(Arc::clone(output));
+    transition.state.error.clone_from(failure);
+}
 
 fn digest_of(text: &str) -> PayloadDigest {
     PayloadDigest(Sha256::digest(text.as_bytes()).into())

@@ -2,7 +2,7 @@
 //! thread, which serves other tasks. A long one runs on a thread of its own, and few of them run at once.
 
 use super::Engine;
-use super::references::PayloadOwner;
+use super::references::{PayloadOwner, over_expanded_limit};
 use crate::payload_memory::LoadedPayloads;
 use crate::payload_values::{carries_payloads, payload_bytes};
 use crate::{Error, PayloadSlot};
@@ -68,11 +68,14 @@ impl Engine {
         slot: &PayloadSlot,
     ) -> Result<Result<Arc<Json>, ExpressionError>, Error> {
         let owner = self.owner_of(plan, state).await?;
-        let carries =
-            carries_payloads(state) || owner.as_ref().is_some_and(|owner| carries_payloads(&owner.state));
+        let carries = carries_payloads(state) || owner.as_ref().is_some_and(Owner::carries_payloads);
         match self.rendered_input(plan, state, owner, step, side).await? {
             Ok(input) if carries => {
-                slot.acquire(payload_bytes(&input)).await;
+                let bytes = payload_bytes(&input);
+                if let Some(error) = too_large(bytes) {
+                    return Ok(Err(error));
+                }
+                slot.acquire(bytes).await;
                 Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
             }
             other => Ok(other),
@@ -89,6 +92,9 @@ impl Engine {
         let owner = self.owner_of(plan, state).await?;
         match self.rendered_input(plan, state, owner, step, Side::Execute).await? {
             Ok(input) if carries_payloads(state) && PayloadRef::of(&input).is_none() => {
+                if let Some(error) = too_large(payload_bytes(&input)) {
+                    return Ok(Err(error));
+                }
                 Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
             }
             other => Ok(other),
@@ -173,41 +179,61 @@ impl Engine {
     /// Returns the workflow that the expressions of a workflow refer to, if it is not the workflow itself.
     ///
     /// # Errors
-    /// Returns [`Error::NoSuchWorkflow`] if it was removed, and [`Error::Store`] if the store failed.
+    /// Returns [`Error::Store`] if the store failed.
     pub(super) async fn owner_of(&self, plan: &Plan, state: &State) -> Result<Option<Owner>, Error> {
         if !plan.needs_owner() {
             return Ok(None);
         }
         let id = state.known_id();
         if let Some(cached) = self.states.get(id) {
-            let owner = Owner { plan: self.plan_of(&cached).await?, state: cached };
-            if owner.is_recent(state) {
-                return Ok(Some(owner));
+            let plan = self.plan_of(&cached).await?;
+            if is_recent(&plan, &cached, state) {
+                return Ok(Some(Owner::Present { plan, state: cached }));
             }
         }
-        let state = Arc::new(self.load(id).await?.state);
+        let state = match self.load(id).await {
+            Ok(loaded) => Arc::new(loaded.state),
+            // The elements must still accept inputs, so that an operator can end them.
+            Err(Error::NoSuchWorkflow) => return Ok(Some(Owner::Removed)),
+            Err(error) => return Err(error),
+        };
         let plan = self.plan_of(&state).await?;
-        Ok(Some(Owner { plan, state }))
+        Ok(Some(Owner::Present { plan, state }))
     }
+}
+
+/// Returns why an input with payloads of so many bytes cannot be passed on. It is as final as an expression without a value.
+fn too_large(bytes: u64) -> Option<ExpressionError> {
+    let reason = over_expanded_limit(bytes)?;
+    Some(ExpressionError { expression: "input".to_owned(), reason })
 }
 
 /// The workflow that has the step whose elements another workflow runs.
 #[derive(Debug)]
-pub(super) struct Owner {
-    plan: Arc<Plan>,
-    state: Arc<State>,
+pub(super) enum Owner {
+    /// The workflow exists.
+    Present { plan: Arc<Plan>, state: Arc<State> },
+    /// The retention removed it while its elements still ran.
+    Removed,
 }
 
 impl Owner {
-    /// Returns whether the state has what the expressions of the elements refer to. It has settled if the step has begun, in
-    /// the generation of the elements: a re-run changes the outputs of the steps above.
-    fn is_recent(&self, elements: &State) -> bool {
-        let own = Elements::parse(&elements.definition);
-        let index = own.and_then(|own| self.plan.step_named(&own.step));
-        let step = index.and_then(|index| self.state.step(index));
-        let generation = elements.parent.map_or(0, |parent| parent.generation);
-        step.is_some_and(|step| step.generation == generation && step.execution != StepStatus::Pending)
+    fn carries_payloads(&self) -> bool {
+        match self {
+            Self::Present { state, .. } => carries_payloads(state),
+            Self::Removed => false,
+        }
     }
+}
+
+/// Returns whether the state of an owner has what the expressions of its elements refer to. It has settled if the step has
+/// begun, in the generation of the elements: a re-run changes the outputs of the steps above.
+fn is_recent(plan: &Plan, owner: &State, elements: &State) -> bool {
+    let own = Elements::parse(&elements.definition);
+    let index = own.and_then(|own| plan.step_named(&own.step));
+    let step = index.and_then(|index| owner.step(index));
+    let generation = elements.parent.map_or(0, |parent| parent.generation);
+    step.is_some_and(|step| step.generation == generation && step.execution != StepStatus::Pending)
 }
 
 /// Runs rules whose expressions may refer to the workflow that has the step of elements.
@@ -217,8 +243,33 @@ pub(super) fn with_owner<T>(
     rules: impl FnOnce(&dyn Expressions) -> T,
 ) -> T {
     match owner {
-        Some(owner) => rules(&ElementExpressions::new(expressions, &owner.plan, &owner.state)),
+        Some(Owner::Present { plan, state }) => rules(&ElementExpressions::new(expressions, plan, state)),
+        Some(Owner::Removed) => rules(&WithoutOwner(expressions)),
         None => rules(expressions),
+    }
+}
+
+/// Expressions of elements whose workflow was removed. None has a value: in the workflow that runs the elements, the same
+/// names stand for other values.
+#[derive(Debug)]
+struct WithoutOwner<'a>(&'a dyn Expressions);
+
+impl Expressions for WithoutOwner<'_> {
+    fn evaluate(&self, expression: &str, _: &Scope<'_>) -> Result<Json, ExpressionError> {
+        let reason = "the workflow that has the step was removed; undo the element by hand, then skip it";
+        Err(ExpressionError { expression: expression.to_owned(), reason: reason.to_owned() })
+    }
+
+    fn wait_time(&self, text: &str) -> Option<goconductor_saga::WaitTime> {
+        self.0.wait_time(text)
+    }
+
+    fn check_input(&self, schema: &Json, input: &Json) -> Vec<String> {
+        self.0.check_input(schema, input)
+    }
+
+    fn payload(&self, reference: PayloadRef) -> Option<Arc<Json>> {
+        self.0.payload(reference)
     }
 }
 
@@ -317,8 +368,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn rules_with_long_expressions_are_not_decided_on_the_calling_thread() {
+    fn started() -> (Plan, State) {
         let plan = Plan::new(
             goconductor_saga::Definition {
                 format: goconductor_saga::DEFINITION_FORMAT,
@@ -345,6 +395,22 @@ mod tests {
             trace: None,
         };
         let (_, state) = goconductor_saga::start(&plan, &ByLength, &begin, goconductor_saga::Timestamp(0));
+        (plan, state)
+    }
+
+    #[test]
+    fn expressions_of_elements_have_no_value_without_their_workflow() {
+        let (plan, state) = started();
+        let evaluate =
+            |expressions: &dyn Expressions| expressions.evaluate("input", &Scope::new(&plan, &state));
+        let error = with_owner(Some(&Owner::Removed), &ByLength, evaluate).unwrap_err();
+        assert!(error.reason.contains("was removed"), "{error}");
+        assert_eq!(with_owner(None, &ByLength, evaluate), Ok(Json::from(5)));
+    }
+
+    #[test]
+    fn rules_with_long_expressions_are_not_decided_on_the_calling_thread() {
+        let (plan, state) = started();
         let scope = Scope::new(&plan, &state);
         let length = usize::try_from(MAX_QUICK_OPERATIONS / 2).unwrap();
         let run = |text: String| {

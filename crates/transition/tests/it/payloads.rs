@@ -198,6 +198,17 @@ async fn digest_of_another_workflow_gives_no_access_to_its_payload() {
 }
 
 #[tokio::test]
+async fn output_with_an_invented_reference_is_recorded_as_it_is() {
+    let fixture = Fixture::new().await;
+    let state = fixture.start(None, json!("x".repeat(100_000))).await.unwrap().state;
+    let invented = PayloadRef { digest: goconductor_saga::PayloadDigest([7; 32]), bytes: 1 << 40 };
+    let output = json!({"a": invented.to_json()});
+    // An error would be returned for each report of the same attempt, so its effect would never be recorded.
+    let state = fixture.engine.submit(state.id, completed_with(0, output.clone())).await.unwrap();
+    assert_eq!(state.steps[0].output.as_deref(), Some(&output));
+}
+
+#[tokio::test]
 async fn payloads_stay_in_the_state_while_an_earlier_release_is_in_use() {
     let fixture = Fixture::new().await;
     fixture.engine.set_start_rules(goconductor_saga::RulesVersion::FIRST);

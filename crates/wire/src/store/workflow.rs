@@ -89,6 +89,7 @@ impl TryFrom<&TransitionWrite> for wire::Transition {
                 .and_then(|former| former.cause)
                 .map(|cause| cause.as_str().to_owned()),
             migrates: record.migrates,
+            parent_id: record.parent.map(id_bytes),
             labels: record.labels.clone().into_iter().collect(),
             error_json: record.error.clone(),
             state_json: bytes(&record.state),
@@ -134,6 +135,7 @@ impl TryFrom<wire::Transition> for TransitionWrite {
                 .then(|| former_end(&wire.reopened_status, wire.reopened_cause.as_deref()))
                 .transpose()?,
             migrates: wire.migrates,
+            parent: wire.parent_id.as_ref().map(|parent| id(parent)).transpose()?,
             labels: wire.labels.into_iter().collect(),
             error: wire.error_json,
             state: text("state", wire.state_json)?,

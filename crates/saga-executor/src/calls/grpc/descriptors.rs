@@ -2,7 +2,7 @@
 
 use super::messages::frame;
 use super::status::{CallStatus, Verdict};
-use super::{GrpcRequest, no_types, plain_request, read_body};
+use super::{BodyLimits, GrpcRequest, no_types, plain_request, read_body};
 use crate::calls::CallError;
 use crate::http_client::HttpClient;
 use crate::http_participant::no_response;
@@ -36,6 +36,8 @@ const KEPT_METHODS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 const MAX_FILES: usize = 256;
 /// Maximum bytes of one answer of reflection.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Maximum bytes of all answers to the questions about one method.
+const MAX_TYPES_BYTES: usize = 4 << 20;
 
 /// The types of the methods that were called last.
 #[derive(Debug)]
@@ -129,18 +131,21 @@ impl Reflection<'_> {
         let mut questions = vec![MessageRequest::FileContainingSymbol(service)];
         let mut files = BTreeMap::new();
         let mut asked = BTreeSet::new();
+        let mut left = MAX_TYPES_BYTES;
         while !questions.is_empty() {
-            for answer in self.ask(&questions).await? {
+            for answer in self.ask(&questions, left).await? {
+                left = left.saturating_sub(answer.encoded_len());
                 for file in files_of(answer)? {
                     files.insert(file.name().to_owned(), file);
                 }
             }
-            if files.len() > MAX_FILES {
+            let missing = missing(&files, &pool);
+            // Each of them is a question, and can have an answer.
+            if files.len().saturating_add(missing.len()) > MAX_FILES {
                 return Err(CallError::Invalid(format!(
                     "the types of the server have more than {MAX_FILES} files"
                 )));
             }
-            let missing = missing(&files, &pool);
             if let Some(name) = missing.iter().find(|name| asked.contains(*name)) {
                 let reason = format!("the reflection of the server does not contain {name}");
                 return Err(CallError::Invalid(reason));
@@ -155,10 +160,14 @@ impl Reflection<'_> {
         Ok(pool)
     }
 
-    /// Asks the server, by the version of reflection that it has.
-    async fn ask(&self, questions: &[MessageRequest]) -> Result<Vec<ServerReflectionResponse>, CallError> {
+    /// Asks the server, by the version of reflection that it has. The answers may have `left` bytes.
+    async fn ask(
+        &self,
+        questions: &[MessageRequest],
+        left: usize,
+    ) -> Result<Vec<ServerReflectionResponse>, CallError> {
         for method in REFLECTION {
-            if let Some(answers) = self.ask_by(method, questions).await? {
+            if let Some(answers) = self.ask_by(method, questions, left).await? {
                 return Ok(answers);
             }
         }
@@ -171,6 +180,7 @@ impl Reflection<'_> {
         &self,
         method: &str,
         questions: &[MessageRequest],
+        left: usize,
     ) -> Result<Option<Vec<ServerReflectionResponse>>, CallError> {
         let host = self.request.server.host().unwrap_or_default();
         let framed = questions.iter().map(|question| {
@@ -189,7 +199,8 @@ impl Reflection<'_> {
         };
         let http_status = response.status();
         let (parts, body) = response.into_parts();
-        let read = read_body(body, MAX_ANSWER_BYTES, questions.len()).await;
+        let limits = BodyLimits { message: MAX_ANSWER_BYTES, messages: questions.len(), bytes: left };
+        let read = read_body(body, limits, &self.task.payload_slot).await;
         let read = read.map_err(|error| no_types(&format!("reflection of the server: {error}")))?;
         let Some(status) = CallStatus::read(&parts.headers, read.trailers.as_ref(), clock::now()) else {
             return Err(no_types(&format!(

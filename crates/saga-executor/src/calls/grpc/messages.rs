@@ -65,6 +65,12 @@ impl MessageReader {
         Ok(())
     }
 
+    /// Returns the bytes that the head of the message in arrival states, within the limit.
+    pub(super) fn expected(&self) -> Option<u64> {
+        let (&[_, a, b, c, d], _) = self.rest.split_first_chunk::<HEAD_BYTES>()?;
+        Some(u64::from(u32::from_be_bytes([a, b, c, d])))
+    }
+
     /// Returns the number of whole messages.
     pub(super) fn count(&self) -> usize {
         self.messages.len()
@@ -93,11 +99,41 @@ pub(super) fn encode(method: &MethodDescriptor, message: Option<&Json>) -> Resul
     Ok(message.encode_to_vec())
 }
 
-/// Decodes the message of a response. The fields have the names of the `.proto` file, and 64-bit integers are numbers.
+/// A text that grows up to a limit. The JSON form of a message has its default fields, so it can have many times the bytes of
+/// the message.
+#[derive(Debug)]
+struct LimitedText {
+    text: Vec<u8>,
+    limit: usize,
+    is_full: bool,
+}
+
+impl std::io::Write for LimitedText {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.text.len().saturating_add(bytes.len()) > self.limit {
+            self.is_full = true;
+            return Err(std::io::Error::other("the text is longer than the limit"));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Decodes the message of a response, whose JSON form must have at most `limit` bytes. The fields have the names of the
+/// `.proto` file, and 64-bit integers are numbers.
 ///
 /// # Errors
-/// Returns the code and the reason if the bytes are not the message, or if it has no exact form in JSON.
-pub(super) fn decode(method: &MethodDescriptor, bytes: &[u8]) -> Result<Json, (&'static str, String)> {
+/// Returns the code and the reason if the bytes are not the message, if its form in JSON is too long, or if it has no exact
+/// form in JSON.
+pub(super) fn decode(
+    method: &MethodDescriptor,
+    bytes: &[u8],
+    limit: usize,
+) -> Result<Json, (&'static str, String)> {
     let output = method.output();
     let name = output.full_name().to_owned();
     let bad = |reason: String| ("BAD_RESPONSE", format!("the response is not a `{name}`: {reason}"));
@@ -106,11 +142,16 @@ pub(super) fn decode(method: &MethodDescriptor, bytes: &[u8]) -> Result<Json, (&
         .stringify_64_bit_integers(false)
         .use_proto_field_name(true)
         .skip_default_fields(false);
-    let mut text = Vec::new();
-    message
-        .serialize_with_options(&mut serde_json::Serializer::new(&mut text), &options)
-        .map_err(|error| bad(error.to_string()))?;
-    parse_json(&text).map_err(|error| match error.kind.failure_code() {
+    let mut form = LimitedText { text: Vec::new(), limit, is_full: false };
+    let written = message.serialize_with_options(&mut serde_json::Serializer::new(&mut form), &options);
+    if form.is_full {
+        return Err((
+            "OUTPUT_TOO_LARGE",
+            format!("the output has more than {limit} bytes, which is the limit"),
+        ));
+    }
+    written.map_err(|error| bad(error.to_string()))?;
+    parse_json(&form.text).map_err(|error| match error.kind.failure_code() {
         Some(code) => (code, format!("the response cannot be kept: {error}")),
         None => bad(error.to_string()),
     })
@@ -118,7 +159,8 @@ pub(super) fn decode(method: &MethodDescriptor, bytes: &[u8]) -> Result<Json, (&
 
 #[cfg(test)]
 mod tests {
-    use super::{MessageError, MessageReader, frame};
+    use super::{MessageError, MessageReader, decode, frame};
+    use prost_reflect::DescriptorPool;
 
     #[test]
     fn body_is_split_into_messages_whatever_its_chunks_are() {
@@ -131,6 +173,19 @@ mod tests {
             let expected = [b"one".to_vec(), Vec::new(), b"three".to_vec()];
             assert_eq!(reader.into_messages().unwrap(), expected, "{size}");
         }
+    }
+
+    #[test]
+    fn json_form_is_limited() {
+        let pool = DescriptorPool::decode(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET).unwrap();
+        let service = pool.get_service_by_name("grpc.reflection.v1.ServerReflection").unwrap();
+        let method = service.methods().next().unwrap();
+        // An empty message has its default fields.
+        let whole = decode(&method, b"", 1000).unwrap();
+        let bytes = whole.to_string().len();
+        assert!(bytes > 2, "{whole}");
+        assert_eq!(decode(&method, b"", bytes).unwrap(), whole);
+        assert_eq!(decode(&method, b"", bytes - 1).unwrap_err().0, "OUTPUT_TOO_LARGE");
     }
 
     #[test]
