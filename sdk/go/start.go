@@ -93,7 +93,7 @@ func (c *Client) serveOnce(workflow Workflow) (*Worker, error) {
 	if worker, ok := c.workers[name]; ok {
 		return worker, nil
 	}
-	service, err := workflow.service()
+	service, err := workflow.Service()
 	if err != nil {
 		return nil, err
 	}

@@ -72,6 +72,10 @@ func (d *Description) Step(name string) *StepDescription {
 // StepDescription is the state of a step.
 type StepDescription struct {
 	Name, Title string
+	// Kind is compensatable, pivot or retriable.
+	Kind string
+	// Action and Compensate are `service/action`. Compensate is empty if the step has no compensation.
+	Action, Compensate string
 	// Status is a status such as COMPLETED, FAILED, UNKNOWN or COMPENSATED.
 	Status                         string
 	Attempts, CompensationAttempts int
@@ -138,6 +142,9 @@ func description(w *pb.Workflow) *Description {
 		described.Steps = append(described.Steps, StepDescription{
 			Name:                 step.GetName(),
 			Title:                step.GetTitle(),
+			Kind:                 step.GetKind(),
+			Action:               step.GetAction(),
+			Compensate:           step.GetCompensate(),
 			Status:               strings.TrimPrefix(step.GetStatus().String(), "STEP_STATUS_"),
 			Attempts:             int(step.GetAttempts()),
 			CompensationAttempts: int(step.GetCompensationAttempts()),

@@ -194,8 +194,8 @@ func (w Workflow) Definition() (json.RawMessage, error) {
 
 func (s WorkflowStep) name() string { return words(s.Name, "_") }
 
-// service returns the service that runs the steps.
-func (w Workflow) service() (*Service, error) {
+// Service returns the service that runs the steps, to serve it without starting a workflow.
+func (w Workflow) Service() (*Service, error) {
 	service := NewService(w.DefinitionName())
 	for _, step := range w.Steps {
 		service.add(step.name(), stepHandler(step.Execute))

@@ -9,18 +9,6 @@ import (
 	"github.com/goconductor/goconductor/sdk/go"
 )
 
-func say(text string) goconductor.StepFunc {
-	return func(context.Context) error { _, err := fmt.Println(text); return err }
-}
-
-func reserve(ctx context.Context) error {
-	sku, err := goconductor.Input[string](ctx)
-	if sku == "sold-out" {
-		return goconductor.Refused("SOLD_OUT", "the item is sold out")
-	}
-	return err
-}
-
 func main() {
 	ctx := context.Background()
 	workflow := goconductor.Workflow{Name: "Order Processing", Steps: []goconductor.WorkflowStep{
@@ -28,14 +16,25 @@ func main() {
 		{Name: "Update Inventory", Execute: reserve, Compensate: say("released")},
 	}}
 	for _, sku := range []string{"book", "sold-out"} {
-		order, err := goconductor.StartWorkflow(ctx, workflow, goconductor.WithInput(sku))
-		if err != nil {
-			log.Fatal(err)
-		}
-		result, err := order.Result(ctx)
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println(sku, result.Status)
+		order := must(goconductor.StartWorkflow(ctx, workflow, goconductor.WithInput(sku)))
+		fmt.Println(sku, must(order.Result(ctx)).Status)
 	}
+}
+
+func say(text string) goconductor.StepFunc {
+	return func(context.Context) error { _, err := fmt.Println(text); return err }
+}
+
+func reserve(ctx context.Context) error {
+	if must(goconductor.Input[string](ctx)) == "sold-out" {
+		return goconductor.Refused("SOLD_OUT", "the item is sold out")
+	}
+	return nil
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
 }
