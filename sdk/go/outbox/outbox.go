@@ -120,7 +120,7 @@ func (o *Outbox) Emit(ctx context.Context, tx *sql.Tx, topic string, payload any
 }
 
 // Relay publishes events until the context ends, whose error it returns. An event whose publication fails is published
-// again later, and does not delay other events. Several relays can run at a time. On PostgreSQL and MySQL they share the
+// again later, and does not delay the others of its batch. Several relays can run at a time. On PostgreSQL and MySQL they share the
 // events, and on SQLite one works at a time. Events of concurrent transactions are in no order.
 func (o *Outbox) Relay(ctx context.Context, publish func(ctx context.Context, event Event) error) error {
 	delay := pollInterval
