@@ -17,7 +17,7 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite"
+	_ "github.com/mattn/go-sqlite3"
 
 	"github.com/goconductor/goconductor/sdk/go"
 	"github.com/goconductor/goconductor/sdk/go/inbox"
@@ -66,7 +66,7 @@ func open(t *testing.T, driver, source string) *sql.DB {
 
 func onSQLite(t *testing.T) *participant {
 	file := filepath.Join(t.TempDir(), "participant.db")
-	db := open(t, "sqlite", "file:"+file+"?_pragma=busy_timeout(30000)&_pragma=journal_mode(WAL)")
+	db := open(t, "sqlite3", "file:"+file+"?_busy_timeout=30000&_journal_mode=WAL")
 	return newParticipant(t, db, inbox.SQLite(db), "?", "?", "?")
 }
 
