@@ -17,6 +17,8 @@ import (
 const (
 	// defaultWithin limits each wait of a scenario.
 	defaultWithin = 30 * time.Second
+	// shownEvents is the number of events that a failure shows.
+	shownEvents = 20
 	// serviceName is the service that every driver serves.
 	serviceName = "shop"
 )
@@ -74,11 +76,12 @@ func runScenario(s settings, each *scenario, shared *server, folder string) erro
 			return errSkipped
 		}
 		all, _ := run.events.snapshot()
+		all = all[max(0, len(all)-shownEvents):]
 		lines := make([]string, len(all))
 		for index, event := range all {
 			lines[index] = fmt.Sprintf("    %.300s", show(event))
 		}
-		return fmt.Errorf("%w\n  events:\n%s", err, strings.Join(lines, "\n"))
+		return fmt.Errorf("%w\n  last events:\n%s", err, strings.Join(lines, "\n"))
 	}
 	return nil
 }

@@ -56,6 +56,9 @@ func (b *box) run(ctx context.Context, key string, step inboxStep) (json.RawMess
 	if err == nil && step.Die {
 		die()
 	}
+	if err == nil && step.Answer == "lost" {
+		return nil, goconductor.Unknown("LOST", "the response was lost")
+	}
 	return output, err
 }
 

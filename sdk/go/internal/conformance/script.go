@@ -17,21 +17,21 @@ type script []instruction
 
 // instruction is one step of a script. One of its fields is set.
 type instruction struct {
-	Done        *json.RawMessage `json:"done"`
-	Echo        bool             `json:"echo"`
-	OutputBytes int              `json:"output_bytes"`
-	Retry       *failure         `json:"retry"`
-	Refuse      *failure         `json:"refuse"`
-	Unknown     *failure         `json:"unknown"`
-	Error       string           `json:"error"`
-	Panic       string           `json:"panic"`
-	Inbox       *inboxStep       `json:"inbox"`
-	SleepMS     int              `json:"sleep_ms"`
-	HeartbeatMS int              `json:"heartbeat_ms"`
-	AwaitCancel bool             `json:"await_cancel"`
-	Gate        string           `json:"gate"`
-	Detached    bool             `json:"detached"`
-	Die         bool             `json:"die"`
+	Done        json.RawMessage `json:"done"`
+	Echo        bool            `json:"echo"`
+	OutputBytes int             `json:"output_bytes"`
+	Retry       *failure        `json:"retry"`
+	Refuse      *failure        `json:"refuse"`
+	Unknown     *failure        `json:"unknown"`
+	Error       string          `json:"error"`
+	Panic       string          `json:"panic"`
+	Inbox       *inboxStep      `json:"inbox"`
+	SleepMS     int             `json:"sleep_ms"`
+	HeartbeatMS int             `json:"heartbeat_ms"`
+	AwaitCancel bool            `json:"await_cancel"`
+	Gate        string          `json:"gate"`
+	Detached    bool            `json:"detached"`
+	Die         bool            `json:"die"`
 }
 
 type failure struct {
@@ -45,6 +45,8 @@ type inboxStep struct {
 	Output json.RawMessage `json:"output"`
 	// Die ends the process by SIGKILL after the commit.
 	Die bool `json:"die"`
+	// Answer is "lost" if the attempt ends unknown after the commit.
+	Answer string `json:"answer"`
 }
 
 var errUnfinished = errors.New("the script has no end")
@@ -117,7 +119,7 @@ func (d *driver) run(ctx context.Context, script script, input json.RawMessage) 
 func (d *driver) end(ctx context.Context, step instruction, input json.RawMessage) (json.RawMessage, error) {
 	switch {
 	case step.Done != nil:
-		return *step.Done, nil
+		return step.Done, nil
 	case step.Echo:
 		return input, nil
 	case step.OutputBytes > 0:
