@@ -85,7 +85,7 @@ func runAll(s settings, scenarios []*scenario) (bool, error) {
 		return false, err
 	}
 	defer shared.stop()
-	passed, failed, skipped := 0, 0, 0
+	passed, failed, skipped, pending := 0, 0, 0, 0
 	for index, each := range scenarios {
 		began := time.Now()
 		err := runScenario(s, each, shared, filepath.Join(folder, fmt.Sprint(index)))
@@ -95,6 +95,12 @@ func runAll(s settings, scenarios []*scenario) (bool, error) {
 		case err == errSkipped:
 			skipped++
 			fmt.Printf("skipped %s: the driver does not have %q\n", each.Name, each.Requires)
+		case err != nil && each.Pending != "":
+			pending++
+			fmt.Printf("pending %s (%v): %s\n", each.Name, took, each.Pending)
+		case each.Pending != "":
+			failed++
+			fmt.Printf("FAILED  %s passed: remove its key `pending` (%v)\n", each.Name, took)
 		case err != nil && expected:
 			passed++
 			fmt.Printf("ok      %s failed, as expected of the broken driver (%v): %v\n", each.Name, took, firstLine(err))
@@ -108,6 +114,9 @@ func runAll(s settings, scenarios []*scenario) (bool, error) {
 			passed++
 			fmt.Printf("ok      %s (%v)\n", each.Name, took)
 		}
+	}
+	if pending > 0 {
+		fmt.Printf("%d pending\n", pending)
 	}
 	fmt.Printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	return failed > 0, nil

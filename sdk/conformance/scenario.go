@@ -23,7 +23,9 @@ type scenario struct {
 	// Broken are the broken drivers that must fail the scenario.
 	Broken []string `yaml:"broken"`
 	// Requires are capabilities that a driver may lack.
-	Requires   []string            `yaml:"requires"`
+	Requires []string `yaml:"requires"`
+	// Pending says why the server does not pass the scenario yet. The scenario must then fail.
+	Pending    string              `yaml:"pending"`
 	Definition string              `yaml:"definition"`
 	Capacity   int                 `yaml:"capacity"`
 	Limits     map[string]int      `yaml:"limits"`
