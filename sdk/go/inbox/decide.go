@@ -62,8 +62,9 @@ func decide(known record, operation goconductor.Operation) Decision {
 // lock creates the record of a step if it does not exist, and locks it. The insert comes first, so that SQLite locks the
 // database for the whole decision, and so that two transactions of MySQL cannot wait for each other.
 func (i *Inbox) lock(ctx context.Context, tx *sql.Tx, step string) (record, error) {
+	// MariaDB reserves the word undo. SQLite accepts its quotes.
 	insert := "INSERT INTO goconductor_inbox (step) VALUES (?) ON CONFLICT DO NOTHING"
-	query := "SELECT done, output, undone, undo FROM goconductor_inbox WHERE step = ?"
+	query := "SELECT done, output, undone, `undo` FROM goconductor_inbox WHERE step = ?"
 	if i.dialect == sqldb.MySQL {
 		insert = "INSERT INTO goconductor_inbox (step) VALUES (?) ON DUPLICATE KEY UPDATE step = step"
 		query += " FOR UPDATE"
@@ -93,7 +94,7 @@ func (i *Inbox) finish(
 	}
 	statement := "UPDATE goconductor_inbox SET done = TRUE, output = ? WHERE step = ?"
 	if operation == goconductor.Compensate {
-		statement = "UPDATE goconductor_inbox SET undone = TRUE, undo = ? WHERE step = ?"
+		statement = "UPDATE goconductor_inbox SET undone = TRUE, `undo` = ? WHERE step = ?"
 	}
 	_, err = tx.ExecContext(ctx, statement, string(output), step)
 	return err

@@ -39,6 +39,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/goconductor/goconductor/sdk/go"
@@ -147,7 +148,7 @@ func (i *Inbox) Do(ctx context.Context, key string, work func(tx *sql.Tx) (any, 
 		decision, err := i.BeginExecute(ctx, tx, key)
 		switch {
 		case err != nil:
-			return nil, false, rolledBack(err)
+			return nil, false, undecided(err)
 		case decision.Verdict == Repeat:
 			return decision.Output, false, nil
 		case decision.Verdict == Undone:
@@ -175,7 +176,7 @@ func (i *Inbox) Undo(ctx context.Context, key string, work func(tx *sql.Tx, outp
 		decision, err := i.BeginCompensate(ctx, tx, key)
 		switch {
 		case err != nil:
-			return nil, false, rolledBack(err)
+			return nil, false, undecided(err)
 		case decision.Verdict == Repeat:
 			return nil, false, nil
 		case decision.Verdict == Nothing:
@@ -221,8 +222,39 @@ func Compensate[O any](ctx context.Context, i *Inbox, work func(tx *sql.Tx, outp
 	})
 }
 
-// transact runs a function in a transaction, which is committed if the function says so.
+// maxDeadlocks is the number of deadlocks after which a request is left to the next attempt.
+const maxDeadlocks = 10
+
+// errDeadlock is the error of a decision that the database ended. The work has not begun.
+type errDeadlock struct{ error }
+
+// undecided returns the error of a decision.
+func undecided(err error) error {
+	// MySQL reports a deadlock if several transactions wait for a new record whose transaction is rolled back.
+	if strings.HasPrefix(err.Error(), "Error 1213 ") {
+		return errDeadlock{err}
+	}
+	return rolledBack(err)
+}
+
+// transact runs a function in a transaction, which is committed if the function says so. It repeats a decision that ended
+// in a deadlock.
 func (i *Inbox) transact(
+	ctx context.Context, run func(tx *sql.Tx) (json.RawMessage, bool, error),
+) (json.RawMessage, error) {
+	for try := 1; ; try++ {
+		output, err := i.once(ctx, run)
+		var deadlock errDeadlock
+		if !errors.As(err, &deadlock) {
+			return output, err
+		}
+		if try == maxDeadlocks {
+			return nil, rolledBack(deadlock.error)
+		}
+	}
+}
+
+func (i *Inbox) once(
 	ctx context.Context, run func(tx *sql.Tx) (json.RawMessage, bool, error),
 ) (json.RawMessage, error) {
 	tx, err := i.db.BeginTx(ctx, nil)

@@ -36,6 +36,7 @@ const effects = "CREATE TABLE effects (step VARCHAR(200) NOT NULL, applied INT N
 func newParticipant(t *testing.T, db *sql.DB, box *inbox.Inbox, marks ...string) *participant {
 	t.Helper()
 	t.Cleanup(func() { _ = db.Close() })
+	db.SetMaxOpenConns(16)
 	var group sync.WaitGroup
 	for range 2 {
 		group.Go(func() {

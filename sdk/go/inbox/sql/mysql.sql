@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS goconductor_inbox (
     done   BOOLEAN      NOT NULL DEFAULT FALSE,
     output LONGTEXT     CHARACTER SET utf8mb4,                                          -- JSON, of the execute
     undone BOOLEAN      NOT NULL DEFAULT FALSE,
-    undo   LONGTEXT     CHARACTER SET utf8mb4,                                          -- JSON, of the compensate
+    `undo` LONGTEXT     CHARACTER SET utf8mb4,                                          -- JSON, of the compensate
     at     TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     KEY goconductor_inbox_at (at)
 ) ENGINE = InnoDB
