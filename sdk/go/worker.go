@@ -119,7 +119,7 @@ func (w *Worker) Connected(ctx context.Context) error {
 	defer timeout.Stop()
 	for {
 		w.mutex.Lock()
-		open, changed, refusal := w.open, w.changed, w.refusal
+		open, changed := w.open, w.changed
 		w.mutex.Unlock()
 		if open > 0 {
 			return nil
@@ -127,11 +127,11 @@ func (w *Worker) Connected(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return w.noExecutor(errors.Join(ctx.Err(), refusal))
+			return w.noExecutor(errors.Join(ctx.Err(), w.lastRefusal()))
 		case <-w.done:
 			return w.noExecutor(errors.New("the worker was shut down"))
 		case <-timeout.C:
-			return w.noExecutor(refusal)
+			return w.noExecutor(w.lastRefusal())
 		}
 	}
 }
@@ -246,6 +246,12 @@ func (w *Worker) count(change int) {
 	w.open += change
 	close(w.changed)
 	w.changed = make(chan struct{})
+}
+
+func (w *Worker) lastRefusal() error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.refusal
 }
 
 func (w *Worker) refuse(reason error) {
