@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-func main() {
-	var responses sync.Map // by idempotency key; a real service stores them in its database
-	http.HandleFunc("POST /{action}", func(w http.ResponseWriter, r *http.Request) {
-		response, _ := responses.LoadOrStore(r.Header.Get("Idempotency-Key"), `{"done": "`+r.PathValue("action")+`"}`)
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, response)
-	})
-	panic(http.ListenAndServe("127.0.0.1:9101", nil))
+var responses sync.Map // by idempotency key; a real service stores them in its database
+
+func serve(w http.ResponseWriter, r *http.Request) {
+	response, _ := responses.LoadOrStore(r.Header.Get("Idempotency-Key"), `{"done": "`+r.URL.Path+`"}`)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = fmt.Fprint(w, response)
 }
+
+func main() { panic(http.ListenAndServe("127.0.0.1:9101", http.HandlerFunc(serve))) }

@@ -60,6 +60,7 @@ func inventory(box *inbox.Inbox) *goconductor.Service {
 	return service
 }
 
+// ANCHOR: payments
 func payments(box *inbox.Inbox) *goconductor.Service {
 	service := goconductor.NewService("payments")
 	charge := func(ctx context.Context, order Order) (Payment, error) {
@@ -80,6 +81,7 @@ func payments(box *inbox.Inbox) *goconductor.Service {
 	goconductor.Pair(service, "charge", charge, "refund", refund)
 	return service
 }
+// ANCHOR_END: payments
 
 func shipping(box *inbox.Inbox) *goconductor.Service {
 	service := goconductor.NewService("shipping")
