@@ -81,6 +81,7 @@ func payments(box *inbox.Inbox) *goconductor.Service {
 	goconductor.Pair(service, "charge", charge, "refund", refund)
 	return service
 }
+
 // ANCHOR_END: payments
 
 func shipping(box *inbox.Inbox) *goconductor.Service {
