@@ -121,7 +121,8 @@ func StartWorkflow(ctx context.Context, workflow Workflow, options ...StartOptio
 // the token.
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }
 
-// Close ends the connection and disconnects the workers of [Client.StartWorkflow]. Their tasks in flight are retried.
+// Close ends the connection and disconnects the workers of [Client.StartWorkflow]. Their tasks in flight are retried. Shut
+// the workers of [Client.Serve] down first: without the connection they discover no executors.
 func (c *Client) Close() error {
 	c.mutex.Lock()
 	workers := c.workers
