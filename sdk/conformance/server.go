@@ -19,6 +19,8 @@ const (
 	startTimeout = 60 * time.Second
 	stopTimeout  = 15 * time.Second
 	callTimeout  = 30 * time.Second
+	// outputLimit is the limit of an output that scenarios expect, whatever the default of the server is.
+	outputLimit = "limits.output_bytes=1048576"
 )
 
 // server is a process `goconductor dev`.
@@ -44,7 +46,7 @@ func (s *server) start() error {
 		s.address = listener.Addr().String()
 		_ = listener.Close()
 	}
-	arguments := []string{"dev", "--listen", s.address, "--log-level", "warn"}
+	arguments := []string{"dev", "--listen", s.address, "--log-level", "warn", "--set", outputLimit}
 	if s.data == "" {
 		arguments = append(arguments, "--ephemeral")
 	} else {
