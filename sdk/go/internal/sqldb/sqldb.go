@@ -1,0 +1,76 @@
+// Package sqldb has what the packages inbox and outbox share: dialects, migrations and JSON.
+package sqldb
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+
+	"github.com/goconductor/goconductor/sdk/go"
+)
+
+// Dialect is a dialect of SQL.
+type Dialect int
+
+// The supported databases.
+const (
+	Postgres Dialect = iota + 1
+	MySQL
+	SQLite
+)
+
+// migrationLock is the key of the advisory lock of PostgreSQL under which one process at a time migrates. All inboxes use
+// the same number.
+const migrationLock int64 = 0x676f_636f_696e_626f
+
+// Migrate runs a script that can be repeated. Concurrent calls are safe.
+func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, script string) error {
+	if dialect != Postgres {
+		_, err := db.ExecContext(ctx, script)
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", migrationLock); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, script); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// LockMigrations is the statement that Migrate runs first on PostgreSQL, and its argument.
+func LockMigrations() (string, int64) { return "SELECT pg_advisory_xact_lock($1)", migrationLock }
+
+// Encode converts an output to JSON, without the escapes of HTML.
+func Encode(output any) (json.RawMessage, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(output); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
+}
+
+// Decode converts a stored output. Numbers of untyped values keep their digits.
+func Decode(text json.RawMessage, output any) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	return decoder.Decode(output)
+}
+
+// KeyOf returns the idempotency key of the attempt of a context.
+func KeyOf(ctx context.Context) (string, error) {
+	attempt := goconductor.AttemptOf(ctx)
+	if attempt == nil {
+		return "", errors.New("the context is not that of an action: use Do or Undo with a key")
+	}
+	return attempt.Key(), nil
+}

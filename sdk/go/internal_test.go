@@ -1,0 +1,171 @@
+package goconductor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/goconductor/goconductor/sdk/go/goconductorv1"
+)
+
+func TestWorkflowIsConvertedToItsDefinition(t *testing.T) {
+	t.Parallel()
+	run := func(context.Context) error { return nil }
+	workflow := Workflow{Name: "Order  Processing", Timeout: time.Minute, Steps: []WorkflowStep{
+		{Name: "Process Payment", Execute: run, Compensate: run, Timeout: 1500 * time.Millisecond},
+		{Name: "Ship", Execute: run, Retry: RetryPolicy{MaxAttempts: 2, Initial: time.Second}},
+	}}
+	definition, err := workflow.Definition()
+	expected := `{"workflow":"order-processing","title":"Order  Processing","timeout":"60000ms","steps":[` +
+		`{"name":"process_payment","title":"Process Payment","run":"order-processing/process_payment",` +
+		`"compensate":"order-processing/undo_process_payment","retry":{"max_attempts":5},"timeout":"1500ms"},` +
+		`{"name":"ship","title":"Ship","run":"order-processing/ship","compensate":"none",` +
+		`"retry":{"max_attempts":2,"initial":"1000ms"}}]}`
+	if err != nil || string(definition) != expected {
+		t.Errorf("the definition is %s, %v", definition, err)
+	}
+	service, err := workflow.Service()
+	if err != nil || strings.Join(service.Actions(), " ") != "process_payment ship undo_process_payment" {
+		t.Errorf("the actions are %v, %v", service, err)
+	}
+}
+
+func TestResultThatExceedsTheLimitIsNotSent(t *testing.T) {
+	t.Parallel()
+	s := &stream{maxOutput: 10}
+	small, large := json.RawMessage(`"xxxxxxxx"`), json.RawMessage(`"xxxxxxxxx"`)
+	if sent := s.result(1, small, nil); sent.GetDone().GetOutputJson() != string(small) {
+		t.Errorf("sent %v", sent)
+	}
+	if sent := s.result(1, large, nil); sent.GetUnknown().GetFailure().GetCode() != "OUTPUT_TOO_LARGE" {
+		t.Errorf("sent %v", sent)
+	}
+	for detail, expected := range map[string]string{"xxxxxxxx": "no", "xxxxxxxxx": "no [cut: details of 11 bytes]"} {
+		sent := s.result(1, nil, Refused("NO", "no").WithDetail(detail))
+		if message := sent.GetRefused().GetFailure().GetMessage(); message != expected {
+			t.Errorf("sent %q", message)
+		}
+	}
+}
+
+func TestErrorsReportTheirOutcomes(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("cause")
+	for _, each := range []struct {
+		err  error
+		kind Kind
+		code string
+	}{
+		{errors.New("other"), KindUnknown, "ERROR"},
+		{context.Canceled, KindUnknown, "CANCELLED"},
+		{errors.Join(context.DeadlineExceeded), KindUnknown, "DEADLINE_EXCEEDED"},
+		{errors.Join(cause, Refused("NO", "no")), KindRefused, "NO"},
+		{Retryable("BUSY", "busy").WithCause(cause), KindRetryable, "BUSY"},
+	} {
+		if action := AsActionError(each.err); action.Kind != each.kind || action.Code != each.code {
+			t.Errorf("%v is %v %s", each.err, action.Kind, action.Code)
+		}
+	}
+	if !errors.Is(Retryable("BUSY", "busy").WithCause(cause), cause) {
+		t.Error("the cause is not found")
+	}
+}
+
+func TestNumbersKeepTheirDigits(t *testing.T) {
+	t.Parallel()
+	value, err := decodeAs[map[string]any]([]byte(`{"n":9223372036854775807,"text":"<é>"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := encode(value)
+	if err != nil || string(text) != `{"n":9223372036854775807,"text":"<é>"}` {
+		t.Errorf("%s, %v", text, err)
+	}
+	if _, err := decodeAs[any]([]byte(`1 2`)); err == nil {
+		t.Error("trailing characters are accepted")
+	}
+}
+
+func TestAnswerToAProbeHasTheFormOfTheContract(t *testing.T) {
+	t.Parallel()
+	for expected, answer := range map[string]ProbeAnswer[int]{
+		`{"outcome":"done","output":7}`: ProbeDone(7),
+		`{"outcome":"not_done"}`:        ProbeNotDone[int](),
+		`{"outcome":"unknown"}`:         ProbeUnknown[int](),
+	} {
+		if text, err := encode(answer); err != nil || string(text) != expected {
+			t.Errorf("%s, %v", text, err)
+		}
+	}
+}
+
+func TestStallShortensTheTimeOfTasksThatWaited(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	detector := &stallDetector{lastTick: began}
+	if delay := detector.delay(began.Add(stallInterval)); delay != 0 {
+		t.Errorf("a running process was delayed by %v", delay)
+	}
+	// The process was suspended for five seconds, and a message is received before the detector runs.
+	if delay := detector.delay(began.Add(5 * time.Second)); delay != 5*time.Second {
+		t.Errorf("delayed by %v", delay)
+	}
+	detector.tick(began.Add(5 * time.Second))
+	if delay := detector.delay(began.Add(5*time.Second + 100*time.Millisecond)); delay < 5*time.Second {
+		t.Errorf("delayed by %v", delay)
+	}
+	detector.tick(began.Add(5*time.Second + stallInterval))
+	if delay := detector.delay(began.Add(5*time.Second + 150*time.Millisecond)); delay < 5*time.Second {
+		t.Errorf("delayed by %v", delay)
+	}
+	detector.lastTick = began.Add(7 * time.Second)
+	if delay := detector.delay(began.Add(7 * time.Second)); delay != 0 {
+		t.Errorf("a running process was delayed by %v", delay)
+	}
+}
+
+func TestTimeoutOfATaskIsThatOfTheExecutor(t *testing.T) {
+	t.Parallel()
+	past := timestamppb.New(time.Now().Add(-time.Hour))
+	if left := timeout(&pb.Task{Timeout: durationpb.New(time.Second), Deadline: past}); left != time.Second {
+		t.Errorf("%v are left", left)
+	}
+	if left := timeout(&pb.Task{Deadline: past}); left > -time.Minute {
+		t.Errorf("%v are left", left)
+	}
+}
+
+func TestRolesOfCertificatesAreRead(t *testing.T) {
+	t.Parallel()
+	var uris []*url.URL
+	for _, text := range []string{
+		"spiffe://goconductor/saga-executor", "spiffe://other/worker/payments", "spiffe://goconductor/unknown", "https://api-gateway",
+	} {
+		uri, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		uris = append(uris, uri)
+	}
+	if found := strings.Join(certificateRoles(uris), " "); found != "saga-executor worker" {
+		t.Errorf("the roles are %q", found)
+	}
+}
+
+func TestExecutorAcceptsTheServicesThatItAnnounces(t *testing.T) {
+	t.Parallel()
+	for about, expected := range map[string]bool{
+		"": true, "{}": true, `{"only":[]}`: true, `{"only":["shop","x"]}`: true, `{"only":["x"]}`: false, "[": true,
+	} {
+		if accepts(about, "shop") != expected {
+			t.Errorf("%s: %v", about, !expected)
+		}
+	}
+}
