@@ -1,0 +1,7 @@
+// All English text of the console, grouped by page. A page adds a file in strings/ and one line here.
+import { common, errors, shell, ui } from "./strings/shell";
+import { home } from "./strings/home";
+import { statuses } from "./strings/statuses";
+import { workflows } from "./strings/workflows";
+
+export const s = { common, errors, shell, ui, statuses, home, workflows } as const;
