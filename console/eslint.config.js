@@ -25,5 +25,5 @@ export default tseslint.config(
       ],
     },
   },
-  { files: ["scripts/**", "eslint.config.js"], languageOptions: { globals: { process: "readonly", console: "readonly" } }, rules: { "no-console": "off" } },
+  { files: ["scripts/**", "eslint.config.js"], languageOptions: { globals: { process: "readonly", console: "readonly", URL: "readonly", fetch: "readonly" } }, rules: { "no-console": "off" } },
 );

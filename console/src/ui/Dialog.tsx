@@ -20,6 +20,8 @@ export function Dialog({ title, onClose, wide, foot, onSubmit, children }: Props
   useEffect(() => {
     const element = dialog.current;
     if (element && !element.open) element.showModal();
+    // The browser would focus the button that closes the dialog.
+    element?.querySelector<HTMLElement>(".dialog-body :is(input,textarea,select), .dialog-foot button")?.focus();
     return () => element?.close();
   }, []);
   const content = (

@@ -51,7 +51,7 @@ export function Popover({ trigger, role, label, children }: Props) {
         {text}
       </Button>
       {/* The keys are handled for the items, which have the focus. */}
-      {/* eslint-disable-next-line jsx-a11y/interactive-supports-focus */}
+      {/* eslint-disable-next-line jsx-a11y/no-static-element-interactions */}
       <div
         ref={panel}
         id={id}

@@ -39,7 +39,7 @@ export function Shell({ namespace, children }: { namespace: string; children: Re
         <Link href="/" className="brand"><img src={icon} alt="" width="20" height="20" /><span>{s.shell.product}</span></Link>
         <NamespaceSwitch namespace={namespace} />
         <span className="gap" />
-        <Button className="palette-button" onClick={() => setOpen("palette")} aria-label={s.shell.palette}>
+        <Button className="palette-button" onClick={() => setOpen("palette")} aria-keyshortcuts="Control+K">
           <Icon name="search" /><span>{s.shell.palette}</span><kbd>Ctrl K</kbd>
         </Button>
         <ConnectionState />
