@@ -13,6 +13,7 @@ for (const theme of ["light", "dark"] as const) {
     await page.getByRole("heading", { name: "Workflows by status" }).waitFor();
     await page.getByRole("link", { name: /8\s*Rolled back/ }).waitFor();
     await page.getByRole("row", { name: /payments/ }).waitFor();
+    await page.getByText("Live", { exact: true }).waitFor();
     await expectAccessible(page);
     await screenshots(page, "home", theme);
   });

@@ -114,6 +114,8 @@ function proxy(conductor: Conductor, request: IncomingMessage, response: ServerR
   delete headers.origin;
   const out = forward({ host: "127.0.0.1", port: conductor.port, method: request.method, path: request.url, headers }, (answer) => {
     response.writeHead(answer.statusCode ?? 502, answer.headers);
+    // The headers of a stream arrive before its first message.
+    response.flushHeaders();
     answer.pipe(response);
     answer.on("error", () => response.destroy());
   });

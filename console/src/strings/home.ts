@@ -19,6 +19,8 @@ export const home = {
   backlog: "Backlog",
   services: "Services",
   service: "Service",
+  noServices: "No service yet",
+  noServicesHint: "A service appears when a worker connects or when its address is set.",
   waiting: "Waiting",
   oldest: "Oldest",
   workers: "Served by",

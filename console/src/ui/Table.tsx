@@ -90,11 +90,11 @@ export function Table<T>(props: Props<T>) {
         <div role="grid" tabIndex={-1} aria-label={props.label} aria-rowcount={rows.length + 1} aria-colcount={shown.length}
           aria-multiselectable={props.onSelect ? true : undefined} onKeyDown={keys}>
           <Head {...props} columns={shown} grid={grid} />
-          {rows.length === 0 && props.empty}
           <div role="rowgroup" style={auto ? undefined : { height: virtualizer.getTotalSize(), position: "relative" }}>
             {auto ? rows.map((_, index) => row(index)) : items.map((item) => row(item.index, item.start))}
           </div>
         </div>
+        {rows.length === 0 && props.empty}
       </div>
       {props.foot && <div className="table-foot">{props.foot}</div>}
     </div>

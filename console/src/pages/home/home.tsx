@@ -8,7 +8,7 @@ import { currentNamespace } from "../../api/session";
 import { WORKFLOW_STATUSES, type Backlog, type Service, type WorkflowSummary } from "../../api/types";
 import { pageExists } from "../../routes";
 import { s } from "../../strings";
-import { Badge, CopyButton, Icon, Loaded, Page, PageLink, Panel, StatusBadge, statusIcon, statusLabel, statusTone, Table, Time, type Column } from "../../ui";
+import { Badge, CopyButton, Empty, Icon, Loaded, Page, PageLink, Panel, StatusBadge, statusIcon, statusLabel, statusTone, Table, Time, type Column } from "../../ui";
 import { useWorkflowList } from "../workflows/useWorkflowList";
 import { attention, STUCK_FILTER, workflowsWith, type Attention } from "./attention";
 import "./home.css";
@@ -123,7 +123,7 @@ const recentColumns: readonly Column<WorkflowSummary>[] = [
   { id: "status", header: s.workflows.status, width: "8.5rem", cell: (row) => <StatusBadge status={row.status} /> },
   { id: "definition", header: s.workflows.definition, cell: (row) => <PageLink page="/workflows/:id" to={`/workflows/${row.id}`}>{row.definition}</PageLink> },
   { id: "key", header: s.workflows.id, from: 520, cell: (row) => <span className="mono muted">{row.id}</span> },
-  { id: "created", header: s.workflows.created, width: "5rem", align: "end", cell: (row) => <Time at={row.created_at} /> },
+  { id: "created", header: s.workflows.created, width: "5rem", align: "end", from: 380, cell: (row) => <Time at={row.created_at} /> },
 ];
 
 function Recent() {
@@ -143,14 +143,15 @@ function Services({ services, backlogs }: { services: readonly Service[]; backlo
   const lanes = (name: string) => backlogs.find((each) => each.service === name && each.namespace === currentNamespace());
   const columns: readonly Column<Service>[] = [
     { id: "name", header: text.service, cell: (row) => row.name },
-    { id: "served", header: text.workers, width: "7rem", cell: (row) => <ServedBy service={row} /> },
+    { id: "served", header: text.workers, width: "6.5rem", cell: (row) => <ServedBy service={row} /> },
     {
       id: "waiting", header: text.waiting, width: "5rem", align: "end",
       cell: (row) => <span className="num">{((lanes(row.name)?.execute.waiting ?? 0) + (lanes(row.name)?.compensate.waiting ?? 0)).toLocaleString("en")}</span>,
     },
     { id: "oldest", header: text.oldest, width: "5rem", align: "end", from: 400, cell: (row) => <Time at={lanes(row.name)?.execute.oldest_waiting_at ?? lanes(row.name)?.compensate.oldest_waiting_at} /> },
   ];
-  return <Table label={text.services} auto columns={columns} rows={services} rowKey={(row) => row.name} />;
+  return <Table label={text.services} auto columns={columns} rows={services} rowKey={(row) => row.name}
+    empty={<Empty title={text.noServices} hint={text.noServicesHint} />} />;
 }
 
 function ServedBy({ service }: { service: Service }) {

@@ -15,7 +15,7 @@ const text = s.workflows;
 const columns: readonly Column<WorkflowSummary>[] = [
   { id: "status", header: text.status, width: "8.5rem", cell: (row) => <StatusBadge status={row.status} /> },
   {
-    id: "definition", header: text.definition, width: "minmax(8rem, 1.2fr)",
+    id: "definition", header: text.definition, width: "minmax(0, 1.2fr)",
     cell: (row) => <>{row.definition} <span className="muted num">v{row.version}</span></>,
   },
   {
@@ -24,7 +24,7 @@ const columns: readonly Column<WorkflowSummary>[] = [
   },
   { id: "labels", header: text.labels, width: "minmax(6rem, 1fr)", from: 900, cell: (row) => <Labels labels={row.labels} /> },
   { id: "cause", header: text.error, width: "minmax(8rem, 1.2fr)", from: 760, cell: (row) => <Reason row={row} /> },
-  { id: "created", header: text.created, width: "5.5rem", align: "end", cell: (row) => <Time at={row.created_at} /> },
+  { id: "created", header: text.created, width: "5.5rem", align: "end", from: 380, cell: (row) => <Time at={row.created_at} /> },
   {
     id: "duration", header: text.duration, width: "5rem", align: "end", from: 480,
     cell: (row) => <Duration from={row.created_at} to={row.ended_at ?? (FINAL_STATUSES.includes(row.status) ? row.created_at : undefined)} />,
