@@ -21,6 +21,9 @@ const theme = EditorView.theme({
   ".cm-selectionBackground, &.cm-focused .cm-selectionBackground": { backgroundColor: "var(--selected) !important" },
   ".cm-cursor": { borderLeftColor: "var(--text)" },
   ".cm-tooltip, .cm-panels": { backgroundColor: "var(--raised)", color: "var(--text)", border: "1px solid var(--line)" },
+  // The lint package draws its marks with data: images, which the Content-Security-Policy forbids.
+  ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)", textUnderlineOffset: "3px" },
+  ".cm-lint-marker-error": { content: "none", borderRadius: "50%", backgroundColor: "var(--bad)", width: "0.6em", height: "0.6em", marginTop: "0.35em" },
 });
 
 const colours = HighlightStyle.define([
