@@ -6,6 +6,8 @@ const server = process.env["GOCONDUCTOR_SERVER"] ?? "http://127.0.0.1:8470";
 const proxied = ["/api", "/version", "/openapi.json", "/schema", "/healthz", "/readyz", "/errors", "/docs", "/auth"];
 
 export default defineConfig({
+  // The gateway serves the console below /ui/.
+  base: "/ui/",
   plugins: [react()],
   server: {
     host: "127.0.0.1",

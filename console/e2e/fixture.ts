@@ -15,8 +15,9 @@ const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 export interface Fixture {
   conductor: Conductor;
   browser: Browser;
+  /** The address of the console: the host and `/ui`. */
   url: string;
-  /** Opens a page and fails the test at its end for console errors, CSP reports and requests to other hosts. */
+  /** Opens the page at a path below `/ui`, and fails the test at its end for console errors, CSP reports and requests to other hosts. */
   open: (path: string, options?: { theme?: "light" | "dark"; width?: number }) => Promise<Page>;
 }
 
@@ -30,7 +31,7 @@ export function startConsole(seed?: (conductor: Conductor) => Promise<void>): Fi
     await seed?.(fixture.conductor);
     const console = await serveConsole(fixture.conductor);
     close = console.close;
-    fixture.url = console.url;
+    fixture.url = `${console.url}/ui`;
     fixture.browser = await chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--disable-gpu"] });
     fixture.open = async (path, { theme = "light", width = 1440 } = {}) => {
       const context = await fixture.browser.newContext({
@@ -38,7 +39,7 @@ export function startConsole(seed?: (conductor: Conductor) => Promise<void>): Fi
       });
       contexts.push(context);
       const page = await context.newPage();
-      watchForViolations(page, fixture.url);
+      watchForViolations(page, console.url);
       await page.goto(`${fixture.url}${path}`);
       return page;
     };

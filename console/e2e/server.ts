@@ -99,8 +99,8 @@ export async function serveConsole(conductor: Conductor): Promise<{ url: string;
 }
 
 function file(path: string, response: ServerResponse): void {
-  const asset = path.startsWith("/assets/") ? join(DIST, path.replaceAll("..", "")) : join(DIST, "index.html");
-  if (!existsSync(asset)) {
+  const asset = path.startsWith("/ui/assets/") ? join(DIST, path.replaceAll("..", "").slice("/ui".length)) : join(DIST, "index.html");
+  if (!existsSync(asset) || (path !== "/" && !/^\/ui(\/|$)/.test(path))) {
     response.writeHead(404).end();
     return;
   }

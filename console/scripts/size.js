@@ -25,7 +25,7 @@ function closure(name, seen = new Set()) {
 }
 const sum = (names) => [...names].reduce((total, name) => total + size(name), 0);
 const page = readFileSync(join(dist, "index.html"), "utf8");
-const entries = [...page.matchAll(/(?:src|href)="\/assets\/([^"]+\.js)"/g)].map((match) => match[1]);
+const entries = [...page.matchAll(/(?:src|href)="\/ui\/assets\/([^"]+\.js)"/g)].map((match) => match[1]);
 const first = new Set(entries.flatMap((name) => [...closure(name)]));
 // The first load is the entry with the larger of the pages that a person opens first.
 const landing = scripts.filter((name) => /^(home|workflows)-/i.test(name)).map((name) => closure(name));

@@ -1,5 +1,6 @@
 import { expect, test, vi } from "vitest";
 import { problemOf, toApiError } from "./problem";
+import { permissionsOf, type Session } from "./access";
 import { throttle } from "./live";
 import { baseOf, namespaceOf } from "./session";
 import { backoff, SseParser } from "./sse";
@@ -43,8 +44,17 @@ test("problem body keeps code, detail and places", () => {
 });
 
 test("namespace is the prefix of the path", () => {
-  expect(namespaceOf("/workflows")).toBe("default");
-  expect(namespaceOf("/ns/team-a/workflows")).toBe("team-a");
-  expect(baseOf("team-a")).toBe("/ns/team-a");
-  expect(baseOf("default")).toBe("");
+  expect(namespaceOf("/ui/workflows")).toBe("default");
+  expect(namespaceOf("/ui/ns/team-a/workflows")).toBe("team-a");
+  expect(baseOf("team-a")).toBe("/ui/ns/team-a");
+  expect(baseOf("default")).toBe("/ui");
+});
+
+test("actions need the permission, except where nobody checks", () => {
+  const session = { access_control: true, permissions: ["workflows.read"] } as unknown as Session;
+  expect(permissionsOf(session).can("workflows.read")).toBe(true);
+  expect(permissionsOf(session).can("workflows.operate")).toBe(false);
+  expect(permissionsOf({ ...session, access_control: false }).can("workflows.operate")).toBe(true);
+  expect(permissionsOf(null).can("workflows.operate")).toBe(true);
+  expect(permissionsOf(undefined)).toMatchObject({ known: false });
 });

@@ -24,6 +24,8 @@ export const api = createClient<paths>({ baseUrl: typeof window === "undefined" 
 api.use({
   onRequest({ request }) {
     request.headers.set("GoConductor-Namespace", currentNamespace());
+    // A change that is authenticated by the cookie must have this header, which no other site can send.
+    if (request.method !== "GET") request.headers.set("GoConductor-Csrf", "1");
     return request;
   },
 });
@@ -41,6 +43,13 @@ export async function data<T>(call: Promise<Result<T>>): Promise<T> {
   });
   if (!result.response.ok) throw problemOf(result.response.status, result.error);
   return result.data as T;
+}
+
+/** Reads a route that `openapi.json` does not describe yet. `path` begins with `/api/v1`. */
+export async function getJson<T>(path: string, options: { query?: Record<string, string | number>; signal?: AbortSignal } = {}): Promise<T> {
+  const { query, signal } = options;
+  const get = api.GET as unknown as (path: string, init: unknown) => Promise<Result<T>>;
+  return data(get(path, { ...(query && { params: { query } }), ...(signal && { signal }) }));
 }
 
 export { ApiError };

@@ -4,6 +4,7 @@ import { currentNamespace } from "./session";
 const key = (...parts: readonly unknown[]) => [currentNamespace(), ...parts] as const;
 
 export const keys = {
+  session: () => key("session"),
   workflows: () => key("workflows"),
   workflowList: (filter: string) => key("workflows", "list", filter),
   workflowCounts: (by: string, filter: string) => key("workflows", "counts", by, filter),

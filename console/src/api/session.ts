@@ -1,7 +1,9 @@
-// The namespace of the page, from its URL: `/ns/{namespace}/…`, or the default namespace without that prefix.
+// The namespace of the page, from its URL: `/ui/ns/{namespace}/…`, or the default namespace with `/ui/…`.
 
 export const DEFAULT_NAMESPACE = "default";
-const PREFIX = /^\/ns\/([^/]+)/;
+/** Where the gateway serves the console. */
+export const ROOT = "/ui";
+const PREFIX = /^\/ui\/ns\/([^/]+)/;
 const RECENT = "goconductor.namespaces";
 const MAX_RECENT = 12;
 
@@ -12,7 +14,7 @@ export function namespaceOf(path: string): string {
 
 /** The prefix of all paths of a namespace: the base of the router. */
 export function baseOf(namespace: string): string {
-  return namespace === DEFAULT_NAMESPACE ? "" : `/ns/${encodeURIComponent(namespace)}`;
+  return namespace === DEFAULT_NAMESPACE ? ROOT : `${ROOT}/ns/${encodeURIComponent(namespace)}`;
 }
 
 export function currentNamespace(): string {
