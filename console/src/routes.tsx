@@ -16,6 +16,8 @@ const page = (path: string, load: Load, nav?: Page["nav"]): Page => ({ path, com
 export const pages: readonly Page[] = [
   page("/", () => import("./pages/home/home"), { label: "Home", icon: "home", group: "operate", key: "h" }),
   page("/workflows", () => import("./pages/workflows/workflows"), { label: "Workflows", icon: "list", group: "operate", key: "w" }),
+  page("/batches", () => import("./pages/batches/batches"), { label: "Batches", icon: "layers", group: "operate", key: "b" }),
+  page("/batches/:id", () => import("./pages/batches/batch")),
 ];
 
 /** Whether a page has this path pattern. Links to pages that do not exist are shown as text. */

@@ -1,8 +1,19 @@
-// All English text of the console, grouped by page. A page adds a file in strings/ and one line here.
+// All English text of the console, grouped by page. A page adds a file in strings/, an import and a line here.
+import { batches } from "./strings/batches";
 import { common, errors, shell, ui } from "./strings/shell";
 import { graph } from "./strings/graph";
 import { home } from "./strings/home";
 import { statuses } from "./strings/statuses";
 import { workflows } from "./strings/workflows";
 
-export const s = { common, errors, shell, ui, statuses, graph, home, workflows } as const;
+export const s = {
+  common,
+  errors,
+  shell,
+  ui,
+  statuses,
+  batches,
+  graph,
+  home,
+  workflows,
+} as const;
