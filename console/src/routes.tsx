@@ -18,6 +18,18 @@ export const pages: readonly Page[] = [
   page("/workflows", () => import("./pages/workflows/workflows"), { label: "Workflows", icon: "list", group: "operate", key: "w" }),
   page("/batches", () => import("./pages/batches/batches"), { label: "Batches", icon: "layers", group: "operate", key: "b" }),
   page("/batches/:id", () => import("./pages/batches/batch")),
+  page("/schedules", () => import("./pages/schedules/schedules"), { label: "Schedules", icon: "calendar", group: "operate", key: "c" }),
+  page("/schedules/:name", () => import("./pages/schedules/schedule")),
+  page("/services", () => import("./pages/services/services"), { label: "Services", icon: "service", group: "operate", key: "s" }),
+  page("/queues", () => import("./pages/queues/queues"), { label: "Queues", icon: "queue", group: "operate", key: "q" }),
+  page("/dead-letters", () => import("./pages/dead-letters/dead-letters"), { label: "Dead letters", icon: "mail", group: "operate", key: "l" }),
+  page("/locks", () => import("./pages/locks/locks"), { label: "Locks", icon: "lock", group: "operate", key: "o" }),
+  page("/elections", () => import("./pages/elections/elections"), { label: "Elections", icon: "crown", group: "system", key: "e" }),
+  page("/processes", () => import("./pages/processes/processes"), { label: "Processes", icon: "cpu", group: "system", key: "p" }),
+  page("/config", () => import("./pages/config/config"), { label: "Configuration", icon: "gear", group: "system", key: "f" }),
+  page("/secrets", () => import("./pages/secrets/secrets"), { label: "Secrets", icon: "lock", group: "system", key: "x" }),
+  page("/access-keys", () => import("./pages/access-keys/access-keys"), { label: "Access keys", icon: "key", group: "system", key: "k" }),
+  page("/audit", () => import("./pages/audit/audit"), { label: "Audit log", icon: "book", group: "system", key: "a" }),
 ];
 
 /** Whether a page has this path pattern. Links to pages that do not exist are shown as text. */

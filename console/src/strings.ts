@@ -5,6 +5,7 @@ import { graph } from "./strings/graph";
 import { home } from "./strings/home";
 import { statuses } from "./strings/statuses";
 import { workflows } from "./strings/workflows";
+import * as systemPages from "./strings/system";
 
 export const s = {
   common,
@@ -16,4 +17,5 @@ export const s = {
   graph,
   home,
   workflows,
+  ...systemPages,
 } as const;

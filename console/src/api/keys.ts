@@ -5,6 +5,8 @@ const key = (...parts: readonly unknown[]) => [currentNamespace(), ...parts] as 
 
 export const keys = {
   session: () => key("session"),
+  overview: () => key("overview"),
+  accessKeys: () => key("access-keys"),
   workflows: () => key("workflows"),
   workflowList: (filter: string) => key("workflows", "list", filter),
   workflowCounts: (by: string, filter: string) => key("workflows", "counts", by, filter),
