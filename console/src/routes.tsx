@@ -17,6 +17,7 @@ export const pages: readonly Page[] = [
   page("/", () => import("./pages/home/home"), { label: "Home", icon: "home", group: "operate", key: "h" }),
   page("/workflows", () => import("./pages/workflows/workflows"), { label: "Workflows", icon: "list", group: "operate", key: "w" }),
   page("/batches", () => import("./pages/batches/batches"), { label: "Batches", icon: "layers", group: "operate", key: "b" }),
+  page("/start", () => import("./pages/start/start")),
   page("/batches/:id", () => import("./pages/batches/batch")),
   page("/schedules", () => import("./pages/schedules/schedules"), { label: "Schedules", icon: "calendar", group: "operate", key: "c" }),
   page("/schedules/:name", () => import("./pages/schedules/schedule")),

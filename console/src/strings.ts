@@ -3,6 +3,7 @@ import { batches } from "./strings/batches";
 import { common, errors, shell, ui } from "./strings/shell";
 import { graph } from "./strings/graph";
 import { home } from "./strings/home";
+import { start } from "./strings/start";
 import { statuses } from "./strings/statuses";
 import { workflows } from "./strings/workflows";
 import * as systemPages from "./strings/system";
@@ -16,6 +17,7 @@ export const s = {
   batches,
   graph,
   home,
+  start,
   workflows,
   ...systemPages,
 } as const;
