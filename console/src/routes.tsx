@@ -31,6 +31,7 @@ export const pages: readonly Page[] = [
   page("/secrets", () => import("./pages/secrets/secrets"), { label: "Secrets", icon: "lock", group: "system", key: "x" }),
   page("/access-keys", () => import("./pages/access-keys/access-keys"), { label: "Access keys", icon: "key", group: "system", key: "k" }),
   page("/audit", () => import("./pages/audit/audit"), { label: "Audit log", icon: "book", group: "system", key: "a" }),
+  page("/workflows/:id", () => import("./pages/workflow/workflow")),
 ];
 
 /** Whether a page has this path pattern. Links to pages that do not exist are shown as text. */

@@ -5,6 +5,7 @@ import { graph } from "./strings/graph";
 import { home } from "./strings/home";
 import { start } from "./strings/start";
 import { statuses } from "./strings/statuses";
+import { workflow } from "./strings/workflow";
 import { workflows } from "./strings/workflows";
 import * as systemPages from "./strings/system";
 
@@ -18,6 +19,7 @@ export const s = {
   graph,
   home,
   start,
+  workflow,
   workflows,
   ...systemPages,
 } as const;

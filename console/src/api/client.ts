@@ -52,4 +52,10 @@ export async function getJson<T>(path: string, options: { query?: Record<string,
   return data(get(path, { ...(query && { params: { query } }), ...(signal && { signal }) }));
 }
 
+/** Makes a change by a route that `openapi.json` does not describe yet, or with a body of any shape. */
+export async function postJson<T>(path: string, body: unknown): Promise<T> {
+  const post = api.POST as unknown as (path: string, init: unknown) => Promise<Result<T>>;
+  return data(post(path, { body, headers: { "content-type": "application/json" } }));
+}
+
 export { ApiError };

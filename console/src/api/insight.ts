@@ -98,11 +98,12 @@ export function useWorkflowGraph(id: string, definition: string, version: number
 }
 
 /** The relations of a workflow, read again when it changed (`seq`). */
-export function useRelations(id: string, seq: number) {
+export function useRelations(id: string, seq: number, enabled = true) {
   return useQuery({
     queryKey: [...keys.workflow(id), "relations", seq],
     queryFn: ({ signal }) => getJson<Relations>(`${base(id)}/relations`, { signal }),
     placeholderData: (old) => old,
+    enabled,
   });
 }
 

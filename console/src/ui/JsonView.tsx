@@ -11,8 +11,8 @@ const LINE_HEIGHT = 20;
 const OPEN_DEPTH = 3;
 const MAX_SHOWN_TEXT = 2_000;
 
-/** A JSON value as a virtual tree with search and copy. */
-export function JsonView({ value, label }: { value: unknown; label: string }) {
+/** A JSON value as a virtual tree with search and copy. `compact` leaves the search out, for small values. */
+export function JsonView({ value, label, compact }: { value: unknown; label: string; compact?: boolean }) {
   const [toggled, setToggled] = useState<ReadonlyMap<string, boolean>>(new Map());
   const [depth, setDepth] = useState(OPEN_DEPTH);
   const [search, setSearch] = useState("");
@@ -35,15 +35,15 @@ export function JsonView({ value, label }: { value: unknown; label: string }) {
     setDepth(to);
   };
   return (
-    <div className="json">
-      <div className="json-bar">
+    <div className={`json${compact ? " compact" : ""}`}>
+      {compact ? <div className="json-copy"><CopyButton text={formatJson(value)} /></div> : <div className="json-bar">
         <input className="input" type="search" aria-label={s.ui.jsonSearch} placeholder={s.common.search} value={search}
           onChange={(event) => setSearch(event.target.value)} />
         <span className="muted num" role="status">{text !== "" && s.ui.matches(found.matches.size)}</span>
         <Button tone="plain" small onClick={() => setAll(Infinity)}>{s.ui.expandAll}</Button>
         <Button tone="plain" small onClick={() => setAll(1)}>{s.ui.collapseAll}</Button>
         <CopyButton text={formatJson(value)} />
-      </div>
+      </div>}
       {/* A scrolling area must be reachable by keyboard. */}
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
       <div ref={scroll} className="json-scroll" role="region" aria-label={label} tabIndex={0}>

@@ -3,6 +3,10 @@ import { s } from "../strings";
 
 interface Props {
   title: string;
+  /** What stands next to the heading, such as a status. */
+  mark?: ReactNode;
+  /** The title of the document, if the heading alone does not tell pages apart. */
+  documentTitle?: string;
   actions?: ReactNode;
   /** The page has the height of the window, and its content scrolls. */
   full?: boolean;
@@ -10,14 +14,14 @@ interface Props {
 }
 
 /** The frame of a page: its heading, the actions, and the title of the document. */
-export function Page({ title, actions, full, children }: Props) {
+export function Page({ title, mark, documentTitle = title, actions, full, children }: Props) {
   useEffect(() => {
-    document.title = `${title} · ${s.shell.product}`;
-  }, [title]);
+    document.title = `${documentTitle} · ${s.shell.product}`;
+  }, [documentTitle]);
   return (
     <div className={`page${full ? " full" : ""}`}>
       <div className="page-head">
-        <h1>{title}</h1>
+        <div className="row"><h1>{title}</h1>{mark}</div>
         {actions && <div className="row">{actions}</div>}
       </div>
       {children}
