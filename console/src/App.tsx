@@ -7,6 +7,7 @@ import { baseOf, currentNamespace } from "./api/session";
 import { pages } from "./routes";
 import { s } from "./strings";
 import { Empty, ErrorBoundary, Loading } from "./ui/States";
+import { SessionGate } from "./ui/SessionGate";
 import { Shell } from "./ui/Shell";
 
 /** The console. Another namespace is another load of the page, so that no data of one is shown in the other. */
@@ -15,13 +16,15 @@ export function App() {
   const client = useMemo(createQueryClient, []);
   return (
     <QueryClientProvider client={client}>
-      <LiveProvider>
-        <Router base={baseOf(namespace)}>
-          <Shell namespace={namespace}>
-            <Pages />
-          </Shell>
-        </Router>
-      </LiveProvider>
+      <Router base={baseOf(namespace)}>
+        <SessionGate>
+          <LiveProvider>
+            <Shell namespace={namespace}>
+              <Pages />
+            </Shell>
+          </LiveProvider>
+        </SessionGate>
+      </Router>
     </QueryClientProvider>
   );
 }

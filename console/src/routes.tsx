@@ -1,12 +1,13 @@
 import { lazy, type ComponentType } from "react";
+import type { Permission } from "./api/access";
 import type { IconName } from "./ui/Icon";
 
 export interface Page {
   /** A path of wouter, below the namespace. */
   path: string;
   component: ComponentType;
-  /** The text and place in the navigation. Pages without it are reached by links. */
-  nav?: { label: string; icon: IconName; group: "operate" | "build" | "system"; key?: string };
+  /** The text and place in the navigation, and the permission that its page needs. Pages without it are reached by links. */
+  nav?: { label: string; icon: IconName; group: "operate" | "build" | "system"; key?: string; needs?: Permission };
 }
 
 type Load = () => Promise<{ default: ComponentType }>;
@@ -19,18 +20,18 @@ export const pages: readonly Page[] = [
   page("/batches", () => import("./pages/batches/batches"), { label: "Batches", icon: "layers", group: "operate", key: "b" }),
   page("/start", () => import("./pages/start/start")),
   page("/batches/:id", () => import("./pages/batches/batch")),
-  page("/schedules", () => import("./pages/schedules/schedules"), { label: "Schedules", icon: "calendar", group: "operate", key: "c" }),
+  page("/schedules", () => import("./pages/schedules/schedules"), { label: "Schedules", icon: "calendar", group: "operate", key: "c", needs: "schedules.read" }),
   page("/schedules/:name", () => import("./pages/schedules/schedule")),
-  page("/services", () => import("./pages/services/services"), { label: "Services", icon: "service", group: "operate", key: "s" }),
-  page("/queues", () => import("./pages/queues/queues"), { label: "Queues", icon: "queue", group: "operate", key: "q" }),
-  page("/dead-letters", () => import("./pages/dead-letters/dead-letters"), { label: "Dead letters", icon: "mail", group: "operate", key: "l" }),
-  page("/locks", () => import("./pages/locks/locks"), { label: "Locks", icon: "lock", group: "operate", key: "o" }),
-  page("/elections", () => import("./pages/elections/elections"), { label: "Elections", icon: "crown", group: "system", key: "e" }),
-  page("/processes", () => import("./pages/processes/processes"), { label: "Processes", icon: "cpu", group: "system", key: "p" }),
-  page("/config", () => import("./pages/config/config"), { label: "Configuration", icon: "gear", group: "system", key: "f" }),
-  page("/secrets", () => import("./pages/secrets/secrets"), { label: "Secrets", icon: "lock", group: "system", key: "x" }),
-  page("/access-keys", () => import("./pages/access-keys/access-keys"), { label: "Access keys", icon: "key", group: "system", key: "k" }),
-  page("/audit", () => import("./pages/audit/audit"), { label: "Audit log", icon: "book", group: "system", key: "a" }),
+  page("/services", () => import("./pages/services/services"), { label: "Services", icon: "service", group: "operate", key: "s", needs: "services.read" }),
+  page("/queues", () => import("./pages/queues/queues"), { label: "Queues", icon: "queue", group: "operate", key: "q", needs: "queues.read" }),
+  page("/dead-letters", () => import("./pages/dead-letters/dead-letters"), { label: "Dead letters", icon: "mail", group: "operate", key: "l", needs: "dead_letters.read" }),
+  page("/locks", () => import("./pages/locks/locks"), { label: "Locks", icon: "lock", group: "operate", key: "o", needs: "locks.read" }),
+  page("/elections", () => import("./pages/elections/elections"), { label: "Elections", icon: "crown", group: "system", key: "e", needs: "elections.read" }),
+  page("/processes", () => import("./pages/processes/processes"), { label: "Processes", icon: "cpu", group: "system", key: "p", needs: "processes.read" }),
+  page("/config", () => import("./pages/config/config"), { label: "Configuration", icon: "gear", group: "system", key: "f", needs: "config.read" }),
+  page("/secrets", () => import("./pages/secrets/secrets"), { label: "Secrets", icon: "lock", group: "system", key: "x", needs: "secrets.read" }),
+  page("/access-keys", () => import("./pages/access-keys/access-keys"), { label: "Access keys", icon: "key", group: "system", key: "k", needs: "access.read" }),
+  page("/audit", () => import("./pages/audit/audit"), { label: "Audit log", icon: "book", group: "system", key: "a", needs: "audit.read" }),
   page("/workflows/:id", () => import("./pages/workflow/workflow")),
 ];
 

@@ -7,6 +7,7 @@ import { start } from "./strings/start";
 import { statuses } from "./strings/statuses";
 import { workflow } from "./strings/workflow";
 import { workflows } from "./strings/workflows";
+import { session } from "./strings/session";
 import * as systemPages from "./strings/system";
 
 export const s = {
@@ -21,5 +22,6 @@ export const s = {
   start,
   workflow,
   workflows,
+  session,
   ...systemPages,
 } as const;

@@ -2,6 +2,7 @@
 import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useRef, useSyncExternalStore, type ReactNode } from "react";
 import { keys } from "./keys";
+import { onSignedInAgain } from "./sign-in";
 import { openStream } from "./sse";
 import type { WorkflowSummary } from "./types";
 
@@ -75,6 +76,12 @@ class Live {
     });
   }
 
+  /** Opens the stream again, after it was refused. */
+  restart(): void {
+    this.stop();
+    this.open(true);
+  }
+
   private stop(): void {
     this.close?.();
     this.close = undefined;
@@ -105,6 +112,7 @@ export function LiveProvider({ children }: { children: ReactNode }) {
   const live = useMemo(() => new Live(), []);
   const client = useQueryClient();
   useEffect(() => live.start(), [live]);
+  useEffect(() => onSignedInAgain(() => live.restart()), [live]);
   useEffect(() => live.onResync(() => void client.invalidateQueries()), [live, client]);
   useEffect(() => refreshCounts(live, client), [live, client]);
   return <LiveContext value={live}>{children}</LiveContext>;

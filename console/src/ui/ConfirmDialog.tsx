@@ -1,5 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, useSyncExternalStore } from "react";
+import { isProtected } from "../api/protection";
+import { currentNamespace } from "../api/session";
 import { s } from "../strings";
 import { actionStore, type Action } from "./action";
 import { Button } from "./Button";
@@ -22,7 +24,8 @@ export function ConfirmDialog({ action, onClose }: { action: Action; onClose: ()
   const client = useQueryClient();
   const asks = action.reason ?? "required";
   const reasonMissing = asks === "required" && reason.trim() === "";
-  const typedWrong = action.typed !== undefined && typed !== action.typed;
+  const wanted = textToType(action, currentNamespace());
+  const typedWrong = wanted !== undefined && typed !== wanted;
   const mutation = useMutation({
     mutationFn: () => action.run(reason.trim()),
     onSuccess: async () => {
@@ -61,10 +64,10 @@ export function ConfirmDialog({ action, onClose }: { action: Action; onClose: ()
           onChange={(event) => setReason(event.target.value)}
         />
       )}
-      {action.typed !== undefined && (
+      {wanted !== undefined && (
         <TextField
-          label={s.ui.typeToConfirm(action.typed)}
-          problem={tried && typedWrong ? s.ui.typeToConfirm(action.typed) : undefined}
+          label={s.ui.typeToConfirm(wanted)}
+          problem={tried && typedWrong ? s.ui.typeToConfirm(wanted) : undefined}
           value={typed}
           onChange={(event) => setTyped(event.target.value)}
         />
@@ -72,6 +75,11 @@ export function ConfirmDialog({ action, onClose }: { action: Action; onClose: ()
       {mutation.isError && <ProblemBox error={mutation.error} />}
     </Dialog>
   );
+}
+
+/** The text to type before the action. In a protected namespace, a destructive action needs the namespace's name. */
+export function textToType(action: Pick<Action, "typed" | "danger">, namespace: string): string | undefined {
+  return action.typed ?? (action.danger && isProtected(namespace) ? namespace : undefined);
 }
 
 function auditLink(action: Action) {

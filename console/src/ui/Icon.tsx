@@ -45,6 +45,7 @@ const PATHS = {
   pencil: "M3 13l.7-2.8L10.6 3.3l2.1 2.1-6.9 6.9z",
   layers: "M8 2.7 13.5 5.5 8 8.3 2.5 5.5zM2.7 8.2 8 10.9l5.3-2.7M2.7 10.7 8 13.4l5.3-2.7",
   flask: "M6.3 2.8h3.4M7 2.8v3.6L3.8 12.4a.8.8 0 0 0 .7 1.1h7a.8.8 0 0 0 .7-1.1L9 6.4V2.8M5.3 10h5.4",
+  user: "M8 3a2.5 2.5 0 1 0 .01 0M3 13.5c.6-2.8 2.5-4 5-4s4.4 1.2 5 4",
   queue: "M2.5 5h3v6h-3zM6.7 5h3v6h-3zM11 5h2.5v6H11z",
 } as const;
 export type IconName = keyof typeof PATHS;

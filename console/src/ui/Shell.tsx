@@ -1,17 +1,17 @@
-import { useEffect, useState, type CSSProperties, type ReactNode } from "react";
+import { useEffect, useState, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
+import { usePermissions } from "../api/access";
 import { useConnection } from "../api/live";
-import { baseOf, namespaceHue, recentNamespaces, rememberNamespace } from "../api/session";
 import icon from "../icon.svg";
 import { pages } from "../routes";
 import { s } from "../strings";
 import { Button } from "./Button";
 import { ActionHost } from "./ConfirmDialog";
-import { TextField } from "./Field";
 import { Icon } from "./Icon";
 import { Menu } from "./Menu";
+import { namespaceColour, NamespaceSwitch } from "./NamespaceSwitch";
 import { Palette } from "./Palette";
-import { Popover } from "./Popover";
+import { SessionMenu } from "./SessionMenu";
 import { ShortcutHelp } from "./ShortcutHelp";
 import { useShortcut } from "./shortcuts";
 import { setTheme, useTheme, type Theme } from "./theme";
@@ -25,14 +25,11 @@ export function Shell({ namespace, children }: { namespace: string; children: Re
   const [open, setOpen] = useState<Open>();
   const [navOpen, setNavOpen] = useState(false);
   const [location, navigate] = useLocation();
-  const { resolved } = useTheme();
   useShortcut("?", () => setOpen("help"));
   useShortcut("mod+k", () => setOpen("palette"));
   useEffect(() => setNavOpen(false), [location]);
-  const lightness = resolved === "dark" ? "66%" : "45%";
-  const style = { "--namespace": `hsl(${namespaceHue(namespace)} 62% ${lightness})` } as CSSProperties;
   return (
-    <div className="shell" style={style}>
+    <div className="shell" style={namespaceColour(namespace)}>
       <a className="skip" href="#main">{s.shell.skip}</a>
       <header className="topbar">
         <Button className="nav-toggle" tone="plain" icon="menu" label={s.shell.openNavigation} aria-expanded={navOpen} onClick={() => setNavOpen(!navOpen)} />
@@ -43,6 +40,7 @@ export function Shell({ namespace, children }: { namespace: string; children: Re
           <Icon name="search" /><span>{s.shell.palette}</span><kbd>Ctrl K</kbd>
         </Button>
         <ConnectionState />
+        <SessionMenu namespace={namespace} />
         <ThemeSwitch />
         <Button tone="plain" icon="keyboard" label={s.shell.shortcuts} onClick={() => setOpen("help")} />
       </header>
@@ -61,11 +59,12 @@ export function Shell({ namespace, children }: { namespace: string; children: Re
 }
 
 function Navigation({ open, location }: { open: boolean; location: string }) {
+  const { can } = usePermissions();
   const current = (path: string) => (path === "/" ? location === "/" : location === path || location.startsWith(`${path}/`));
   return (
     <nav className={`nav${open ? " open" : ""}`} aria-label={s.shell.navigation}>
       {(["operate", "build", "system"] as const).map((group) => {
-        const entries = pages.flatMap((page) => (page.nav?.group === group ? [{ path: page.path, ...page.nav }] : []));
+        const entries = pages.flatMap((page) => (page.nav?.group === group && (!page.nav.needs || can(page.nav.needs)) ? [{ path: page.path, ...page.nav }] : []));
         return entries.length > 0 && (
           <div key={group}>
             <h2>{s.shell.groups[group]}</h2>
@@ -93,39 +92,6 @@ function GoShortcut({ to, letter }: { to: string; letter: string }) {
   const [, navigate] = useLocation();
   useShortcut(`g ${letter}`, () => navigate(to));
   return null;
-}
-
-function NamespaceSwitch({ namespace }: { namespace: string }) {
-  const [other, setOther] = useState("");
-  const go = (name: string) => {
-    rememberNamespace(name);
-    window.location.assign(`${baseOf(name)}/`);
-  };
-  return (
-    <Popover trigger={{ className: "namespace", label: s.shell.switchNamespace(namespace), text: <><i /><span className="truncate">{namespace}</span><Icon name="down" /></> }} role="dialog" label={s.shell.namespace}>
-      {() => (
-        <form
-          className="popover-body"
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (other.trim() !== "") go(other.trim());
-          }}
-        >
-          <ul>
-            {[...new Set([namespace, ...recentNamespaces()])].map((name) => (
-              <li key={name}>
-                <button type="button" className="menu-item" aria-current={name === namespace ? "true" : undefined} onClick={() => go(name)}>
-                  <Icon name={name === namespace ? "check" : "dot"} />{name}
-                </button>
-              </li>
-            ))}
-          </ul>
-          <TextField label={s.shell.otherNamespace} value={other} maxLength={63} onChange={(event) => setOther(event.target.value)} />
-          <Button type="submit">{s.shell.openNamespace}</Button>
-        </form>
-      )}
-    </Popover>
-  );
 }
 
 function ThemeSwitch() {

@@ -1,20 +1,34 @@
 import { expect, test } from "vitest";
-import { attention, type Facts } from "./attention";
+import type { Overview } from "../../api/overview";
+import { attention, percent } from "./attention";
 
-const lane = (waiting: number) => ({ waiting, oldest_waiting_at: null });
-const calm: Facts = {
-  errors: 0, stuck: 0, namespace: "default", deadLetters: { count: 0, more: false },
-  leaders: [{ name: "duties/0-of-1", candidate: "a", fencing_token: 1, since: "" }],
-  services: [{ name: "payments", served: false, workers: 0, backlog: 0 }],
-  backlogs: [{ namespace: "other", service: "x", served: false, execute: lane(3), compensate: lane(0) }],
+const calm: Overview = {
+  namespace: "default", at: "", workflows: [],
+  recent: {
+    window_seconds: 3600, sampled: 0, is_complete: true, ended: 0, completed: 0, rolled_back: 0, errors: 0, starts_per_minute: 0,
+    failure_ratio: null, undo_ratio: null, duration_p50_ms: null, duration_p99_ms: null,
+  },
+  errors: { count: 0, workflows: [] }, stuck: { workflows: [] }, paused: 0, backlog: 3,
+  services: [
+    { service: "payments", backlog: 3, executors: 1, workers: 0, is_served: true },
+    { service: "idle", backlog: 0, executors: 0, workers: 0, is_served: false },
+  ],
+  dead_letters: { count: 0, is_more: false }, elections: { leaders: 4, without_leader: [] }, namespaces: ["default"], queue_switch: null,
 };
-const ids = (facts: Partial<Facts>) => attention({ ...calm, ...facts }).map((each) => each.id);
+const ids = (part: Partial<Overview>) => attention({ ...calm, ...part }).map((each) => each.id);
 
-test("nothing needs a person when nothing waits here", () => expect(ids({})).toEqual([]));
-test("facts that are not known raise nothing", () =>
-  expect(ids({ leaders: undefined, services: undefined, backlogs: undefined, deadLetters: undefined })).toEqual([]));
-test("errors come first", () =>
-  expect(ids({ errors: 2, leaders: [], stuck: 1, deadLetters: { count: 1, more: true } })).toEqual(["error", "leader", "dead", "stuck"]));
+test("nothing needs a person when everything is served", () => expect(ids({})).toEqual([]));
+test("parts that the caller may not read raise nothing", () => expect(ids({ dead_letters: null, elections: null })).toEqual([]));
+test("errors come first, a switch last", () =>
+  expect(ids({
+    errors: { count: 2, workflows: [] }, elections: { leaders: 3, without_leader: ["duties/0-of-4"] }, dead_letters: { count: 1, is_more: true },
+    queue_switch: { to: "nats", phase: "DRAINING", behind: 1 },
+  })).toEqual(["error", "leader", "dead", "switch"]));
 test("unserved service with waiting commands needs a worker", () =>
-  expect(ids({ backlogs: [{ namespace: "default", service: "ship", served: false, execute: lane(1), compensate: lane(2) }] }))
-    .toEqual(["service-ship"]));
+  expect(ids({ services: [{ service: "ship", backlog: 1, executors: 0, workers: 0, is_served: false }] })).toEqual(["service-ship"]));
+test("ratios keep a digit while they are small", () => {
+  expect(percent(null)).toBe("–");
+  expect(percent(0)).toBe("0 %");
+  expect(percent(0.004)).toBe("0.4 %");
+  expect(percent(0.25)).toBe("25 %");
+});

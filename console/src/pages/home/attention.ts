@@ -1,49 +1,52 @@
+import type { Overview } from "../../api/overview";
+import type { WorkflowSummary } from "../../api/types";
 import { s } from "../../strings";
-import type { Backlog, Leader, Service } from "../../api/types";
 import type { IconName } from "../../ui";
 
 export interface Attention {
   id: string;
-  tone: "bad" | "undo";
+  tone: "bad" | "undo" | "forward";
   icon: IconName;
   title: string;
   hint: string;
   /** The path of the page where a person acts. */
   page: string;
   to: string;
+  /** The newest workflows that are meant. */
+  workflows?: readonly WorkflowSummary[];
 }
 
-export interface Facts {
-  errors: number;
-  stuck: number;
-  services: readonly Service[] | undefined;
-  backlogs: readonly Backlog[] | undefined;
-  namespace: string;
-  leaders: readonly Leader[] | undefined;
-  deadLetters: { count: number; more: boolean } | undefined;
-}
-
-export const STUCK_FILTER = 'status = IN_PROGRESS OR status = ROLLING_BACK OR status = QUEUED AND created_at < "-1h"';
+/** The overview names this many stuck workflows at most. */
+const MAX_NAMED = 10;
+export const STUCK_FILTER = '(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK) AND created_at < "-1h"';
 const text = s.home;
 
-/** What needs a person, the most urgent first. Facts that are not known yet raise nothing. */
-export function attention(facts: Facts): Attention[] {
+/** What needs a person, the most urgent first. Parts that the caller may not read raise nothing. */
+export function attention(overview: Overview): Attention[] {
+  const { errors, stuck, services, dead_letters: letters, elections, queue_switch: change } = overview;
   const found: Attention[] = [];
-  if (facts.errors > 0) {
-    found.push({ id: "error", tone: "bad", icon: "alert", title: text.error(facts.errors), hint: text.errorHint, page: "/workflows", to: workflowsWith("status = ERROR") });
+  if (errors.count > 0) {
+    found.push({ id: "error", tone: "bad", icon: "alert", title: text.error(errors.count), hint: text.errorHint, page: "/workflows", to: workflowsWith("status = ERROR"), workflows: errors.workflows });
   }
-  if (facts.leaders?.length === 0) {
-    found.push({ id: "leader", tone: "bad", icon: "crown", title: text.noLeader, hint: text.noLeaderHint, page: "/elections", to: "/elections" });
+  const without = elections?.without_leader ?? [];
+  if (without.length > 0) {
+    found.push({ id: "leader", tone: "bad", icon: "crown", title: text.noLeader(without.length), hint: text.noLeaderHint(without.join(", ")), page: "/elections", to: "/elections" });
   }
-  for (const each of unserved(facts)) {
-    found.push({ id: `service-${each.name}`, tone: "bad", icon: "service", title: text.unserved(each.name), hint: text.unservedHint(each.backlog), page: "/services", to: "/services" });
+  for (const each of services.filter((service) => !service.is_served && service.backlog > 0)) {
+    found.push({
+      id: `service-${each.service}`, tone: "bad", icon: "service", title: text.unserved(each.service), hint: text.unservedHint(each.backlog),
+      page: "/services", to: `/services?service=${encodeURIComponent(each.service)}`,
+    });
   }
-  if (facts.deadLetters && facts.deadLetters.count > 0) {
-    const count = `${facts.deadLetters.count}${facts.deadLetters.more ? "+" : ""}`;
-    found.push({ id: "dead", tone: "undo", icon: "mail", title: text.deadLetters(count), hint: text.deadLettersHint, page: "/dead-letters", to: "/dead-letters" });
+  if (letters && letters.count > 0) {
+    found.push({ id: "dead", tone: "undo", icon: "mail", title: text.deadLetters(`${letters.count}${letters.is_more ? "+" : ""}`), hint: text.deadLettersHint, page: "/dead-letters", to: "/dead-letters" });
   }
-  if (facts.stuck > 0) {
-    found.push({ id: "stuck", tone: "undo", icon: "clock", title: text.stuck(facts.stuck), hint: text.stuckHint, page: "/workflows", to: workflowsWith(STUCK_FILTER) });
+  if (stuck.workflows.length > 0) {
+    const count = `${stuck.workflows.length}${stuck.workflows.length >= MAX_NAMED ? "+" : ""}`;
+    found.push({ id: "stuck", tone: "undo", icon: "clock", title: text.stuck(count), hint: text.stuckHint, page: "/workflows", to: workflowsWith(STUCK_FILTER), workflows: stuck.workflows });
+  }
+  if (change) {
+    found.push({ id: "switch", tone: "forward", icon: "queue", title: text.switching(s.queues.names[change.to] ?? change.to), hint: text.switchingHint(change.phase ?? "", change.behind), page: "/queues", to: "/queues" });
   }
   return found;
 }
@@ -52,13 +55,9 @@ export function workflowsWith(filter: string): string {
   return `/workflows?filter=${encodeURIComponent(filter)}`;
 }
 
-/** Services that nothing serves although commands wait: with settings, or only with a backlog. */
-function unserved({ services, backlogs, namespace }: Facts): { name: string; backlog: number }[] {
-  const waiting = new Map<string, number>();
-  for (const each of services ?? []) if (!each.served) waiting.set(each.name, each.backlog);
-  for (const each of backlogs ?? []) {
-    if (each.served || each.namespace !== namespace) continue;
-    waiting.set(each.service, Math.max(waiting.get(each.service) ?? 0, (each.execute.waiting ?? 0) + (each.compensate.waiting ?? 0)));
-  }
-  return [...waiting].filter(([, backlog]) => backlog > 0).map(([name, backlog]) => ({ name, backlog }));
+/** A ratio as a percentage: `0.4 %`, `12 %`. */
+export function percent(ratio: number | null): string {
+  if (ratio === null) return text.noFigure;
+  const value = ratio * 100;
+  return `${value === 0 || value >= 10 ? Math.round(value) : value.toFixed(1)} %`;
 }

@@ -3,79 +3,73 @@ import type { CSSProperties } from "react";
 import { Link, useLocation } from "wouter";
 import { api, data } from "../../api/client";
 import { keys } from "../../api/keys";
+import { useOverview, type Overview } from "../../api/overview";
 import { REFRESH } from "../../api/query";
-import { currentNamespace } from "../../api/session";
-import { WORKFLOW_STATUSES, type Backlog, type Service, type WorkflowSummary } from "../../api/types";
+import { WORKFLOW_STATUSES, type Service, type WorkflowSummary } from "../../api/types";
 import { pageExists } from "../../routes";
 import { s } from "../../strings";
-import { Badge, CopyButton, Empty, Icon, Loaded, Page, PageLink, Panel, StatusBadge, statusIcon, statusLabel, statusTone, Table, Time, type Column } from "../../ui";
+import { Badge, CopyButton, Empty, formatDuration, Icon, Loaded, Page, PageLink, Panel, StatusBadge, statusIcon, statusLabel, statusTone, Table, Time, type Column } from "../../ui";
 import { useWorkflowList } from "../workflows/useWorkflowList";
-import { attention, STUCK_FILTER, workflowsWith, type Attention } from "./attention";
+import { attention, percent, workflowsWith, type Attention } from "./attention";
 import "./home.css";
 
 const text = s.home;
 const RECENT = 8;
 
-function useFacts() {
-  const every = { refetchInterval: REFRESH.normal } as const;
-  const counts = useQuery({
-    queryKey: keys.workflowCounts("status", ""),
-    queryFn: ({ signal }) => data(api.GET("/api/v1/workflow-counts", { params: { query: { by: "status" } }, signal })),
-  });
-  const stuck = useQuery({
-    queryKey: keys.workflowCounts("status", STUCK_FILTER),
-    queryFn: ({ signal }) => data(api.GET("/api/v1/workflow-counts", { params: { query: { by: "status", filter: STUCK_FILTER } }, signal })),
-    refetchInterval: REFRESH.slow,
-  });
-  const services = useQuery({ queryKey: keys.services(), queryFn: ({ signal }) => data(api.GET("/api/v1/services", { signal })), ...every });
-  const queues = useQuery({ queryKey: keys.queues(), queryFn: ({ signal }) => data(api.GET("/api/v1/queues", { signal })), ...every });
-  const elections = useQuery({ queryKey: keys.elections(), queryFn: ({ signal }) => data(api.GET("/api/v1/elections", { signal })), ...every });
-  const letters = useQuery({
-    queryKey: [...keys.deadLetters(), "count"],
-    queryFn: ({ signal }) => data(api.GET("/api/v1/dead-letters", { params: { query: { page_size: 100 } }, signal })),
-    ...every,
-  });
-  return { counts, stuck, services, queues, elections, letters };
-}
-
 export default function Home() {
-  const facts = useFacts();
-  const counts = facts.counts.data?.counts ?? [];
-  const count = (status: string) => counts.find((each) => each.value === status)?.count ?? 0;
-  const total = counts.reduce((sum, each) => sum + each.count, 0);
-  const needs = attention({
-    errors: count("ERROR"),
-    stuck: facts.stuck.data?.counts.reduce((sum, each) => sum + each.count, 0) ?? 0,
-    services: facts.services.data?.services,
-    backlogs: facts.queues.data?.services,
-    namespace: currentNamespace(),
-    leaders: facts.elections.data?.elections,
-    deadLetters: facts.letters.data && { count: facts.letters.data.dead_letters.length, more: facts.letters.data.next_page_token !== "" },
-  });
-  const known = facts.counts.isSuccess && facts.services.isSuccess && facts.elections.isSuccess;
+  const overview = useOverview({ every: REFRESH.fast });
+  const services = useQuery({ queryKey: keys.services(), queryFn: ({ signal }) => data(api.GET("/api/v1/services", { signal })), refetchInterval: REFRESH.normal });
   return (
     <Page title={text.title}>
-      <Needs items={needs} known={known} />
-      <Loaded query={facts.counts} lines={3}>
-        {() => (total === 0 ? <FirstSteps /> : <Counts total={total} count={count} />)}
+      <Loaded query={overview} lines={6}>
+        {(view) => {
+          const count = (status: string) => view.workflows.find((each) => each.value === status)?.count ?? 0;
+          const total = view.workflows.reduce((sum, each) => sum + each.count, 0);
+          return (
+            <>
+              <Needs items={attention(view)} />
+              {total === 0 ? <FirstSteps /> : <><Counts total={total} count={count} /><Figures overview={view} /></>}
+              <div className="home-columns">
+                {total > 0 && <Recent />}
+                <Panel title={text.services} actions={<PageLink page="/services" to="/services">{text.allServices}</PageLink>}>
+                  <Loaded query={services}>{(list) => <Services services={list.services} />}</Loaded>
+                </Panel>
+              </div>
+            </>
+          );
+        }}
       </Loaded>
-      <div className="home-columns">
-        {total > 0 && <Recent />}
-        <Panel title={text.services}>
-          <Loaded query={facts.services}>
-            {({ services }) => <Services services={services} backlogs={facts.queues.data?.services ?? []} />}
-          </Loaded>
-        </Panel>
-      </div>
     </Page>
   );
 }
 
-function Needs({ items, known }: { items: readonly Attention[]; known: boolean }) {
+/** Figures of the last hour, or of the newest workflows if there were too many. */
+function Figures({ overview: { recent, backlog } }: { overview: Overview }) {
+  const ms = (value: number | null) => (value === null ? text.noFigure : formatDuration(value));
+  const figures = [
+    [text.starts, recent.starts_per_minute < 10 ? recent.starts_per_minute.toFixed(2) : Math.round(recent.starts_per_minute).toLocaleString("en"), ""],
+    [text.failures, percent(recent.failure_ratio), text.failuresHint],
+    [text.undos, percent(recent.undo_ratio), text.undosHint],
+    [text.p50, ms(recent.duration_p50_ms), ""],
+    [text.p99, ms(recent.duration_p99_ms), ""],
+    [text.due, backlog.toLocaleString("en"), text.dueHint],
+  ] as const;
+  return (
+    <Panel title={text.figures(Math.round(recent.window_seconds / 60))} actions={!recent.is_complete && <span className="muted">{text.figuresSample(recent.sampled)}</span>}>
+      <dl className="figures">
+        {figures.map(([name, value, hint]) => (
+          <div key={name} title={hint || undefined}><dt>{name}</dt><dd className="num">{value}</dd></div>
+        ))}
+      </dl>
+    </Panel>
+  );
+}
+
+function Needs({ items }: { items: readonly Attention[] }) {
   if (items.length === 0) {
-    return known ? (
+    return (
       <div className="calm"><Icon name="check" /><strong>{text.calm}</strong><span className="muted">{text.calmHint}</span></div>
-    ) : null;
+    );
   }
   return (
     <Panel title={text.needs} className="needs">
@@ -86,11 +80,27 @@ function Needs({ items, known }: { items: readonly Attention[]; known: boolean }
             <div>
               <strong><PageLink page={item.page} to={item.to}>{item.title}</PageLink></strong>
               <p className="muted">{item.hint}</p>
+              {item.workflows && <Named workflows={item.workflows} />}
             </div>
           </li>
         ))}
       </ul>
     </Panel>
+  );
+}
+
+const NAMED = 3;
+function Named({ workflows }: { workflows: readonly WorkflowSummary[] }) {
+  return (
+    <ul className="named">
+      {workflows.slice(0, NAMED).map((each) => (
+        <li key={each.id}>
+          <PageLink page="/workflows/:id" to={`/workflows/${each.id}`}><span className="mono">{each.id}</span></PageLink>
+          <span>{each.definition}</span>
+          <span className="muted"><Time at={each.created_at} /></span>
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -139,18 +149,14 @@ function Recent() {
   );
 }
 
-function Services({ services, backlogs }: { services: readonly Service[]; backlogs: readonly Backlog[] }) {
-  const lanes = (name: string) => backlogs.find((each) => each.service === name && each.namespace === currentNamespace());
-  const columns: readonly Column<Service>[] = [
-    { id: "name", header: text.service, cell: (row) => row.name },
-    { id: "served", header: text.workers, width: "6.5rem", cell: (row) => <ServedBy service={row} /> },
-    {
-      id: "waiting", header: text.waiting, width: "5rem", align: "end",
-      cell: (row) => <span className="num">{((lanes(row.name)?.execute.waiting ?? 0) + (lanes(row.name)?.compensate.waiting ?? 0)).toLocaleString("en")}</span>,
-    },
-    { id: "oldest", header: text.oldest, width: "5rem", align: "end", from: 400, cell: (row) => <Time at={lanes(row.name)?.execute.oldest_waiting_at ?? lanes(row.name)?.compensate.oldest_waiting_at} /> },
-  ];
-  return <Table label={text.services} auto columns={columns} rows={services} rowKey={(row) => row.name}
+const serviceColumns: readonly Column<Service>[] = [
+  { id: "name", header: text.service, cell: (row) => <PageLink page="/services" to={`/services?service=${encodeURIComponent(row.name)}`}>{row.name}</PageLink> },
+  { id: "served", header: text.workers, width: "6.5rem", cell: (row) => <ServedBy service={row} /> },
+  { id: "waiting", header: text.waiting, width: "5rem", align: "end", cell: (row) => <span className="num">{row.backlog.toLocaleString("en")}</span> },
+];
+
+function Services({ services }: { services: readonly Service[] }) {
+  return <Table label={text.services} auto columns={serviceColumns} rows={services} rowKey={(row) => row.name}
     empty={<Empty title={text.noServices} hint={text.noServicesHint} />} />;
 }
 
