@@ -1,6 +1,7 @@
 // All English text of the console, grouped by page. A page adds a file in strings/, an import and a line here.
 import { batches } from "./strings/batches";
 import { common, errors, shell, ui } from "./strings/shell";
+import { definitions, editor, simulate } from "./strings/definitions";
 import { graph } from "./strings/graph";
 import { home } from "./strings/home";
 import { start } from "./strings/start";
@@ -17,6 +18,9 @@ export const s = {
   ui,
   statuses,
   batches,
+  definitions,
+  editor,
+  simulate,
   graph,
   home,
   start,

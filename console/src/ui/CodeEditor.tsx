@@ -6,12 +6,16 @@ export interface CodeProblem {
   line: number;
   column: number;
   message: string;
+  /** Default: `error`. */
+  severity?: "warning";
 }
 
 export interface Completion {
   label: string;
   detail?: string;
   info?: string;
+  /** The text to insert. Default: the label. */
+  apply?: string;
 }
 
 export interface CodeEditorProps {
@@ -23,8 +27,8 @@ export interface CodeEditorProps {
   problems?: readonly CodeProblem[];
   /** Completions at `position`, an offset in `text`. `word` begins at `from`. */
   complete?: (text: string, position: number, word: string) => readonly Completion[];
-  /** Lines that are marked, from 1. */
-  marked?: readonly number[];
+  /** Moves the cursor to a place, from 1, and focuses the editor. Another object moves it again. */
+  goTo?: { line: number; column: number };
 }
 
 const Editor = lazy(() => import("./code-editor"));

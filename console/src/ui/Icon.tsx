@@ -21,6 +21,7 @@ const PATHS = {
   menu: "M2.5 4.5h11M2.5 8h11M2.5 11.5h11",
   down: "m4 6.5 4 4 4-4",
   up: "m4 9.5 4-4 4 4",
+  left: "M9.5 4 5.5 8l4 4",
   right: "m6.5 4 4 4-4 4",
   copy: "M5.5 5.5h7.5V13H5.5zM3 10.5V3h7.5",
   minus: "M3.5 8h9",

@@ -23,6 +23,8 @@ const theme = EditorView.theme({
   ".cm-tooltip, .cm-panels": { backgroundColor: "var(--raised)", color: "var(--text)", border: "1px solid var(--line)" },
   // The lint package draws its marks with data: images, which the Content-Security-Policy forbids.
   ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)", textUnderlineOffset: "3px" },
+  ".cm-lintRange-warning": { backgroundImage: "none", textDecoration: "underline wavy var(--undo)", textUnderlineOffset: "3px" },
+  ".cm-lint-marker-warning": { content: "none", borderRadius: "50%", backgroundColor: "var(--undo)", width: "0.6em", height: "0.6em", marginTop: "0.35em" },
   ".cm-lint-marker-error": { content: "none", borderRadius: "50%", backgroundColor: "var(--bad)", width: "0.6em", height: "0.6em", marginTop: "0.35em" },
 });
 
@@ -38,7 +40,7 @@ function diagnostics(state: EditorState, problems: readonly CodeProblem[]): Diag
   return problems.map((problem) => {
     const line = state.doc.line(Math.max(1, Math.min(state.doc.lines, problem.line)));
     const from = Math.min(line.to, line.from + Math.max(0, problem.column - 1));
-    return { from, to: Math.max(from, line.to), severity: "error", message: problem.message };
+    return { from, to: Math.max(from, line.to), severity: problem.severity ?? "error", message: problem.message };
   });
 }
 
@@ -76,6 +78,13 @@ export default function Editor(props: CodeEditorProps) {
     const editor = view.current;
     if (editor) editor.dispatch(setDiagnostics(editor.state, diagnostics(editor.state, props.problems ?? [])));
   }, [props.problems]);
+  useEffect(() => {
+    const editor = view.current;
+    if (!editor || !props.goTo) return;
+    const line = editor.state.doc.line(Math.max(1, Math.min(editor.state.doc.lines, props.goTo.line)));
+    editor.dispatch({ selection: { anchor: Math.min(line.to, line.from + Math.max(0, props.goTo.column - 1)) }, scrollIntoView: true });
+    editor.focus();
+  }, [props.goTo]);
   return <div ref={host} className="code-editor" />;
 }
 
