@@ -25,7 +25,7 @@ interface Shown {
 const Shown = createContext<Shown>({ horizontal: true, way: "both", selected: undefined, onSelect: undefined });
 
 type StepFlowNode = Node<{ step: StepNode }, "step">;
-type SagaFlowEdge = Edge<{ edge: StepEdge; place: number | undefined; far: boolean }, "saga">;
+type SagaFlowEdge = Edge<{ edge: StepEdge; place: number | undefined; far: boolean; near: boolean }, "saga">;
 
 /** Steps outside the view are not drawn in larger graphs. The tree of steps shows them all. */
 const MANY = 120;
@@ -95,9 +95,9 @@ function View({ graph, shape, size }: { graph: SagaGraph; shape: string; size: {
   const flow = useReactFlow();
   const fit = (all: boolean) => {
     const bounds = flow.getNodesBounds(graph.nodes.map((node) => node.name));
-    const zoom = Math.min(size.width / (bounds.width + 120), size.height / (bounds.height + 150));
+    const zoom = Math.min(size.width / (bounds.width + 64), size.height / (bounds.height + 120));
     const focus = !all && zoom < LEGIBLE ? focusOf(graph) : graph.nodes;
-    void flow.fitView({ nodes: focus.map((node) => ({ id: node.name })), padding: 0.14, maxZoom: all ? 1 : 1.1 });
+    void flow.fitView({ nodes: focus.map((node) => ({ id: node.name })), padding: { x: "32px", y: "60px" }, maxZoom: all ? 1 : 1.1 });
   };
   const latest = useRef(fit);
   useEffect(() => {
@@ -124,17 +124,26 @@ function focusOf(graph: SagaGraph): readonly StepNode[] {
 
 function flowEdges(graph: SagaGraph, way: Way, horizontal: boolean, places: ReadonlyMap<string, { x: number; y: number }>): SagaFlowEdge[] {
   const byName = new Map(graph.nodes.map((node) => [node.name, node]));
+  const lanes = [...places.values()].map((place) => (horizontal ? place.y : place.x));
+  const middle = (Math.min(...lanes) + Math.max(...lanes)) / 2;
   return graph.edges.filter((edge) => way === "both" || edge.kind === way).map((edge) => {
     const [from, to] = [places.get(edge.from), places.get(edge.to)];
     const [along, across] = horizontal ? (["x", "y"] as const) : (["y", "x"] as const);
     const distance = from && to ? Math.abs(from[along] - to[along]) : 0;
     const step = horizontal ? NODE.width : NODE.height;
+    const near = edge.kind === "undo" && from !== undefined && to !== undefined && isNear(from[across], to[across], middle);
+    const side = near ? "-near" : "";
     return {
-      id: `${edge.kind}:${edge.from}:${edge.to}`, type: "saga", source: edge.from, target: edge.to, sourceHandle: `${edge.kind}-out`, targetHandle: `${edge.kind}-in`,
-      data: { edge, place: byName.get(edge.to)?.undoPlace, far: distance > step * 1.8 && from?.[across] === to?.[across] },
+      id: `${edge.kind}:${edge.from}:${edge.to}`, type: "saga", source: edge.from, target: edge.to, sourceHandle: `${edge.kind}-out${side}`, targetHandle: `${edge.kind}-in${side}`,
+      data: { edge, place: byName.get(edge.to)?.undoPlace, far: distance > step * 1.8 && from?.[across] === to?.[across], near },
       zIndex: edge.kind === "undo" ? 1 : 0,
     };
   });
+}
+
+/** Whether an undo edge runs on the near side, above or to the left: it goes there, or lies in that half of the graph. */
+function isNear(from: number, to: number, middle: number): boolean {
+  return Math.abs(from - to) < 1 ? to < middle - 1 : to < from;
 }
 
 const StepBox = memo(function StepBox({ data }: NodeProps<StepFlowNode>) {
@@ -189,7 +198,7 @@ function describe(step: StepNode): string {
 }
 
 function Handles({ horizontal }: { horizontal: boolean }) {
-  const [before, after, back] = horizontal ? [Position.Left, Position.Right, Position.Bottom] : [Position.Top, Position.Bottom, Position.Right];
+  const [before, after, back, near] = horizontal ? [Position.Left, Position.Right, Position.Bottom, Position.Top] : [Position.Top, Position.Bottom, Position.Right, Position.Left];
   // The undo edges leave and arrive at the far side, a little apart.
   const at = (share: string): CSSProperties => (horizontal ? { left: share } : { top: share });
   return (
@@ -198,6 +207,8 @@ function Handles({ horizontal }: { horizontal: boolean }) {
       <Handle id="forward-out" type="source" position={after} isConnectable={false} />
       <Handle id="undo-out" type="source" position={back} isConnectable={false} style={at("32%")} />
       <Handle id="undo-in" type="target" position={back} isConnectable={false} style={at("68%")} />
+      <Handle id="undo-out-near" type="source" position={near} isConnectable={false} style={at("32%")} />
+      <Handle id="undo-in-near" type="target" position={near} isConnectable={false} style={at("68%")} />
     </>
   );
 }
@@ -211,10 +222,12 @@ function SagaEdge({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPo
     const [path] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition, curvature: 0.35 });
     return <BaseEdge path={path} className={classes} markerEnd={`url(#arrow-${edge.state === "taken" || edge.state === "running" ? "forward" : "idle"})`} />;
   }
-  const depth = far ? 84 : 52;
+  const depth = (far ? 84 : 52) * (data.near ? -1 : 1);
+  // The control points lie beyond both ends, so that the edge goes around the steps between.
+  const beyond = (a: number, b: number) => (data.near ? Math.min(a, b) : Math.max(a, b)) + depth;
   const [c1, c2] = horizontal
-    ? [[sourceX, sourceY + depth], [targetX, targetY + depth]]
-    : [[sourceX + depth, sourceY], [targetX + depth, targetY]];
+    ? [[sourceX, beyond(sourceY, targetY)], [targetX, beyond(sourceY, targetY)]]
+    : [[beyond(sourceX, targetX), sourceY], [beyond(sourceX, targetX), targetY]];
   const path = `M${sourceX},${sourceY} C${c1.join()} ${c2.join()} ${targetX},${targetY}`;
   const middle = (a: number, b: number, c: number, d: number) => (a + 3 * b + 3 * c + d) / 8;
   const x = middle(sourceX, c1[0] ?? 0, c2[0] ?? 0, targetX);

@@ -161,8 +161,8 @@ export function isHorizontal(graph: SagaGraph, width: number, height: number): b
   return zoom(long * (w + GAP.rank), wide * (h + GAP.node)) >= zoom(wide * (w + GAP.node), long * (h + GAP.rank)) * 0.9;
 }
 
-export const NODE = { width: 216, height: 84 } as const;
-export const GAP = { rank: 72, node: 36 } as const;
+export const NODE = { width: 196, height: 84 } as const;
+export const GAP = { rank: 60, node: 40 } as const;
 
 /** The length of the longest path to each step. */
 export function levels(graph: SagaGraph): Map<string, number> {

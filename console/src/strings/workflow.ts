@@ -24,6 +24,7 @@ export const workflow = {
     rollingBack: "Rolling back",
     undoing: "The undo is stuck",
     paused: "Paused by an operator",
+    pausedHint: "Nothing new begins until somebody resumes it.",
     terminated: "Terminated without a rollback. Effects of its steps stay.",
     stuck: (step: string) => `“${step}” needs an operator`,
     stuckUndo: (step: string) => `The compensation of “${step}” failed`,
@@ -51,8 +52,8 @@ export const workflow = {
     CAPACITY: "The limit of the service is reached. Add workers, or raise its limit.",
     OPERATOR: "Correct the cause, then retry. Or skip the step, or record its result.",
   } as Record<string, string>,
-  since: "since",
-  until: "until",
+  since: "for",
+  until: "ends",
 
   actions: "Actions",
   cancel: "Cancel",

@@ -37,6 +37,7 @@ export function TimelineTab({ workflow, selected, onSelect }: Props) {
       <div className="timeline-axis" aria-hidden="true">
         <span />
         <div className="timeline-track">
+          {parts.filter((part) => part.folded).map((part) => <span key={`fold${part.from}`} className="mark fold-mark num" style={{ left: `${(part.at + part.share / 2) * 100}%` }}>⋯ {formatDuration(part.to - part.from)}</span>)}
           {marksOf(parts, from, MARKS).map((mark) => <span key={mark.after} className="mark num" style={{ left: `${mark.at * 100}%` }}>{mark.after === 0 ? "0" : formatDuration(mark.after)}</span>)}
         </div>
       </div>
@@ -45,7 +46,7 @@ export function TimelineTab({ workflow, selected, onSelect }: Props) {
           <span />
           <div className="timeline-track">
             {parts.filter((part) => part.folded).map((part) => (
-              <span key={part.from} className="fold" style={{ left: `${part.at * 100}%`, width: `${part.share * 100}%` }} title={text.idle(formatDuration(part.to - part.from))}><i>{formatDuration(part.to - part.from)}</i></span>
+              <span key={part.from} className="fold" style={{ left: `${part.at * 100}%`, width: `${part.share * 100}%` }} title={text.idle(formatDuration(part.to - part.from))} />
             ))}
           </div>
         </div>

@@ -4,7 +4,7 @@ import { FINAL_STATUSES, type WaitingOn, type Workflow } from "../../api/types";
 import { s } from "../../strings";
 import { Button, CopyAs, CopyButton, Duration, Icon, Menu, PageLink, Time, cli, curl, type IconName } from "../../ui";
 import { operate, operateStep, sendSignal, verbIcons } from "./actions";
-import { adviceFor, explain, pivotDone, signalOf, stepVerbs, workflowVerbs, type WorkflowVerb } from "./explain";
+import { adviceFor, explain, signalOf, stepVerbs, waits, workflowVerbs } from "./explain";
 import { Failure, StepActions } from "./StepPanel";
 
 const text = s.workflow;
@@ -16,13 +16,12 @@ export function HeadActions({ workflow }: { workflow: Workflow }) {
   const verbs = can("workflows.operate") ? workflowVerbs(workflow) : [];
   const path = `/api/v1/workflows/${workflow.id}`;
   const [first, ...rest] = verbs;
-  const refused = (verb: WorkflowVerb) => ((verb === "cancel" || verb === "compensate") && pivotDone(workflow) ? text.pivotDone : undefined);
   return (
     <>
-      {first && <Button icon={verbIcons[first]} disabled={refused(first) !== undefined} title={refused(first)} onClick={() => operate(workflow, first)}>{text[first]}</Button>}
+      {first && <Button icon={verbIcons[first]} onClick={() => operate(workflow, first)}>{text[first]}</Button>}
       {rest.length > 0 && (
         <Menu trigger={{ text: text.actions, icon: "down" }} label={text.actions}
-          items={rest.map((verb) => ({ text: text[verb], icon: verbIcons[verb], danger: verb === "terminate" || verb === "cancel", disabled: refused(verb), onSelect: () => operate(workflow, verb) }))} />
+          items={rest.map((verb) => ({ text: text[verb], icon: verbIcons[verb], danger: verb === "terminate" || verb === "cancel", onSelect: () => operate(workflow, verb) }))} />
       )}
       <CopyAs command={cli("workflow", "describe", workflow.id)} request={curl("GET", path)} />
     </>
@@ -51,7 +50,8 @@ export function Facts({ workflow }: { workflow: Workflow }) {
 }
 
 /** Why the workflow is in its status, with what to do about it. */
-export function Why({ workflow, onStep, note }: { workflow: Workflow; onStep: (step: string) => void; note: string }) {
+export function Why({ workflow, onStep }: { workflow: Workflow; onStep: (step: string) => void }) {
+  const { can } = usePermissions();
   const why = explain(workflow);
   if (!why) return null;
   const step = workflow.steps.find((each) => each.name === why.step);
@@ -62,9 +62,10 @@ export function Why({ workflow, onStep, note }: { workflow: Workflow; onStep: (s
       <div className="why-text">
         <strong>{why.title}</strong>
         {why.failure && <Failure error={{ code: why.failure.code, message: why.failure.message }} />}
-        {(why.note ?? note) && <p className="muted">{[why.note, note].filter(Boolean).join(" ")}</p>}
+        {why.note && <p className="muted">{why.note}</p>}
       </div>
       <div className="row">
+        {workflow.status === "PAUSED" && can("workflows.operate") && <Button small tone="primary" icon="play" onClick={() => operate(workflow, "resume")}>{text.resume}</Button>}
         {step && workflow.status === "ERROR" && <StepActions workflow={workflow} step={step} small />}
         {step && <Button small onClick={() => onStep(step.name)}>{text.showStep}</Button>}
       </div>
@@ -78,20 +79,18 @@ const waitIcons: Record<string, IconName> = {
 
 /** What the workflow waits for, and what a person can do about it. */
 export function WaitingList({ workflow, onStep }: { workflow: Workflow; onStep: (step: string) => void }) {
-  const waiting = workflow.waiting_on;
+  const waiting = waits(workflow);
   if (waiting.length === 0) return null;
-  const urgent = [...waiting].sort((a, b) => rank(a) - rank(b));
   return (
     <section className="waits" aria-label={text.waiting}>
       <h2>{text.waiting}</h2>
-      <ul>{urgent.slice(0, SHOWN).map((each, index) => <Wait key={`${each.kind}${each.step ?? ""}${index}`} workflow={workflow} waiting={each} onStep={onStep} />)}</ul>
+      <ul>{waiting.slice(0, SHOWN).map((each, index) => <Wait key={`${each.kind}${each.step ?? ""}${index}`} workflow={workflow} waiting={each} onStep={onStep} />)}</ul>
       {waiting.length > SHOWN && <p className="muted">{text.waitingMore(waiting.length - SHOWN)}</p>}
     </section>
   );
 }
 
-const URGENT = ["OPERATOR", "NO_WORKER", "SIGNAL", "LOCK", "CAPACITY", "CHILD", "BACKOFF", "TIMER", "IN_FLIGHT"];
-const rank = (waiting: WaitingOn) => (URGENT.includes(waiting.kind) ? URGENT.indexOf(waiting.kind) : URGENT.length);
+const sentence = (detail: string) => `${detail.charAt(0).toUpperCase()}${detail.slice(1)}${/[.!?]$/.test(detail) ? "" : "."}`;
 
 function Wait({ workflow, waiting, onStep }: { workflow: Workflow; waiting: WaitingOn; onStep: (step: string) => void }) {
   const { can } = usePermissions();
@@ -104,8 +103,8 @@ function Wait({ workflow, waiting, onStep }: { workflow: Workflow; waiting: Wait
       <div>
         <strong>{text.kinds[waiting.kind] ?? waiting.kind}</strong>
         {step && <> · <button type="button" className="link" onClick={() => onStep(step.name)}>{step.title || step.name}</button></>}
-        <span className="muted"> {waiting.since && <>{text.since} <Time at={waiting.since} /></>}{waiting.until && <> {text.until} <Time at={waiting.until} /></>}</span>
-        <p>{waiting.detail}. <span className="muted">{adviceFor(waiting)}</span></p>
+        <span className="muted"> {waiting.since && <>{text.since} <Duration from={waiting.since} /></>}{waiting.until && <>, {text.until} <Time at={waiting.until} /></>}</span>
+        <p>{sentence(waiting.detail)} <span className="muted">{adviceFor(waiting)}</span></p>
       </div>
       <div className="row">
         {can("workflows.operate") && step && waiting.kind === "SIGNAL" && signalOf(step.action) !== undefined && <Button small tone="primary" icon="mail" onClick={() => sendSignal(workflow, step)}>{text.signal}</Button>}

@@ -1,14 +1,15 @@
 // The changes that an operator can make to a workflow and its steps.
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import { api, ApiError, data, postJson } from "../../api/client";
 import { parseExact } from "../../api/json";
 import { keys } from "../../api/keys";
 import type { Workflow, WorkflowStep } from "../../api/types";
 import { s } from "../../strings";
 import { Checkbox, cli, CodeEditor, confirmAction, CopyButton, curl, Field, Loading, ProblemBox, Select, type IconName } from "../../ui";
-import { isUndo, pivotDone, signalOf, type StepVerb, type WorkflowVerb } from "./explain";
-import { PayloadForm, type Schema } from "./PayloadForm";
+import { isUndo, signalOf, type StepVerb, type WorkflowVerb } from "./explain";
+
+const Payload = lazy(() => import("./Payload"));
 
 const text = s.workflow;
 const base = (id: string) => `/api/v1/workflows/${id}`;
@@ -40,7 +41,7 @@ export function operate(workflow: Workflow, verb: WorkflowVerb): void {
   if (verb === "rerun") return rerun(workflow);
   const path = `${base(workflow.id)}/${verb}`;
   const gentle = verb === "pause" || verb === "resume";
-  const hint = pivotDone(workflow) && verb === "cancel" ? `${text.bodies.cancel} ${text.pivotDone}` : text.bodies[verb];
+  const hint = text.bodies[verb];
   confirmAction({
     title: text.titles[verb], verb: text[verb], danger: !gentle, reason: gentle ? "optional" : "required", done: text.done[verb],
     body: body(hint, cli("workflow", verb, workflow.id, "--reason", "…"), curl("POST", path, { reason: "…" })),
@@ -99,41 +100,17 @@ export function sendSignal(workflow: Workflow, step: WorkflowStep): void {
   const name = signalOf(step.action);
   if (name === undefined) return;
   const path = `${base(workflow.id)}/signals/${encodeURIComponent(name)}`;
-  const payload = { text: "null" };
+  const payload = { text: "" };
   confirmAction({
     title: text.titles.signal(name), verb: text.signal, reason: "none", done: text.done.signal,
     body: (
       <div className="stack">
-        <Payload workflow={workflow} step={step.name} onChange={(value) => (payload.text = value)} />
+        <Suspense fallback={<Loading lines={2} />}><Payload workflow={workflow} step={step.name} onChange={(value) => (payload.text = value)} /></Suspense>
         <Command command={cli("workflow", "signal", workflow.id, name, "--data", "…")} request={curl("POST", path, "…")} />
       </div>
     ),
     run: () => postJson(path, parsed(payload.text)), ...about(workflow.id),
   });
-}
-
-function Payload({ workflow, step, onChange }: { workflow: Workflow; step: string; onChange: (value: string) => void }) {
-  const definition = useQuery({
-    queryKey: keys.definition(workflow.definition, workflow.version),
-    queryFn: ({ signal }) => data(api.GET("/api/v1/definitions/{name}/versions/{version}", { params: { path: { name: workflow.definition, version: workflow.version } }, signal })),
-  });
-  if (definition.isPending) return <Loading lines={2} />;
-  return <PayloadForm schema={payloadSchema(definition.data?.source, step)} onChange={onChange} />;
-}
-
-/** The schema of the payload that a step waits for, from the definition. */
-export function payloadSchema(definition: unknown, step: string): Schema | undefined {
-  if (Array.isArray(definition)) {
-    for (const each of definition) {
-      const found = payloadSchema(each, step);
-      if (found) return found;
-    }
-    return undefined;
-  }
-  if (typeof definition !== "object" || definition === null) return undefined;
-  const { name, wait_for_signal: wait } = definition as { name?: unknown; wait_for_signal?: { schema?: unknown } };
-  if (name === step && wait) return typeof wait.schema === "object" && wait.schema !== null ? (wait.schema as Schema) : undefined;
-  return payloadSchema(Object.values(definition), step);
 }
 
 export function JsonInput({ label, initial, onChange }: { label: string; initial: string; onChange: (value: string) => void }) {

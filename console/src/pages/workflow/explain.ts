@@ -54,7 +54,7 @@ export function explain(workflow: Workflow): Explanation | undefined {
     case "ERROR":
       return stuck(workflow);
     case "PAUSED":
-      return { tone: "hold", title: text.because.paused, ...(workflow.error && { failure: workflow.error }) };
+      return { tone: "hold", title: text.because.paused, note: text.because.pausedHint, ...(workflow.error && { failure: workflow.error }) };
     case "TERMINATED":
       return { tone: "idle", title: text.because.terminated, ...(workflow.error && { failure: workflow.error }) };
     default:
@@ -90,8 +90,18 @@ function stuck(workflow: Workflow): Explanation {
   const name = first.title || first.name;
   const title = steps.length > 1 ? text.because.stuckMany(steps.length) : isUndo(first) ? text.because.stuckUndo(name) : text.because.stuck(name);
   const left = workflow.steps.filter((step) => step.compensation && step.status !== "COMPENSATED").length;
-  return { tone: "bad", title, failure: first.error ?? workflow.error ?? undefined, step: first.name, ...(isUndo(first) && { note: text.because.left(left) }) };
+  return { tone: "bad", title, failure: first.error ?? workflow.error ?? undefined, step: first.name, note: [isUndo(first) && text.because.left(left), text.advice["OPERATOR"]].filter(Boolean).join(" ") };
 }
+
+/** What the workflow waits for, the most urgent first. What {@link explain} says already is left out. */
+export function waits(workflow: Workflow): readonly WaitingOn[] {
+  const operators = workflow.waiting_on.filter((each) => each.kind === "OPERATOR");
+  const said = operators.length === 1 && ["ERROR", "PAUSED"].includes(workflow.status);
+  return workflow.waiting_on.filter((each) => !said || each.kind !== "OPERATOR").sort((a, b) => rank(a) - rank(b));
+}
+
+const URGENT = ["OPERATOR", "NO_WORKER", "SIGNAL", "LOCK", "CAPACITY", "CHILD", "BACKOFF", "TIMER", "IN_FLIGHT"];
+const rank = (waiting: WaitingOn) => (URGENT.includes(waiting.kind) ? URGENT.indexOf(waiting.kind) : URGENT.length);
 
 /** What to do about a reason why the workflow waits. */
 export const adviceFor = (waiting: WaitingOn) => text.advice[waiting.kind] ?? "";
@@ -108,13 +118,13 @@ export function workflowVerbs(workflow: Workflow): readonly WorkflowVerb[] {
     case "TERMINATED":
       return ["rerun"];
     case "PAUSED":
-      return back ? ["resume", "terminate"] : ["resume", "cancel", "migrate", "terminate"];
+      return back ? ["resume", "terminate"] : pivotDone(workflow) ? ["resume", "migrate", "terminate"] : ["resume", "cancel", "migrate", "terminate"];
     case "ERROR":
-      return back ? ["pause", "terminate"] : ["cancel", "pause", "rerun", "migrate", "terminate"];
+      return back || pivotDone(workflow) ? ["pause", "migrate", "terminate"].filter((verb) => !back || verb !== "migrate") as WorkflowVerb[] : ["cancel", "pause", "rerun", "migrate", "terminate"];
     case "ROLLING_BACK":
       return ["pause", "terminate"];
     default:
-      return ["cancel", "pause", "migrate", "terminate"];
+      return pivotDone(workflow) ? ["pause", "migrate", "terminate"] : ["cancel", "pause", "migrate", "terminate"];
   }
 }
 

@@ -183,7 +183,8 @@ export function marksOf(parts: readonly Part[], start: number, count: number): {
     const first = Math.ceil((part.from - start) / step) * step;
     for (let after = first; after <= part.to - start; after += step) {
       const at = placeOf([part], start + after);
-      if (at - (marks.at(-1)?.at ?? -1) >= 0.5 / count) marks.push({ after, at });
+      const nearFold = parts.some((each) => each.folded && Math.abs(each.at + each.share / 2 - at) < 0.4 / count);
+      if (!nearFold && at - (marks.at(-1)?.at ?? -1) >= 0.5 / count) marks.push({ after, at });
     }
   }
   return marks;

@@ -81,7 +81,7 @@ function Loaded({ workflow }: { workflow: WorkflowData }) {
     <Page full title={workflow.definition} documentTitle={text.documentTitle(workflow.definition, workflow.id)}
       mark={<><span className="muted num">{text.version(workflow.version)}</span><StatusBadge status={workflow.status} /></>} actions={<HeadActions workflow={workflow} />}>
       <Facts workflow={workflow} />
-      <Why workflow={workflow} onStep={show} note="" />
+      <Why workflow={workflow} onStep={show} />
       <WaitingList workflow={workflow} onStep={show} />
       <div className="workflow-tabs"><Tabs label={text.tabsLabel} tabs={shown} active={tab} onChange={setTab} /></div>
     </Page>
