@@ -12,7 +12,7 @@ export const home = {
   noLeader: (count: number) => (count === 1 ? "1 election has no leader" : `${count} elections have no leader`),
   noLeaderHint: (names: string) => `Timers and schedules of these duties stand still: ${names}`,
   switching: (to: string) => `The queue is being switched to ${to}`,
-  switchingHint: (phase: string, behind: number) => behind === 0 ? `Phase ${phase}. All processes follow.` : `Phase ${phase}. ${behind} processes have not followed yet.`,
+  switchingHint: (phase: string, behind: number) => behind === 0 ? `Phase ${phase}. All processes follow.` : `Phase ${phase}. ${behind === 1 ? "1 process has" : `${behind} processes have`} not followed yet.`,
   figures: (minutes: number) => `Last ${minutes} minutes`,
   figuresSample: (count: number) => `of the newest ${count.toLocaleString("en")} workflows`,
   starts: "Starts per minute",

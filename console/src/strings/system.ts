@@ -1,7 +1,7 @@
 // The texts of the pages about the system.
 export const system = {
   closeDetail: "Close the details",
-  narrow: "Narrow the list",
+  narrow: "Search the list",
   cluster: "Applies to all namespaces.",
 } as const;
 
@@ -49,6 +49,7 @@ export const services = {
 
 export const queues = {
   title: "Queues",
+  served: "Served",
   current: "Queue in use",
   names: { memory: "Memory", kafka: "Kafka", kinesis: "Kinesis", nats: "NATS JetStream", rabbitmq: "RabbitMQ" } as Record<string, string>,
   backlog: "Backlog by service",
@@ -258,6 +259,8 @@ export const schedules = {
   timezone: "Time zone",
   timezoneHint: "IANA name, such as Europe/Berlin. Empty for UTC.",
   overlap: "While a workflow of the schedule runs",
+  overlapShort: "Overlap",
+  settings: "Schedule",
   overlaps: { skip: "Skip the due time", buffer_one: "Start one after it", allow: "Start beside it", cancel_other: "Cancel it, then start" } as Record<string, string>,
   catchUp: "Catch up",
   catchUpHint: "A missed due time is started if it is not older. At most 30d.",
@@ -417,6 +420,10 @@ export const audit = {
   parameters: "Parameters",
   change: "Change",
   clear: "Clear",
+  moreConditions: "More conditions",
+  reason: "Reason",
+  dryRun: "Only checked",
+  yes: "yes",
   records: (count: number) => (count === 1 ? "1 record" : `${count} records`),
   emptyTitle: "No record matches",
   emptyHint: "Remove a condition, or widen the time range.",

@@ -37,7 +37,9 @@ export default function AccessKeys() {
   const now = useNow(60_000);
   const [open, setOpen] = useState<"create" | AccessKey>();
   const [created, setCreated] = useState<Created>();
-  const write = can("access.write");
+  const checked = session?.access_control !== false;
+  // The creator of a key must be known.
+  const write = can("access.write") && checked;
   const { query, rows, more } = usePaged(keys.accessKeys(), async (token, signal) => {
     const page = await data(api.GET("/api/v1/access/keys", { params: { query: { page_size: 200, page_token: token } }, signal }));
     return { rows: page.keys, next: page.next_page_token };
@@ -54,7 +56,7 @@ export default function AccessKeys() {
   const columns = columnsOf(now);
   return (
     <Page title={text.title} full actions={write && <Button tone="primary" icon="plus" onClick={() => setOpen("create")}>{text.create}</Button>}>
-      {session && !session.access_control && <div className="notice tone-undo"><Icon name="alert" />{text.off}</div>}
+      {!checked && <div className="notice tone-undo"><Icon name="alert" />{text.off}</div>}
       <section className="panel fill" aria-label={text.title}>
         <ListState query={query}>
           <Table label={text.title} columns={write ? [...columns, actions] : columns} rows={rows} rowKey={(row) => row.id} onEnd={more}

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import type { AuditRecord } from "../../api/types";
+import { changeOf } from "./change";
 import { canonical, GENESIS, Verifier } from "./chain";
 import { header, line } from "./export";
 
@@ -64,4 +65,11 @@ test("CSV quotes, and no cell is a formula", () => {
   expect(line(record, "csv")).toContain(`,'=1+1,`);
   expect(line(record, "csv")).toContain('"a ""b"", c"');
   expect(JSON.parse(line(record, "jsonl"))).toEqual(record);
+});
+
+test("reason is shown apart from the change", () => {
+  expect(changeOf({ a: 1 }, { settings: { a: 2 }, reason: "r", dry_run: true })).toEqual({ before: { a: 1 }, after: { a: 2 }, reason: "r", dryRun: true });
+  expect(changeOf(undefined, { reason: "r", dry_run: false })).toEqual({ before: undefined, after: undefined, reason: "r" });
+  expect(changeOf(undefined, { a: 1 })).toEqual({ before: undefined, after: { a: 1 } });
+  expect(changeOf("x", null)).toEqual({ before: "x", after: null });
 });

@@ -9,14 +9,13 @@ import { s } from "../../strings";
 import { Badge, Button, Empty, JsonDiff, JsonView, Menu, Page, Select, showToast, Table, TextField, Time, useParam, type Column, type Tone } from "../../ui";
 import { Detail, Facts, ListState } from "../system/parts";
 import { readRecords, type Filter } from "./records";
+import { changeOf } from "./change";
 import { header, line, save, type Format } from "./export";
 import { VerifyDialog } from "./verify";
 
 const text = s.audit;
-const TEXT_FIELDS = [
-  ["actor", text.actor], ["action", text.action], ["target_kind", text.targetKind], ["target_name", text.targetName],
-  ["namespace", text.namespace], ["credential", text.credential], ["source", text.source],
-] as const;
+const TEXT_FIELDS = [["actor", text.actor], ["action", text.action], ["target_kind", text.targetKind], ["target_name", text.targetName]] as const;
+const MORE_FIELDS = [["namespace", text.namespace], ["credential", text.credential], ["source", text.source]] as const;
 const OUTCOMES: Record<string, { tone: Tone; icon: "check" | "cross" | "alert" }> = {
   ALLOWED: { tone: "good", icon: "check" }, REFUSED: { tone: "bad", icon: "cross" }, FAILED: { tone: "undo", icon: "alert" },
 };
@@ -39,7 +38,7 @@ const columns: readonly Column<AuditRecord>[] = [
 function useFilter(): [Filter, (filter: Filter) => void] {
   const [params, setParams] = useSearchParams();
   const filter = useMemo(() => {
-    const names = [...TEXT_FIELDS.map(([name]) => name as string), "outcome", "since", "until"];
+    const names = [...TEXT_FIELDS, ...MORE_FIELDS].map(([name]) => name as string).concat("outcome", "since", "until");
     return Object.fromEntries(names.flatMap((name) => (params.get(name) ? [[name, params.get(name) ?? ""]] : [])));
   }, [params]);
   return [filter, (next) => setParams(next, { replace: true })];
@@ -82,6 +81,7 @@ const toLocal = (utc: string | undefined) => {
 
 function FilterForm({ filter, onChange }: { filter: Filter; onChange: (filter: Filter) => void }) {
   const [draft, setDraft] = useState<Record<string, string>>({ ...filter });
+  const [more, setMore] = useState(() => MORE_FIELDS.some(([name]) => filter[name]));
   const set = (name: string, value: string) => setDraft({ ...draft, [name]: value });
   const time = (name: string, label: string) => (
     <TextField type="datetime-local" step={1} label={label} value={toLocal(draft[name])}
@@ -96,7 +96,7 @@ function FilterForm({ filter, onChange }: { filter: Filter; onChange: (filter: F
         onChange(Object.fromEntries(Object.entries(draft).map(([name, value]) => [name, value.trim()]).filter(([, value]) => value !== "")));
       }}
     >
-      {TEXT_FIELDS.map(([name, label]) => (
+      {[...TEXT_FIELDS, ...(more ? MORE_FIELDS : [])].map(([name, label]) => (
         <TextField key={name} label={label} value={draft[name] ?? ""} placeholder={name === "action" ? text.actionHint : undefined} onChange={(event) => set(name, event.target.value)} />
       ))}
       <Select label={text.outcome} value={draft["outcome"] ?? ""} options={[["", text.any], ...Object.entries(text.outcomes)]} onChange={(event) => set("outcome", event.target.value)} />
@@ -105,6 +105,7 @@ function FilterForm({ filter, onChange }: { filter: Filter; onChange: (filter: F
       <div className="buttons">
         <Button type="submit" tone="primary">{s.common.apply}</Button>
         <Button onClick={() => onChange({})}>{text.clear}</Button>
+        {!more && <Button tone="plain" onClick={() => setMore(true)}>{text.moreConditions}</Button>}
       </div>
     </form>
   );
@@ -122,7 +123,7 @@ function parsed(value: string | null | undefined): unknown {
 
 function RecordDetail({ record, onClose }: { record: AuditRecord; onClose: () => void }) {
   const mono = (value: string | null | undefined) => value && <span className="mono">{value}</span>;
-  const [before, after] = [parsed(record.before), parsed(record.after)];
+  const { before, after, reason, dryRun } = changeOf(parsed(record.before), parsed(record.after));
   return (
     <Detail title={`${record.action} ${record.target_name ?? ""}`} onClose={onClose}>
       <div className="columns">
@@ -130,6 +131,7 @@ function RecordDetail({ record, onClose }: { record: AuditRecord; onClose: () =>
           [text.time, <Time key="time" at={record.time} mode="local" />], [text.outcome, <Outcome key="outcome" record={record} />],
           [text.actor, record.actor], [text.credential, mono(record.credential)], [text.source, mono(record.source)],
           [text.namespace, record.namespace], [text.target, [record.target_kind, record.target_name].filter(Boolean).join(" ")], [text.code, record.code],
+          [text.reason, reason], [text.dryRun, dryRun && text.yes],
         ]} />
         <Facts items={[
           [text.seq, String(record.seq)], [text.count, record.count], [text.trace, mono(record.trace_id)],
@@ -137,7 +139,7 @@ function RecordDetail({ record, onClose }: { record: AuditRecord; onClose: () =>
         ]} />
       </div>
       {before !== undefined && after !== undefined && <JsonDiff before={before} after={after} beforeLabel={text.before} afterLabel={text.after} />}
-      {before === undefined && after !== undefined && <JsonView label={text.parameters} value={after} />}
+      {before === undefined && after !== undefined && <><h3>{text.parameters}</h3><JsonView label={text.parameters} value={after} /></>}
       {before !== undefined && after === undefined && <JsonView label={text.before} value={before} />}
     </Detail>
   );

@@ -58,7 +58,7 @@ export function Document({ config }: { config: Config }) {
   };
   const review = () => check.mutate(undefined, {
     onSuccess: (checked) => confirmAction({
-      title: text.reviewTitle, verb: text.reviewVerb, done: text.saved, refresh: [keys.config()], audit: { action: "config.update" },
+      title: text.reviewTitle, verb: text.reviewVerb, done: text.saved, refresh: [keys.config()], audit: { target_kind: "configuration" },
       body: <><Changes changes={checked.changes} /><JsonDiff before={config.settings} after={parseExact(document)} beforeLabel={text.before} afterLabel={text.after} /></>,
       run: async (reason) => {
         await put(document, version, false, reason);

@@ -47,7 +47,7 @@ function VersionDetail({ version, config, onClose }: { version: number; config: 
   });
   const current = version === config.version;
   const rollback = () => confirmAction({
-    title: text.rollbackTitle(version), verb: text.rollback, danger: true, done: text.rolledBack(version), refresh: [keys.config()], audit: { action: "config.rollback" },
+    title: text.rollbackTitle(version), verb: text.rollback, danger: true, done: text.rolledBack(version), refresh: [keys.config()], audit: { target_kind: "configuration" },
     body: <><p>{text.rollbackBody}</p><JsonDiff before={config.settings} after={query.data?.settings ?? {}} beforeLabel={text.before} afterLabel={text.after} /></>,
     run: (reason) => data(api.POST("/api/v1/config/rollback", { params: { header: { "If-Match": `"${String(config.version)}"` } }, body: { version, reason } })),
   });

@@ -14,6 +14,11 @@ const text = s.config;
 type Origin = "api" | "default" | "file";
 const originOf = (setting: Setting, config: Config): Origin =>
   valueAt(config.settings, setting.path) !== undefined ? "api" : setting.apply === "file-only" ? "file" : "default";
+/** Settings of the API first, then those that it can set. */
+function inOrder(settings: readonly Setting[], config: Config): Setting[] {
+  const rank: Record<Origin, number> = { api: 0, default: 1, file: 2 };
+  return [...settings].sort((a, b) => rank[originOf(a, config)] - rank[originOf(b, config)]);
+}
 const pendingOf = (setting: Setting, config: Config) => config.pending.filter((each) => each.setting === setting.path || each.setting.startsWith(`${setting.path}.`));
 
 /** All settings with value and origin. */
@@ -37,7 +42,7 @@ export function Settings({ config }: { config: Config }) {
       {(document) => {
         const all = settingsOf(document);
         const needle = search.toLowerCase();
-        const rows = all.filter((row) => (only === "" || originOf(row, config) === "api") && (row.path.includes(needle) || row.description.toLowerCase().includes(needle)));
+        const rows = inOrder(all, config).filter((row) => (only === "" || originOf(row, config) === "api") && (row.path.includes(needle) || row.description.toLowerCase().includes(needle)));
         const chosen = all.find((row) => row.path === open);
         return (
           <div className="fill tab-body">
@@ -116,7 +121,7 @@ export function Changes({ changes }: { changes: Config["changes"] }) {
 function reset(setting: Setting, config: Config): void {
   confirmAction({
     title: text.resetTitle(setting.path), body: text.resetBody, verb: text.reset, danger: true, done: text.saved,
-    run: (reason) => patch(config, patchOf(setting.path, null), false, reason), refresh: [keys.config()], audit: { action: "config.update" },
+    run: (reason) => patch(config, patchOf(setting.path, null), false, reason), refresh: [keys.config()], audit: { target_kind: "configuration" },
   });
 }
 
@@ -130,7 +135,7 @@ function ChangeDialog({ setting, config, onClose }: { setting: Setting; config: 
       confirmAction({
         title: text.changeTitle(setting.path), verb: text.reviewVerb, done: text.saved,
         body: <><p><code>{setting.path}</code> = <code>{value.trim()}</code></p><Changes changes={checked.changes} /></>,
-        run: (reason) => patch(config, patchOf(setting.path, read(value)), false, reason), refresh: [keys.config()], audit: { action: "config.update" },
+        run: (reason) => patch(config, patchOf(setting.path, read(value)), false, reason), refresh: [keys.config()], audit: { target_kind: "configuration" },
       });
     },
   });

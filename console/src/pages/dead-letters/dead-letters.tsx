@@ -145,6 +145,7 @@ function LetterDetail({ id, onClose, onSettled }: { id: string; onClose: () => v
                 [text.key, <span key="key" className="mono">{view.key}</span>], [text.at, <Time key="at" at={view.at} mode="local" />],
                 [text.bytes, view.bytes.toLocaleString("en")],
               ]} />
+              <h3>{text.payload}</h3>
               <Payload text={view.payload} />
             </>
           )}

@@ -62,6 +62,7 @@ export default function Processes() {
               <ul key="pending">{pending(chosen).map((each) => <li key={each.setting}><PageLink page="/config" to={`/config?setting=${encodeURIComponent(each.setting)}`} className="mono">{each.setting}</PageLink> <span className="muted"><Time at={each.since} /></span></li>)}</ul>
             )],
           ]} />
+          <h3>{text.about}</h3>
           <JsonView label={text.about} value={chosen.about} />
         </Detail>
       )}>

@@ -20,7 +20,7 @@ const count = (lane: Backlog["execute"]) => <span className="num">{lane.waiting?
 const columns: readonly Column<Backlog>[] = [
   { id: "service", header: s.services.name, cell: (row) => <strong>{row.service}</strong> },
   { id: "namespace", header: text.namespace, from: 420, cell: (row) => row.namespace },
-  { id: "served", header: s.services.servedBy, width: "6rem", from: 560, cell: (row) => (row.served ? <Badge tone="good" icon="check">{s.elections.follows}</Badge> : <Badge tone="bad" icon="alert">{s.services.nobody}</Badge>) },
+  { id: "served", header: s.services.servedBy, width: "6.5rem", from: 560, cell: (row) => (row.served ? <Badge tone="good" icon="check">{text.served}</Badge> : <Badge tone="bad" icon="alert">{s.services.nobody}</Badge>) },
   { id: "execute", header: s.services.execute, width: "7.5rem", align: "end", cell: (row) => count(row.execute) },
   { id: "executeOldest", header: s.services.oldest, width: "5rem", align: "end", from: 640, cell: (row) => <Time at={row.execute.oldest_waiting_at} /> },
   { id: "compensate", header: s.services.compensate, width: "7rem", align: "end", cell: (row) => count(row.compensate) },
@@ -31,7 +31,7 @@ function start(to: Target): void {
   confirmAction({
     title: text.switchTitle(queueName(to)), body: text.switchBody, verb: text.switchVerb, danger: true, reason: "none", done: text.switchDone(queueName(to)),
     run: () => data(api.POST("/api/v1/queues/switch", { body: { to } })),
-    refresh: [keys.queues()], audit: { action: "queues.switch" },
+    refresh: [keys.queues()], audit: { target_kind: "queue" },
   });
 }
 

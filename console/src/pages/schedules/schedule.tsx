@@ -45,7 +45,7 @@ export default function SchedulePage() {
 function Overview({ schedule }: { schedule: Schedule }) {
   const failure = schedule.last_failure;
   return (
-    <Panel title={text.when}>
+    <Panel title={text.settings}>
       <div className="panel-body stack">
         <Facts items={[
           [text.state, <State key="state" schedule={schedule} />],
@@ -55,7 +55,7 @@ function Overview({ schedule }: { schedule: Schedule }) {
           [text.definition, <PageLink key="definition" page="/definitions/:name" to={`/definitions/${encodeURIComponent(schedule.definition)}`}>{schedule.definition}</PageLink>],
           [text.version, schedule.version ?? text.newest],
           [text.when, <When key="when" schedule={schedule} />],
-          [text.overlap, text.overlaps[schedule.overlap] ?? schedule.overlap],
+          [text.overlapShort, text.overlaps[schedule.overlap] ?? schedule.overlap],
           [text.catchUp, schedule.catch_up],
           [text.buffered, schedule.buffered && <Time at={schedule.buffered} mode="local" />],
           [text.started, schedule.started.toLocaleString("en")],
@@ -65,6 +65,7 @@ function Overview({ schedule }: { schedule: Schedule }) {
           [text.origin, text.origins[schedule.origin] ?? schedule.origin],
           [text.labels, Object.entries(schedule.labels).map(([label, value]) => <span key={label} className="chip"><span>{label}={value}</span></span>)],
         ]} />
+        <h3>{text.input}</h3>
         <JsonView label={text.input} value={schedule.input} />
       </div>
     </Panel>

@@ -80,7 +80,7 @@ function remove(name: string): void {
 
 function rotateMaster(): void {
   confirmAction({
-    title: text.rotateTitle, body: `${text.rotateBody} ${s.system.cluster}`, verb: text.rotate, reason: "none", done: text.rotate, audit: { action: "secrets.rotate-key" },
+    title: text.rotateTitle, body: `${text.rotateBody} ${s.system.cluster}`, verb: text.rotate, reason: "none", done: text.rotate, audit: { target_kind: "master_key" },
     run: async () => {
       const result = await data(api.POST("/api/v1/secrets/rotate-key"));
       showToast({ tone: "good", text: text.rotated(result.key_id, result.pending) });
@@ -90,7 +90,7 @@ function rotateMaster(): void {
 
 function rotatePayload(): void {
   confirmAction({
-    title: text.rotatePayloadTitle, body: text.rotatePayloadBody, verb: text.rotatePayload, reason: "none", done: text.rotatePayload, audit: { action: "secrets.rotate-payload-key" },
+    title: text.rotatePayloadTitle, body: text.rotatePayloadBody, verb: text.rotatePayload, reason: "none", done: text.rotatePayload, audit: { target_kind: "payload_key" },
     run: async () => {
       const result = await data(api.POST("/api/v1/secrets/rotate-payload-key"));
       showToast({ tone: "good", text: text.rotatedPayload(result.version) });

@@ -2,14 +2,14 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Fragment, useState, type ReactNode } from "react";
 import { s } from "../../strings";
-import { Button, Dialog, ErrorState, Loading, Panel, ProblemBox, showToast, TextField } from "../../ui";
+import { Button, Dialog, ErrorState, Loading, Panel, ProblemBox, showToast } from "../../ui";
 import "./system.css";
 
 /** Names and values. Values that are null or undefined are left out. */
 export function Facts({ items }: { items: readonly (readonly [string, ReactNode])[] }) {
   return (
     <dl className="facts">
-      {items.map(([name, value]) => value !== null && value !== undefined && value !== "" && (
+      {items.map(([name, value]) => value !== null && value !== undefined && value !== false && value !== "" && (
         <Fragment key={name}><dt>{name}</dt><dd>{value}</dd></Fragment>
       ))}
     </dl>
@@ -101,7 +101,7 @@ export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone
 export function Narrow({ value, onChange }: { value: string; onChange: (value: string) => void }) {
   return (
     <div className="narrow">
-      <TextField label={s.system.narrow} type="search" value={value} onChange={(event) => onChange(event.target.value)} />
+      <input className="input" aria-label={s.system.narrow} placeholder={s.system.narrow} type="search" value={value} onChange={(event) => onChange(event.target.value)} />
     </div>
   );
 }
