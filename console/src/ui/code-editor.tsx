@@ -50,6 +50,9 @@ export default function Editor(props: CodeEditorProps) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView>(undefined);
   const latest = useRef(props);
+  // Texts that were reported and did not come back as `value` yet. Typing is faster than rendering: such a value is
+  // older than the text of the editor, and does not replace it.
+  const reported = useRef<string[]>([]);
   const options = useRef({ language: new Compartment(), readOnly: new Compartment() });
   useEffect(() => {
     latest.current = props;
@@ -58,15 +61,18 @@ export default function Editor(props: CodeEditorProps) {
     const element = host.current;
     if (!element) return;
     const root = element.shadowRoot ?? element.attachShadow({ mode: "open" });
-    const state = EditorState.create({ doc: latest.current.value, extensions: extensions(latest, options.current) });
+    const state = EditorState.create({ doc: latest.current.value, extensions: extensions(latest, options.current, reported) });
     const editor = new EditorView({ state, parent: root as unknown as HTMLElement, root });
     view.current = editor;
     return () => editor.destroy();
   }, []);
   useEffect(() => {
     const editor = view.current;
-    if (!editor || editor.state.doc.toString() === props.value) return;
+    const known = reported.current.lastIndexOf(props.value);
+    if (known >= 0) reported.current.splice(0, known + 1);
+    if (!editor || known >= 0 || editor.state.doc.toString() === props.value) return;
     editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: props.value } });
+    reported.current = [];
   }, [props.value]);
   useEffect(() => {
     const { language, readOnly } = options.current;
@@ -92,7 +98,7 @@ function languageOf(language: CodeEditorProps["language"]): Extension {
   return language === "json" ? json() : yaml();
 }
 
-function extensions(latest: { current: CodeEditorProps }, options: { language: Compartment; readOnly: Compartment }): Extension[] {
+function extensions(latest: { current: CodeEditorProps }, options: { language: Compartment; readOnly: Compartment }, reported: { current: string[] }): Extension[] {
   const complete = (context: CompletionContext) => {
     const word = context.matchBefore(/[\w-]*/);
     const provider = latest.current.complete;
@@ -109,7 +115,10 @@ function extensions(latest: { current: CodeEditorProps }, options: { language: C
     options.readOnly.of(EditorState.readOnly.of(latest.current.readOnly ?? false)),
     EditorView.contentAttributes.of({ "aria-label": latest.current.label }),
     EditorView.updateListener.of((update) => {
-      if (update.docChanged) latest.current.onChange?.(update.state.doc.toString());
+      if (!update.docChanged) return;
+      const text = update.state.doc.toString();
+      reported.current.push(text);
+      latest.current.onChange?.(text);
     }),
   ];
 }

@@ -188,7 +188,7 @@ function CourseDetail({ request, course, fail, graph, order, onStep }: DetailPro
         {shown.note && <p className="verdict tone-undo"><Icon name="alert" />{shown.note}</p>}
         {leavesEffects(shown) && <p className="verdict tone-bad"><Icon name="alert" />{text.staysHint(shown.standing.join(", "))}</p>}
         <div className="lanes">
-          <Lane title={text.forward} tone="forward" sides={shown.forward} status={(side) => (steps ? statusNow(side.step, side.status) : side.status)} onStep={onStep} />
+          <Lane title={text.forward} tone="forward" sides={shown.forward} status={(side) => (steps ? forwardStatus(statusNow(side.step, side.status), side.status) : side.status)} onStep={onStep} />
           <Lane title={text.undo} tone="undo" sides={shown.undo} empty={text.noUndo} status={(side) => (steps ? undoStatus(statusNow(side.step, side.status)) : side.status)} onStep={onStep} />
         </div>
         {fail && <Events lines={lines} player={player} />}
@@ -199,6 +199,9 @@ function CourseDetail({ request, course, fail, graph, order, onStep }: DetailPro
 
 /** Before a compensation begins, its step has a status of the way forward. */
 const undoStatus = (status: string) => (status.startsWith("COMPENSAT") ? status : "PENDING");
+
+/** The way forward keeps its outcome while its steps are undone. */
+const forwardStatus = (status: string, outcome: string) => (status.startsWith("COMPENSAT") ? outcome : status);
 
 type Side = Course["forward"][number];
 interface LaneProps {

@@ -206,9 +206,7 @@ function ObjectField(props: Resolved) {
   }
   const object: JsonObject = isObject(value) ? value : {};
   const set = (name: string, next: Json) => {
-    const copy = { ...object, [name]: next };
-    if (next === undefined) delete copy[name];
-    onChange(copy);
+    onChange(Object.fromEntries(Object.entries({ ...object, [name]: next }).filter(([, value]) => value !== undefined)));
   };
   const properties = Object.entries(schema.properties ?? {});
   const others = Object.keys(object).filter((name) => !(name in (schema.properties ?? {})));

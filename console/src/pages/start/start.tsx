@@ -82,7 +82,7 @@ function ForDefinition({ name, version, prefill }: { name: string; version: numb
 type Label = readonly [string, string];
 
 function Form({ name, version, schema, prefill }: { name: string; version: number | undefined; schema: Schema | undefined; prefill: string }) {
-  const root: Schema = schema ?? {};
+  const root = useMemo<Schema>(() => schema ?? {}, [schema]);
   const input = useInput(root, schema !== undefined, prefill);
   const [key, setKey] = useState("");
   const [labels, setLabels] = useState<readonly Label[]>([]);
