@@ -22,12 +22,12 @@ export interface Fixture {
 }
 
 /** Starts everything once for a test file. `seed` fills the server. */
-export function startConsole(seed?: (conductor: Conductor) => Promise<void>): Fixture {
+export function startConsole(seed?: (conductor: Conductor) => Promise<void>, start = () => Conductor.start()): Fixture {
   const fixture = {} as Fixture;
   const contexts: BrowserContext[] = [];
   let close: () => Promise<void> = () => Promise.resolve();
   beforeAll(async () => {
-    fixture.conductor = await Conductor.start();
+    fixture.conductor = await start();
     await seed?.(fixture.conductor);
     const console = await serveConsole(fixture.conductor);
     close = console.close;

@@ -33,7 +33,9 @@ export async function freePort(): Promise<number> {
 /** The server under test. `kill` and `start` again simulate an outage: port and data stay. */
 export class Conductor {
   private process: ChildProcess | undefined;
-  private constructor(readonly port: number, private readonly dir: string, private readonly args: readonly string[]) {}
+  /** The access key of `call`. */
+  token = "";
+  private constructor(readonly port: number, readonly dir: string, private readonly args: readonly string[]) {}
 
   static async start(...args: string[]): Promise<Conductor> {
     const conductor = new Conductor(await freePort(), mkdtempSync(join(tmpdir(), "goconductor-e2e-")), args.length > 0 ? args : ["--demo"]);
@@ -68,7 +70,7 @@ export class Conductor {
 
   async call<T>(method: string, path: string, body?: unknown): Promise<T> {
     const response = await fetch(`${this.url}/api/v1${path}`, {
-      method, headers: { "content-type": "application/json" }, ...(body !== undefined && { body: JSON.stringify(body) }),
+      method, headers: { "content-type": "application/json", ...(this.token !== "" && { authorization: `Bearer ${this.token}` }) }, ...(body !== undefined && { body: JSON.stringify(body) }),
     });
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
     return (response.status === 204 ? undefined : await response.json()) as T;

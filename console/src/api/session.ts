@@ -6,6 +6,7 @@ export const ROOT = "/ui";
 const PREFIX = /^\/ui\/ns\/([^/]+)/;
 const RECENT = "goconductor.namespaces";
 const MAX_RECENT = 12;
+const DEFAULT_HUE = 210;
 
 export function namespaceOf(path: string): string {
   const name = PREFIX.exec(path)?.[1];
@@ -40,7 +41,10 @@ export function rememberNamespace(namespace: string): void {
 export function namespaceHue(namespace: string): number {
   let hash = 0;
   for (const char of namespace) hash = (hash * 31 + (char.codePointAt(0) ?? 0)) >>> 0;
-  return namespace === DEFAULT_NAMESPACE ? 212 : (hash % 24) * 15;
+  if (namespace === DEFAULT_NAMESPACE) return DEFAULT_HUE;
+  // The hues are 15 degrees apart. The one of the default namespace is left out.
+  const hue = (hash % 23) * 15;
+  return hue < DEFAULT_HUE ? hue : hue + 15;
 }
 
 type Listener = () => void;

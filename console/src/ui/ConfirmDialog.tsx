@@ -28,9 +28,9 @@ export function ConfirmDialog({ action, onClose }: { action: Action; onClose: ()
   const typedWrong = wanted !== undefined && typed !== wanted;
   const mutation = useMutation({
     mutationFn: () => action.run(reason.trim()),
-    onSuccess: async () => {
+    onSuccess: async (result) => {
       onClose();
-      showToast({ tone: "good", text: action.done, ...auditLink(action) });
+      showToast({ tone: "good", text: typeof action.done === "string" ? action.done : action.done(result), ...auditLink(action) });
       await Promise.all((action.refresh ?? []).map((queryKey) => client.invalidateQueries({ queryKey })));
     },
   });

@@ -15,8 +15,8 @@ export interface Action {
   run: (reason: string) => Promise<unknown>;
   /** Query keys to refresh afterwards. */
   refresh?: readonly (readonly unknown[])[];
-  /** The message after success. */
-  done: string;
+  /** The message after success, which may depend on the result of `run`. */
+  done: string | ((result: unknown) => string);
   /** The filter of the audit page, such as `{target_kind: "workflow", target_name: id}`. */
   audit?: Record<string, string>;
 }

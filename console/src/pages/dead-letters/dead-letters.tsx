@@ -86,12 +86,12 @@ function requeueAll(settle: Settle): void {
   const progress = createProgress(0);
   confirmAction({
     title: text.allTitle, body: <><p>{text.allBody} {text.requeueBody}</p><Progress store={progress} /></>,
-    verb: text.requeueAll, danger: true, reason: "none", done: text.requeueAll,
+    verb: text.requeueAll, danger: true, reason: "none", done: (count) => text.requeued(Number(count)),
     run: async () => {
       const ids: string[] = [];
       await readAll(readPage, (rows) => void ids.push(...rows.map((row) => row.id)));
       progress.total = ids.length;
-      await runAll(ids, requeueOne, progress.set).finally(() => settle(ids));
+      return runAll(ids, requeueOne, progress.set).finally(() => settle(ids));
     },
     audit: { target_kind: "dead_letter" },
   });

@@ -120,7 +120,7 @@ function Actions({ schedule }: { schedule: Schedule }) {
   const start = operate && can("workflows.start");
   const write = can("schedules.write") && can("workflows.start");
   const trigger = () => confirmAction({
-    title: text.triggerTitle(name), body: text.triggerBody, verb: text.trigger, reason: "none", done: text.trigger, refresh, audit,
+    title: text.triggerTitle(name), body: text.triggerBody, verb: text.trigger, reason: "none", done: (result) => text.triggered((result as { workflow: string }).workflow), refresh, audit,
     run: () => data(api.POST("/api/v1/schedules/{name}/trigger", { params: { path: { name }, header: { "Idempotency-Key": crypto.getRandomValues(new Uint32Array(4)).join("-") } } })),
   });
   const pause = () => confirmAction(schedule.paused

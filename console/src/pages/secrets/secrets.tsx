@@ -3,12 +3,15 @@ import { usePermissions } from "../../api/access";
 import { api, data } from "../../api/client";
 import { keys } from "../../api/keys";
 import { usePaged } from "../../api/paged";
+import type { components } from "../../api/schema";
 import type { Secret } from "../../api/types";
 import { s } from "../../strings";
-import { Button, confirmAction, Empty, Menu, Page, showToast, Table, TextField, Time, type Column } from "../../ui";
+import { Button, confirmAction, Empty, Menu, Page, Table, TextField, Time, type Column } from "../../ui";
 import { FormDialog, ListState } from "../system/parts";
 
 const text = s.secrets;
+type Rotation = components["schemas"]["RotationView"];
+type PayloadKey = components["schemas"]["PayloadKeyView"];
 type Editing = { name?: string } | undefined;
 
 const base: readonly Column<Secret>[] = [
@@ -80,20 +83,16 @@ function remove(name: string): void {
 
 function rotateMaster(): void {
   confirmAction({
-    title: text.rotateTitle, body: `${text.rotateBody} ${s.system.cluster}`, verb: text.rotate, reason: "none", done: text.rotate, audit: { target_kind: "master_key" },
-    run: async () => {
-      const result = await data(api.POST("/api/v1/secrets/rotate-key"));
-      showToast({ tone: "good", text: text.rotated(result.key_id, result.pending) });
-    },
+    title: text.rotateTitle, body: `${text.rotateBody} ${s.system.cluster}`, verb: text.rotate, reason: "none", audit: { target_kind: "master_key" },
+    run: () => data(api.POST("/api/v1/secrets/rotate-key")),
+    done: (result) => text.rotated((result as Rotation).key_id, (result as Rotation).pending),
   });
 }
 
 function rotatePayload(): void {
   confirmAction({
-    title: text.rotatePayloadTitle, body: text.rotatePayloadBody, verb: text.rotatePayload, reason: "none", done: text.rotatePayload, audit: { target_kind: "payload_key" },
-    run: async () => {
-      const result = await data(api.POST("/api/v1/secrets/rotate-payload-key"));
-      showToast({ tone: "good", text: text.rotatedPayload(result.version) });
-    },
+    title: text.rotatePayloadTitle, body: text.rotatePayloadBody, verb: text.rotatePayload, reason: "none", audit: { target_kind: "payload_key" },
+    run: () => data(api.POST("/api/v1/secrets/rotate-payload-key")),
+    done: (result) => text.rotatedPayload((result as PayloadKey).version),
   });
 }

@@ -84,7 +84,7 @@ function servingOf(processes: readonly Process[], service: string): Serving[] {
 
 const servingColumns: readonly Column<Serving>[] = [
   { id: "instance", header: text.executor, cell: (row) => <span className="mono" title={row.instance}>{row.instance}</span> },
-  { id: "by", header: text.by, width: "5rem", cell: (row) => (row.by === "http" ? text.http : text.workers(row.workers)) },
+  { id: "by", header: text.by, width: "5rem", from: 300, cell: (row) => (row.by === "http" ? text.http : text.workers(row.workers)) },
   { id: "capacity", header: text.capacity, width: "7rem", align: "end", cell: (row) => <span className="num">{row.executes} + {row.compensations}</span> },
 ];
 

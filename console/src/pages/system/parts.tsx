@@ -1,6 +1,6 @@
 // What the pages about the system share.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { Fragment, useState, type ReactNode } from "react";
+import { Fragment, useEffect, useRef, useState, type ReactNode } from "react";
 import { s } from "../../strings";
 import { Button, Dialog, ErrorState, Loading, Panel, ProblemBox, showToast } from "../../ui";
 import "./system.css";
@@ -21,15 +21,36 @@ export function Split({ children, detail }: { children: ReactNode; detail?: Reac
   return <div className={`split${detail ? " open" : ""}`}><div className="stack">{children}</div>{detail}</div>;
 }
 
-/** The details of a row. */
+/** The details of a row. A row that was opened by a person moves the focus here; Escape closes and returns it. */
 export function Detail({ title, onClose, actions, children }: { title: string; onClose: () => void; actions?: ReactNode; children: ReactNode }) {
+  const place = useRef<HTMLDivElement>(null);
+  const close = useRef(onClose);
+  useEffect(() => {
+    close.current = onClose;
+  });
+  useEffect(() => {
+    const opener = document.activeElement instanceof HTMLElement && document.activeElement.role === "row" ? document.activeElement : undefined;
+    if (opener) {
+      place.current?.focus({ preventScroll: true });
+      place.current?.scrollIntoView({ block: "nearest" });
+    }
+    const keys = (event: KeyboardEvent) => {
+      if (event.key !== "Escape" || document.querySelector("dialog[open], [popover]:popover-open")) return;
+      close.current();
+      if (opener?.isConnected) opener.focus();
+    };
+    document.addEventListener("keydown", keys);
+    return () => document.removeEventListener("keydown", keys);
+  }, []);
   return (
-    <Panel title={title} className="detail" actions={<Button tone="plain" small icon="cross" label={s.system.closeDetail} onClick={onClose} />}>
-      <div className="panel-body stack">
-        {actions && <div className="row">{actions}</div>}
-        {children}
-      </div>
-    </Panel>
+    <div ref={place} tabIndex={-1} className="detail-focus">
+      <Panel title={title} className="detail" actions={<Button tone="plain" small icon="cross" label={s.system.closeDetail} onClick={onClose} />}>
+        <div className="panel-body stack">
+          {actions && <div className="row">{actions}</div>}
+          {children}
+        </div>
+      </Panel>
+    </div>
   );
 }
 
