@@ -13,7 +13,7 @@ export function PayloadForm({ schema, onChange }: { schema: Schema | undefined; 
   const [value, setValue] = useState<Json>(() => (schema ? initialValue(schema, schema) : null));
   const [json, setJson] = useState(() => formatJson(value));
   // Nothing is typed for a payload that is all defaults.
-  useEffect(() => onChange(json), []); // eslint-disable-line react-hooks/exhaustive-deps
+  useEffect(() => void onChange(json), []); // eslint-disable-line react-hooks/exhaustive-deps
   const edit = (next: Json) => {
     setValue(next);
     const typed = containsInvalid(next) ? "" : formatJson(next);

@@ -79,7 +79,9 @@ function rollback(workflow: Workflow, verb: string): Explanation {
 
 /** The step that caused the rollback: the one with the error of the workflow, else the first that failed. */
 export function failedStep(workflow: Workflow): WorkflowStep | undefined {
-  const failed = workflow.steps.filter((step) => step.error && !["COMPLETED", "RETRYING", "COMPENSATION_FAILED"].includes(step.status));
+  // The error of a step that was undone can be that of its compensation.
+  const ended = workflow.steps.filter((step) => step.error && ["FAILED", "UNKNOWN"].includes(step.status));
+  const failed = ended.length > 0 ? ended : workflow.steps.filter((step) => step.error && step.status === "COMPENSATED");
   return failed.find((step) => step.error?.code === workflow.error?.code && step.error?.message === workflow.error?.message) ?? failed[0];
 }
 
