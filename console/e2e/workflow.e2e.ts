@@ -69,7 +69,7 @@ for (const theme of ["light", "dark"] as const) {
     await page.getByRole("list", { name: "Undo" }).getByRole("button", { name: /Process Payment/ }).waitFor();
     await expectAccessible(page);
     await screenshots(page, "workflow-timeline", theme);
-    for (const [tab, content] of [["History", "Workflow rolled back"], ["Input and output", "The workflow"], ["Relations", "Not started by a schedule."], ["Audit", "No record"]] as const) {
+    for (const [tab, content] of [["History", "Workflow rolled back"], ["Input and output", "order_id"], ["Relations", "Not started by a schedule."], ["Audit", "No record"]] as const) {
       await page.setViewportSize({ width: 1440, height: 900 });
       await page.getByRole("tab", { name: tab }).click();
       await page.getByText(content).first().waitFor();
@@ -144,7 +144,7 @@ test("a signal is answered by the form of its schema", async () => {
   await expectAccessible(page);
   await dialog.getByRole("button", { name: "Send signal" }).click();
   await page.getByText("Completed", { exact: true }).first().waitFor();
-  await page.locator(".pivot-line").waitFor();
+  await page.locator(".pivot-line > span").waitFor();
   expect(await fixture.conductor.call("GET", `/workflows/${ids["waiting"]}`)).toMatchObject({ status: "COMPLETED" });
 });
 
@@ -163,10 +163,10 @@ test("a workflow is paused, resumed and cancelled, each with its dialog", async 
   await page.getByText("The step waits for the signal consent").waitFor();
   await page.getByRole("button", { name: "Cancel", exact: true }).first().click();
   const dialog = page.getByRole("dialog", { name: "Cancel the workflow?" });
-  await dialog.getByRole("button", { name: "Cancel" }).last().click();
+  await dialog.getByRole("button", { name: "Cancel workflow" }).click();
   await dialog.getByText("State a reason.").waitFor();
   await dialog.getByLabel("Reason").fill("not needed");
-  await dialog.getByRole("button", { name: "Cancel" }).last().click();
+  await dialog.getByRole("button", { name: "Cancel workflow" }).click();
   await page.getByText("Rolled back because it was cancelled").waitFor();
 });
 
@@ -189,15 +189,36 @@ test("an unknown workflow says so", async () => {
   await expectAccessible(page);
 });
 
+interface TraceEvent {
+  name: string;
+  /** Processor time of the thread, in microseconds. */
+  tdur?: number;
+}
+
+/** The processor time of each task while `run` runs, in milliseconds, the longest first. Other processes do not count. */
+async function tasks(page: Page, run: () => Promise<unknown>): Promise<number[]> {
+  const session = await page.context().newCDPSession(page);
+  const events: TraceEvent[] = [];
+  session.on("Tracing.dataCollected", ({ value }) => events.push(...(value as unknown as TraceEvent[])));
+  await session.send("Tracing.start", { traceConfig: { includedCategories: ["toplevel", "devtools.timeline"] } });
+  await run();
+  const complete = new Promise((resolve) => session.once("Tracing.tracingComplete", resolve));
+  await session.send("Tracing.end");
+  await complete;
+  return events.filter((event) => event.name.endsWith("RunTask")).map((event) => (event.tdur ?? 0) / 1_000).sort((a, b) => b - a);
+}
+
 test(`a graph of ${MANY} steps is laid out within one second`, async () => {
   const { id } = await fixture.conductor.call<{ id: string }>("POST", "/workflows", { definition: "many", input: {} });
   await fixture.conductor.call("GET", `/workflows/${id}/result?wait=60s`);
   const page = await fixture.open(`/workflows/${id}?view=tree`);
   await page.getByRole("list", { name: "Steps in order" }).getByRole("button").nth(MANY - 1).waitFor();
-  const before = Date.now();
-  await page.getByRole("button", { name: "Graph", exact: true }).click();
-  await page.locator(".step-box").first().waitFor();
-  expect(Date.now() - before).toBeLessThan(1_000);
+  const times = await tasks(page, async () => {
+    await page.getByRole("button", { name: "Graph", exact: true }).click();
+    await page.locator(".step-box").first().waitFor();
+  });
+  expect(times.length).toBeGreaterThan(1);
+  expect(times.reduce((sum, time) => sum + time, 0)).toBeLessThan(1_000);
   await screenshots(page, "workflow-many");
 });
 
@@ -211,21 +232,14 @@ test("a history of 20,000 events scrolls without a long task", async () => {
   await page.route("**/events", (route) => route.fulfill({ contentType: "text/event-stream", body }));
   await page.goto(`${fixture.url}/workflows/${ids["completed"]}?tab=history`);
   await page.getByText("20,000 events").waitFor();
-  const longest = await page.evaluate(async () => {
+  const [longest = 0] = await tasks(page, () => page.evaluate(async () => {
     const list = document.querySelector(".table-scroll");
-    let longest = 0;
-    const observer = new PerformanceObserver((entries) => {
-      for (const entry of entries.getEntries()) longest = Math.max(longest, entry.duration);
-    });
-    observer.observe({ type: "longtask" });
     for (let i = 0; list && i < 100; i += 1) {
       list.scrollTop += i % 10 === 9 ? 40_000 : 1_200;
       await new Promise((resolve) => requestAnimationFrame(resolve));
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    observer.disconnect();
-    return longest;
-  });
+  }));
+  expect(longest).toBeGreaterThan(0);
   expect(longest).toBeLessThan(100);
   await page.getByRole("searchbox", { name: "Search in events" }).fill("signal 19999");
   await page.getByText("1 of 20,000 events").waitFor();

@@ -155,7 +155,7 @@ const StepBox = memo(function StepBox({ data }: NodeProps<StepFlowNode>) {
   return (
     <>
       <Handles horizontal={horizontal} />
-      <button type="button" className={classes.join(" ")} aria-label={describe(step)} aria-pressed={onSelect ? step.name === selected : undefined} onClick={() => onSelect?.(step.name)}>
+      <button type="button" className={classes.join(" ")} aria-pressed={onSelect ? step.name === selected : undefined} onClick={() => onSelect?.(step.name)}>
         <span className="step-top">
           {step.status !== undefined && <Icon name={statusIcon(step.status)} />}
           <strong className="truncate">{step.title}</strong>
@@ -171,6 +171,7 @@ const StepBox = memo(function StepBox({ data }: NodeProps<StepFlowNode>) {
               : step.conditions.length > 0 && !step.compensate ? <span className="truncate mono">{s.graph.condition(step.conditions.join(" && "))}</span> : null}
           {step.compensate && <Undo step={step} />}
         </span>
+        <span className="sr-only">{describe(step)}</span>
       </button>
       {step.kind === "pivot" && <span className={`pivot-line ${horizontal ? "across" : "down"}`} title={s.graph.pivotHint}><i /><span>{s.graph.pivot}</span></span>}
     </>
@@ -188,7 +189,7 @@ function Undo({ step }: { step: StepNode }) {
 }
 
 function describe(step: StepNode): string {
-  const parts: string[] = [step.title, step.action];
+  const parts: string[] = [];
   if (step.status !== undefined) parts.push(statusLabel(step.status));
   if (step.attempts > 1) parts.push(s.graph.attempts(step.attempts));
   if (step.kind === "pivot") parts.push(s.graph.pivot);

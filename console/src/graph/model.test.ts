@@ -52,6 +52,17 @@ test("a parallel rollback has one place", () => {
   expect(graph.nodes.map((each) => each.undoPlace)).toEqual([1, 1, undefined, 1]);
 });
 
+test("a large graph is placed level by level", () => {
+  const names = Array.from({ length: 400 }, (_, index) => `s${index}`);
+  const graph: WorkflowGraph = { name: "g", version: 1, nodes: names.map((name) => node(name, null)), edges: names.slice(2).map((to, index) => ({ from: `s${index}`, to })) };
+  const places = layout(sagaGraph(graph), true);
+  expect(places.size).toBe(400);
+  expect(new Set([...places.values()].map(({ x, y }) => `${x},${y}`)).size).toBe(400);
+  expect(places.get("s2")?.x).toBeGreaterThan(places.get("s0")?.x ?? 0);
+  // Each chain stays in its lane.
+  expect(places.get("s398")?.y).toBe(places.get("s0")?.y);
+});
+
 test("layout places each step once, along its direction", () => {
   const graph = sagaGraph(diamond);
   expect(Object.fromEntries(levels(graph))).toEqual({ a: 0, b: 1, c: 1, d: 2 });

@@ -57,6 +57,7 @@ export const workflow = {
 
   actions: "Actions",
   cancel: "Cancel",
+  cancelVerb: "Cancel workflow",
   pause: "Pause",
   resume: "Resume",
   compensate: "Compensate",

@@ -46,6 +46,7 @@ export function Dialog({ title, onClose, wide, foot, onSubmit, children }: Props
     >
       {onSubmit ? (
         <form
+          noValidate
           onSubmit={(event) => {
             event.preventDefault();
             onSubmit();

@@ -65,12 +65,13 @@ function Row({ lane, title, parts, end, selected, onSelect }: { lane: Lane; titl
   const segments = lane.segments.slice(-MAX_SEGMENTS);
   const attempts = lane.segments.filter((segment) => segment.kind === "attempt");
   const last = attempts.at(-1);
-  const label = [title, `${attempts.length}`, last && formatDuration((last.to ?? end) - last.from), last?.note].filter(Boolean).join(", ");
+  const label = [s.graph.attempts(attempts.length), last && formatDuration((last.to ?? end) - last.from), last?.note].filter(Boolean).join(", ");
   return (
     <li>
-      <button type="button" className={`timeline-row${selected ? " selected" : ""}`} aria-pressed={selected} aria-label={label} onClick={() => onSelect(lane.step)}>
+      <button type="button" className={`timeline-row${selected ? " selected" : ""}`} aria-pressed={selected} onClick={() => onSelect(lane.step)}>
         <span className="timeline-name"><span className="truncate">{title}</span>{attempts.length > 1 && <small className="muted num">×{attempts.length}</small>}</span>
         <span className="timeline-track">
+          <span className="sr-only">{label}</span>
           {segments.map((segment, index) => <Bar key={index} segment={segment} side={lane.side} parts={parts} end={end} />)}
         </span>
       </button>

@@ -43,7 +43,7 @@ export function operate(workflow: Workflow, verb: WorkflowVerb): void {
   const gentle = verb === "pause" || verb === "resume";
   const hint = text.bodies[verb];
   confirmAction({
-    title: text.titles[verb], verb: text[verb], danger: !gentle, reason: gentle ? "optional" : "required", done: text.done[verb],
+    title: text.titles[verb], verb: verb === "cancel" ? text.cancelVerb : text[verb], danger: !gentle, reason: gentle ? "optional" : "required", done: text.done[verb],
     body: body(hint, cli("workflow", verb, workflow.id, "--reason", "…"), curl("POST", path, { reason: "…" })),
     run: (reason) => postJson(path, withReason(reason)), ...about(workflow.id),
   });
