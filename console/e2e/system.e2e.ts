@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import { expectAccessible, screenshots, startConsole } from "./fixture";
 import { Conductor } from "./server";
 
+const POLL = { timeout: 30_000 };
 const XSS = "<img src=x onerror=alert(1)>";
 const input = { order_id: "n-${ schedule.time }", amount: 42, items: [{ sku: "book", quantity: 1 }] };
 
@@ -76,14 +77,14 @@ test("service is set, changed and deleted", async () => {
 test("dead letters are requeued one by one and all at once, and deleted", async () => {
   const page = await fixture.open("/dead-letters");
   const rows = page.locator("[role=row][data-index]");
-  await expect.poll(() => rows.count()).toBe(4);
+  await expect.poll(() => rows.count(), POLL).toBe(4);
   await page.getByText(XSS).first().waitFor();
   await rows.first().focus();
   await page.keyboard.press(" ");
   await page.getByRole("button", { name: "Delete (1)" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
   await page.getByText("1 message was deleted").waitFor();
-  await expect.poll(() => rows.count()).toBe(3);
+  await expect.poll(() => rows.count(), POLL).toBe(3);
   await page.getByRole("button", { name: "Requeue all" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Requeue all" }).click();
   await page.getByText("3 messages were requeued").waitFor();
@@ -101,7 +102,7 @@ test("schedule is created, paused with a reason, started, backfilled and deleted
   await page.getByLabel("Input").fill(JSON.stringify(input));
   await page.getByRole("dialog").getByRole("button", { name: "New schedule" }).click();
   await page.getByRole("heading", { name: "often" }).waitFor();
-  await expect.poll(() => page.locator(".times li").count()).toBe(10);
+  await expect.poll(() => page.locator(".times li").count(), POLL).toBe(10);
   await page.getByRole("button", { name: "Pause" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Pause" }).click();
   await page.getByText("State a reason.").waitFor();

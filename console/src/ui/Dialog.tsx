@@ -45,6 +45,7 @@ export function Dialog({ title, onClose, wide, foot, onSubmit, children }: Props
       }}
     >
       {onSubmit ? (
+        // The dialogs name their problems themselves.
         <form
           noValidate
           onSubmit={(event) => {

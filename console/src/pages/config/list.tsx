@@ -32,7 +32,7 @@ export function Settings({ config }: { config: Config }) {
     { id: "value", header: text.value, cell: (row) => <Value setting={row} config={config} /> },
     { id: "origin", header: text.origin, width: "9.5rem", from: 520, cell: (row) => <OriginText origin={originOf(row, config)} /> },
     {
-      id: "apply", header: text.apply, width: "9rem", from: 720,
+      id: "apply", header: text.apply, width: "10.5rem", from: 720,
       cell: (row) => (pendingOf(row, config).length > 0 ? <Badge tone="undo" icon="clock">{text.pending}</Badge> : <span className="muted">{text.applies[row.apply] ?? row.apply}</span>),
     },
     { id: "description", header: text.description, width: "minmax(0, 1.6fr)", from: 980, cell: (row) => <span className="muted" title={row.description}>{row.description}</span> },
