@@ -100,10 +100,12 @@ function languageOf(language: CodeEditorProps["language"]): Extension {
 
 function extensions(latest: { current: CodeEditorProps }, options: { language: Compartment; readOnly: Compartment }, reported: { current: string[] }): Extension[] {
   const complete = (context: CompletionContext) => {
-    const word = context.matchBefore(/[\w-]*/);
+    const word = context.matchBefore(/[\w/.-]*/);
     const provider = latest.current.complete;
     if (!provider || !word || (word.from === word.to && !context.explicit)) return null;
-    return { from: word.from, options: [...provider(context.state.doc.toString(), context.pos, word.text)] };
+    // A word that is complete is not offered: Enter begins the next line.
+    const options = provider(context.state.doc.toString(), context.pos, word.text).filter((option) => option.label !== word.text || option.apply !== undefined);
+    return options.length > 0 ? { from: word.from, options } : null;
   };
   return [
     lineNumbers(), foldGutter(), history(), indentOnInput(), bracketMatching(), highlightActiveLine(), lintGutter(),

@@ -123,20 +123,18 @@ export function BatchDialog({ operation, target, onClose, onStarted }: Props) {
       <Selected dryRun={dryRun} target={target} filter={filters[0] ?? ""} />
       {counts?.total === 0 ? null : (
         <>
-          <div className="batch-fields">
-            {takesStep && (
-              <TextField label={text.step} optional={operation === "retry"} hint={operation === "retry" ? text.stepHint : text.skipStepHint} value={step}
-                problem={tried ? problems.step : undefined} maxLength={63} className="mono" onChange={(event) => setStep(event.target.value.trim())} />
-            )}
-            <TextField label={text.rate} optional hint={text.rateHint} value={rate} inputMode="numeric" problem={tried ? problems.rate : undefined}
-              onChange={(event) => setRate(event.target.value.trim())} />
-          </div>
+          {takesStep && (
+            <TextField label={text.step} optional={operation === "retry"} hint={operation === "retry" ? text.stepHint : text.skipStepHint} value={step}
+              problem={tried ? problems.step : undefined} maxLength={63} className="mono" onChange={(event) => setStep(event.target.value.trim())} />
+          )}
           <TextArea label={s.common.reason} hint={text.reasonHint} required rows={2} maxLength={1024} value={reason}
             problem={tried ? problems.reason : undefined} onChange={(event) => setReason(event.target.value)} />
           {dangerous && (
             <TextField label={s.ui.typeToConfirm(operation)} value={typed} problem={tried ? problems.typed : undefined}
               onChange={(event) => setTyped(event.target.value)} />
           )}
+          <TextField label={text.rate} optional hint={text.rateHint} value={rate} inputMode="numeric" problem={tried ? problems.rate : undefined}
+            className="batch-rate" onChange={(event) => setRate(event.target.value.trim())} />
         </>
       )}
       {start.isError && <ProblemBox error={start.error} />}
