@@ -97,10 +97,11 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         let due_at = progress.due_at.unwrap_or_default();
         let running = progress.running.is_some();
         let withdraw = side == Side::Execute && !state.wants_execute(index);
-        let due = if running {
-            Due::At(due_at)
-        } else if withdraw {
+        // The executor of an attempt that is under way learns by the row that it is to be cancelled.
+        let due = if withdraw {
             Due::Withdraw
+        } else if running {
+            Due::At(due_at)
         } else if state.paused {
             Due::Held
         } else {

@@ -1,0 +1,97 @@
+// What the tests of pages share: a server, a browser, accessibility checks and screenshots.
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { afterAll, beforeAll, expect } from "vitest";
+import { Conductor, serveConsole } from "./server";
+
+const SCREENS = new URL("./screens/", import.meta.url).pathname;
+export const WIDTHS = [1440, 1024, 320] as const;
+const HEIGHTS: Record<number, number> = { 1440: 900, 1024: 768, 320: 640 };
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+
+export interface Fixture {
+  conductor: Conductor;
+  browser: Browser;
+  /** The address of the console: the host and `/ui`. */
+  url: string;
+  /** Opens the page at a path below `/ui`, and fails the test at its end for console errors, CSP reports and requests to other hosts. */
+  open: (path: string, options?: { theme?: "light" | "dark"; width?: number }) => Promise<Page>;
+}
+
+/** Starts everything once for a test file. `seed` fills the server. */
+export function startConsole(seed?: (conductor: Conductor) => Promise<void>, start = () => Conductor.start()): Fixture {
+  const fixture = {} as Fixture;
+  const contexts: BrowserContext[] = [];
+  let close: () => Promise<void> = () => Promise.resolve();
+  beforeAll(async () => {
+    fixture.conductor = await start();
+    await seed?.(fixture.conductor);
+    const console = await serveConsole(fixture.conductor);
+    close = console.close;
+    fixture.url = `${console.url}/ui`;
+    fixture.browser = await chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--disable-gpu"] });
+    fixture.open = async (path, { theme = "light", width = 1440 } = {}) => {
+      const context = await fixture.browser.newContext({
+        viewport: { width, height: HEIGHTS[width] ?? 900 }, colorScheme: theme, reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"],
+      });
+      contexts.push(context);
+      const page = await context.newPage();
+      watchForViolations(page, console.url);
+      await page.goto(`${fixture.url}${path}`);
+      return page;
+    };
+  });
+  afterAll(async () => {
+    await fixture.browser?.close();
+    await close();
+    await fixture.conductor?.stop();
+    expect(violations.splice(0)).toEqual([]);
+  });
+  return fixture;
+}
+
+const violations: string[] = [];
+function watchForViolations(page: Page, url: string): void {
+  page.on("request", (request) => {
+    if (!request.url().startsWith(url) && !request.url().startsWith("data:")) violations.push(`request to ${request.url()}`);
+  });
+  page.on("pageerror", (error) => violations.push(`page error: ${error.message}`));
+  page.on("dialog", (dialog) => {
+    violations.push(`script ran: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on("console", (message) => {
+    if (/Content.Security.Policy/i.test(message.text())) violations.push(message.text());
+  });
+}
+
+function chromiumPath(): string {
+  const path = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+  if (!existsSync(path)) throw new Error(`${path} not found; install the package chromium, or set CHROMIUM`);
+  return path;
+}
+
+/** Checks WCAG 2.2 A and AA. Assert first that the page shows its content. */
+export async function expectAccessible(page: Page): Promise<void> {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async (tags) => {
+    const { axe: runner } = window as unknown as { axe: { run: (context: unknown, options: unknown) => Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> } };
+    const result = await runner.run(document, { runOnly: { type: "tag", values: tags } });
+    return result.violations.map((each) => `${each.id}: ${each.nodes.slice(0, 3).map((node) => `${node.html} ${node.failureSummary}`).join(" | ")}`);
+  }, TAGS);
+  expect(found).toEqual([]);
+}
+
+/** Takes a screenshot at each width, in e2e/screens/NAME-WIDTH-THEME.png. No page scrolls sideways. */
+export async function screenshots(page: Page, name: string, theme = "light"): Promise<void> {
+  mkdirSync(SCREENS, { recursive: true });
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: HEIGHTS[width] ?? 900 });
+    await page.waitForTimeout(300);
+    await page.screenshot({ path: join(SCREENS, `${name}-${width}-${theme}.png`) });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth), `${name} at ${width}`).toBeLessThanOrEqual(0);
+  }
+}

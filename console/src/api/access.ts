@@ -1,0 +1,73 @@
+// Who the caller is and what it may do: `GET /session`.
+import { useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
+import { useEffect } from "react";
+import { ApiError, getJson } from "./client";
+import { keys } from "./keys";
+import { onUnauthorized } from "./session";
+
+export type Permission =
+  | "access.read" | "access.write" | "audit.read" | "batches.operate" | "batches.read" | "config.read" | "config.write"
+  | "dead_letters.operate" | "dead_letters.read" | "definitions.read" | "definitions.write" | "docs.read"
+  | "elections.campaign" | "elections.operate" | "elections.read" | "locks.read" | "locks.write" | "metrics.read"
+  | "payloads.read" | "processes.read" | "queues.operate" | "queues.read" | "schedules.operate" | "schedules.read"
+  | "schedules.write" | "secrets.read" | "secrets.write" | "services.read" | "services.serve" | "services.write"
+  | "workflows.operate" | "workflows.read" | "workflows.start";
+
+export interface Grant {
+  /** Null for all namespaces. */
+  namespaces: readonly string[] | null;
+  roles: readonly string[];
+  permissions: readonly string[];
+}
+
+export interface Session {
+  /** Whether the server checks callers. If it does not, every caller may do everything. */
+  access_control: boolean;
+  signed_in: boolean;
+  /** Whether the caller is signed in by the cookie, and can sign out. */
+  by_session: boolean;
+  sign_in: readonly ("access_key" | "oidc")[];
+  /** The name that the history records. */
+  actor: string | null;
+  credential: "access_key" | "bootstrap_key" | "user" | "certificate" | null;
+  roles: readonly string[];
+  expires_at: string | null;
+  namespace: string;
+  /** Permissions in the namespace of the page. */
+  permissions: readonly string[];
+  grants: readonly Grant[];
+}
+
+/** The session. `null` if the server is older than sessions: it then checks the credential of each request itself. */
+export function useSession(): UseQueryResult<Session | null> {
+  const client = useQueryClient();
+  useEffect(() => onUnauthorized(() => void client.invalidateQueries({ queryKey: keys.session() })), [client]);
+  return useQuery({ queryKey: keys.session(), queryFn: ({ signal }) => readSession(signal), staleTime: 60_000, gcTime: Infinity });
+}
+
+async function readSession(signal: AbortSignal): Promise<Session | null> {
+  try {
+    return await getJson<Session>("/api/v1/session", { signal });
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+export interface Permissions {
+  /** False until the session was read. Nothing is permitted before. */
+  known: boolean;
+  can: (permission: Permission) => boolean;
+}
+
+/** What the caller may do. Actions without permission are not shown: `const { can } = usePermissions()`. */
+export function usePermissions(): Permissions {
+  return permissionsOf(useSession().data);
+}
+
+/** The permissions of a session: `undefined` while it is read, `null` for a server without sessions. */
+export function permissionsOf(session: Session | null | undefined): Permissions {
+  if (session === undefined) return { known: false, can: () => false };
+  if (session === null || !session.access_control) return { known: true, can: () => true };
+  return { known: true, can: (permission) => session.permissions.includes(permission) };
+}

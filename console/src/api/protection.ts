@@ -1,0 +1,26 @@
+// Namespaces in which a destructive change must be confirmed by typing the name: those that begin with `prod`, and those
+// that a person has marked in this browser.
+const KEY = "goconductor.protected";
+const ALWAYS = /^prod/i;
+
+export function isAlwaysProtected(namespace: string): boolean {
+  return ALWAYS.test(namespace);
+}
+
+export function isProtected(namespace: string): boolean {
+  return isAlwaysProtected(namespace) || marked().includes(namespace);
+}
+
+export function setProtected(namespace: string, on: boolean): void {
+  const others = marked().filter((name) => name !== namespace);
+  localStorage.setItem(KEY, JSON.stringify(on ? [...others, namespace] : others));
+}
+
+function marked(): string[] {
+  try {
+    const stored: unknown = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+    return Array.isArray(stored) ? stored.filter((name): name is string => typeof name === "string") : [];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,29 @@
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+export type WorkflowSummary = Schemas["SummaryView"];
+export type Workflow = Schemas["WorkflowView"];
+export type WorkflowStep = Schemas["WorkflowStepView"];
+export type WorkflowEvent = Schemas["EventView"];
+export type WaitingOn = Schemas["Waiting"];
+export type Failure = Schemas["FailureView"];
+export type Service = Schemas["ServiceView"];
+export type Backlog = Schemas["BacklogView"];
+export type Leader = Schemas["LeaderView"];
+export type DeadLetter = Schemas["DeadLetterView"];
+export type Process = Schemas["ProcessView"];
+export type Definition = Schemas["DefinitionView"];
+export type DefinitionGraph = Schemas["Graph"];
+export type Batch = Schemas["BatchView"];
+export type Schedule = Schemas["ScheduleView"];
+export type Secret = Schemas["SecretView"];
+export type Lock = Schemas["LockView"];
+export type AuditRecord = Schemas["AuditRecordView"];
+
+/** Statuses of a workflow, in the order in which the console shows them. */
+export const WORKFLOW_STATUSES = [
+  "ERROR", "ROLLING_BACK", "PAUSED", "IN_PROGRESS", "QUEUED", "ROLLED_BACK", "TERMINATED", "COMPLETED",
+] as const;
+export type WorkflowStatus = (typeof WORKFLOW_STATUSES)[number];
+
+export const FINAL_STATUSES: readonly string[] = ["COMPLETED", "ROLLED_BACK", "TERMINATED"];

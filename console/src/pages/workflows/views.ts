@@ -1,0 +1,63 @@
+// Saved views of the list: a filter with its sort order and columns. They are kept in the browser.
+import { currentNamespace } from "../../api/session";
+import { s } from "../../strings";
+
+export interface View {
+  name: string;
+  filter: string;
+  sort?: string;
+  columns?: readonly string[];
+}
+
+const MAX_VIEWS = 50;
+const storageKey = () => `goconductor.views.${currentNamespace()}`;
+const COLUMNS_KEY = "goconductor.workflow-columns";
+
+/** Views that every namespace has. */
+export const BUILT_IN: readonly View[] = [
+  { name: s.workflows.views.needsOperator, filter: "status = ERROR" },
+  { name: s.workflows.views.open, filter: "(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK OR status = PAUSED)" },
+  { name: s.workflows.views.stuck, filter: '(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK) AND created_at < "-1h"' },
+  { name: s.workflows.views.rolledBack, filter: 'status = ROLLED_BACK AND created_at > "-24h"' },
+];
+
+function read(key: string): unknown {
+  try {
+    return JSON.parse(localStorage.getItem(key) ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+function isView(value: unknown): value is View {
+  const view = value as Partial<View> | null;
+  return typeof view?.name === "string" && typeof view.filter === "string";
+}
+
+export function savedViews(): View[] {
+  const stored = read(storageKey());
+  return Array.isArray(stored) ? stored.filter(isView) : [];
+}
+
+/** Adds a view, or replaces the one with its name. Returns all views. */
+export function saveView(view: View): View[] {
+  const views = [...savedViews().filter((each) => each.name !== view.name), view].slice(-MAX_VIEWS);
+  localStorage.setItem(storageKey(), JSON.stringify(views));
+  return views;
+}
+
+export function removeView(name: string): View[] {
+  const views = savedViews().filter((each) => each.name !== name);
+  localStorage.setItem(storageKey(), JSON.stringify(views));
+  return views;
+}
+
+/** The chosen columns, or undefined for the default. */
+export function savedColumns(): string[] | undefined {
+  const stored = read(COLUMNS_KEY);
+  return Array.isArray(stored) ? stored.filter((each): each is string => typeof each === "string") : undefined;
+}
+
+export function saveColumns(columns: readonly string[]): void {
+  localStorage.setItem(COLUMNS_KEY, JSON.stringify(columns));
+}

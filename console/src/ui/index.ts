@@ -1,0 +1,27 @@
+// The components that pages use.
+export { confirmAction, type Action } from "./action";
+export { Button } from "./Button";
+export { Chart, type ChartProps, type Series } from "./Chart";
+export { CodeEditor, type CodeEditorProps, type CodeProblem, type Completion } from "./CodeEditor";
+export { ConfirmDialog } from "./ConfirmDialog";
+export { cli, CopyAs, CopyButton, copyText, curl } from "./CopyAs";
+export { Dialog } from "./Dialog";
+export { Checkbox, Field, Select, TextArea, TextField } from "./Field";
+export { FilterBar } from "./FilterBar";
+export { Icon, type IconName } from "./Icon";
+export { JsonDiff } from "./JsonDiff";
+export { JsonView } from "./JsonView";
+export { Menu, type MenuItem } from "./Menu";
+export { Page, Panel } from "./Page";
+export { PageLink } from "./PageLink";
+export { Popover } from "./Popover";
+export { ProblemBox } from "./ProblemBox";
+export { Empty, ErrorState, Loaded, Loading } from "./States";
+export { Badge, StatusBadge, statusIcon, statusLabel, statusTone, type Tone } from "./StatusBadge";
+export { Table, type Column, type Sort } from "./Table";
+export { Tabs, type Tab } from "./Tabs";
+export { Duration, Time, useNow } from "./Time";
+export { formatDuration, formatLocal, formatRelative } from "./time";
+export { showToast } from "./toast";
+export { useShortcut } from "./shortcuts";
+export { useParam } from "./useParam";
