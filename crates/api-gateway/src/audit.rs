@@ -108,10 +108,19 @@ impl AuditLog {
             Ok(Ok(()) | Err(Error::Corrupt { .. })) => Ok(AuditIntent(id)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "intent of a change was not noted; the change was refused");
-                Err(unavailable())
+                Err(self.not_intended(subject, id))
             }
-            Err(_) => Err(unavailable()),
+            Err(_) => Err(self.not_intended(subject, id)),
         }
+    }
+
+    /// Records that a request was not served because its intent was not noted. The writer repeats the record until the log
+    /// can be written, and changes are refused until then. The intent may have been noted, so the record has its id.
+    fn not_intended(&self, subject: &Subject, id: String) -> Problem {
+        let failed = event(subject.clone(), Notes::default(), AuditOutcome::Failed, clock::now());
+        // A full queue means that the writer repeats already.
+        let _ = self.writer.offer(AuditEvent { id, ..failed });
+        unavailable()
     }
 
     /// Records the outcome of a request that may have changed something, and waits until the record is durable.
