@@ -94,7 +94,7 @@ async fn configuration_changes_in_every_process_within_two_seconds() {
     assert_eq!(first.get("/config").await.unwrap()["version"], 1);
 
     // A setting that needs a restart is pending in each process until that process is restarted.
-    let (status, changed) = patch(&first, json!({"limits": {"bodies_bytes": "64MiB"}})).await;
+    let (status, changed) = patch(&first, json!({"limits": {"bodies_bytes": "96MiB"}})).await;
     assert_eq!(status, 200, "{changed}");
     let shown = all_use(&first, 2, PUBLISHED).await;
     let pending = shown["pending"].as_array().unwrap();
