@@ -1870,7 +1870,7 @@ export interface components {
                 /** @description Input of each workflow that the schedule starts. */
                 input?: unknown;
                 /**
-                 * @description What happens if the previous workflow has not ended at a due time.
+                 * @description The behaviour at a due time at which the previous workflow has not ended.
                  * @enum {unknown}
                  */
                 overlap?: "skip" | "buffer_one" | "allow" | "cancel_other";
@@ -2019,7 +2019,7 @@ export interface components {
                 /** @description Key by which the child is recognised. */
                 id?: string;
                 /**
-                 * @description What happens to the child if the parent ends first.
+                 * @description The end of the child if the parent ends first.
                  * @enum {unknown}
                  */
                 on_parent_close?: "compensate" | "cancel" | "abandon";
@@ -2072,12 +2072,12 @@ export interface components {
             /** @description Name of the step, unique in the definition. Expressions use it as steps.NAME.output. */
             name: components["schemas"]["Definition.ident"];
             /**
-             * @description What follows if the step fails (default: `compensate`).
+             * @description The reaction to a failure of the step (default: `compensate`).
              * @enum {unknown}
              */
             on_error?: "compensate" | "continue" | "pause";
             /**
-             * @description What follows if the outcome stays unknown (default: `compensate`).
+             * @description The reaction to an outcome that stays unknown (default: `compensate`).
              * @enum {unknown}
              */
             on_unknown?: "compensate" | "probe" | "retry" | "park";
@@ -3145,7 +3145,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -3267,7 +3267,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -3360,7 +3360,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -3453,7 +3453,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -3586,7 +3586,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -3695,7 +3695,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -3777,7 +3777,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -3864,7 +3864,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4004,7 +4004,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4097,7 +4097,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4239,7 +4239,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4339,7 +4339,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4481,7 +4481,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4623,7 +4623,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4705,7 +4705,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4845,7 +4845,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -4985,7 +4985,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5072,7 +5072,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5165,7 +5165,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5308,7 +5308,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5390,7 +5390,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5477,7 +5477,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5570,7 +5570,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5661,7 +5661,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5754,7 +5754,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5836,7 +5836,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -5929,7 +5929,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6075,7 +6075,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6166,7 +6166,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6259,7 +6259,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6392,7 +6392,7 @@ export interface operations {
             /** @description Too many definitions and inputs are being checked: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6485,7 +6485,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6579,7 +6579,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6673,7 +6673,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6764,7 +6764,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6857,7 +6857,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -6950,7 +6950,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7037,7 +7037,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7170,7 +7170,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7303,7 +7303,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7436,7 +7436,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7518,7 +7518,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7600,7 +7600,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7682,7 +7682,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7813,7 +7813,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7900,7 +7900,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -7993,7 +7993,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -8156,7 +8156,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -8259,7 +8259,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -8401,7 +8401,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -8497,7 +8497,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -8630,7 +8630,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -8763,7 +8763,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -8886,7 +8886,7 @@ export interface operations {
             /** @description Nothing was started: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -8973,7 +8973,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9064,7 +9064,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9155,7 +9155,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9248,7 +9248,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9381,7 +9381,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9472,7 +9472,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9554,7 +9554,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9647,7 +9647,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9771,7 +9771,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9864,7 +9864,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -9949,7 +9949,7 @@ export interface operations {
             /** @description Too Many Requests */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10036,7 +10036,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10125,7 +10125,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10280,7 +10280,7 @@ export interface operations {
             /** @description Nothing was started: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10373,7 +10373,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10515,7 +10515,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10657,7 +10657,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10759,7 +10759,7 @@ export interface operations {
             /** @description Too Many Requests */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10901,7 +10901,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11006,7 +11006,7 @@ export interface operations {
             /** @description Too many callers are waiting: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11148,7 +11148,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11294,7 +11294,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11437,7 +11437,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11580,7 +11580,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11723,7 +11723,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11865,7 +11865,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;

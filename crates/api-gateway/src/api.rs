@@ -32,6 +32,7 @@ mod signals;
 pub(crate) mod simulate;
 pub(crate) mod step_detail;
 pub(crate) mod watch;
+mod workflow_id;
 pub(crate) mod workflows;
 
 pub(crate) use crate::single_header::{MAX_HEADER_BYTES, header_text};

@@ -116,7 +116,7 @@ impl Recording {
                     Ok(intent) => Some(intent),
                     Err(problem) => return (refuse(problem), Ok(())),
                 },
-                // What an application does is in the histories of its workflows, and must not wait for a second write.
+                // The changes of an application are in the histories of its workflows, and must not wait for a second write.
                 Frequency::Application => None,
             };
             let (caught, mut notes) = scope(AssertUnwindSafe(serving).catch_unwind()).await;

@@ -34,7 +34,7 @@ enum CallError {
     Invalid(String),
     /// A secret is not available now.
     Secret(String),
-    /// What the request needs could not be had. The outcome is that of the attempt.
+    /// A part of the request was not available. The outcome is that of the attempt.
     Failed(Outcome),
 }
 

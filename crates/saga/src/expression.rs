@@ -67,6 +67,12 @@ pub trait Expressions: core::fmt::Debug + Send + Sync {
     }
 }
 
+/// Returns the value that a reference stands for, and every other value itself.
+pub(crate) fn read_payload(value: &Arc<Json>, expressions: &dyn Expressions) -> Arc<Json> {
+    let payload = PayloadRef::of(value).and_then(|reference| expressions.payload(reference));
+    payload.unwrap_or_else(|| Arc::clone(value))
+}
+
 /// The expressions of elements in the workflow that runs them. They refer to the workflow that has the step, and to the element
 /// and the output of one instance, which another workflow runs.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! each of at most [`MAX_LEAF`] elements, and a *branch* has one child for each leaf. No state therefore grows with the
 //! length of the list, besides the outputs. The plan of such a workflow follows from its name, so it is not stored.
 
-use crate::payload::read_payload;
+use crate::expression::read_payload;
 use crate::{
     Action, Child, Compensation, DEFINITION_FORMAT, Definition, ElementScope, Elements, ExpressionError,
     Expressions, Failure, FailurePolicy, ForEach, Join, Json, MAX_ELEMENTS, OnError, Plan, Scope, Side,

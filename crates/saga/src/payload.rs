@@ -3,10 +3,9 @@
 //! A reference is a value of its own form, so the rules carry it like any other value. Expressions read through it: their
 //! [`Scope`](crate::Scope) asks a [`PayloadSource`] for the values that they name, and for no others.
 
-use crate::{Expressions, Json};
+use crate::Json;
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use core::fmt;
 
 /// The only key of a reference.
@@ -34,12 +33,6 @@ pub trait PayloadSource: fmt::Debug + Send + Sync {
     /// Returns the value of a payload. A source that does not have it records that, and the caller evaluates again when it
     /// has the value.
     fn payload(&self, reference: PayloadRef) -> Option<&Json>;
-}
-
-/// Returns the value that a reference stands for, and every other value itself.
-pub(crate) fn read_payload(value: &Arc<Json>, expressions: &dyn Expressions) -> Arc<Json> {
-    let payload = PayloadRef::of(value).and_then(|reference| expressions.payload(reference));
-    payload.unwrap_or_else(|| Arc::clone(value))
 }
 
 impl fmt::Display for PayloadDigest {

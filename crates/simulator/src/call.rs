@@ -1,4 +1,4 @@
-//! What a simulation and its driver exchange: the start, the calls of participants and their responses.
+//! The messages between a simulation and its driver: the start, the calls of participants and their responses.
 
 use goconductor_saga::{Json, Outcome, Side, StepIndex, Timestamp};
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 
 use crate::attempt::SimulatedAttempt;
 use crate::call::{NextActivity, SimulatedCall};
-use crate::engine::{Simulation, Turn, check};
+use crate::engine::{ElementOwner, ElementRun, Simulation, Turn, check};
 use crate::error::Error;
 use goconductor_saga::{
     ChildEnd, ElementExpressions, Elements, Expressions, Failure, Input, Outcome, OwedKey, Parent, Phase,
@@ -23,21 +23,6 @@ const CHILD_SERVICE: &str = "child-";
 const MAX_ELEMENTS: u64 = 1000;
 /// How long a child may take.
 const CHILD_TIME: Duration = Duration::from_secs(3600);
-
-/// The workflow that has the step whose elements another workflow runs, as it was when they began.
-#[derive(Debug, Clone)]
-pub(crate) struct Owner {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) state: Arc<State>,
-}
-
-/// A workflow that runs elements of a step.
-#[derive(Debug)]
-pub(crate) struct Member {
-    step: StepIndex,
-    attempt: u32,
-    simulation: Box<Simulation>,
-}
 
 /// The step of a child whose row is due.
 struct ChildStep {
@@ -182,7 +167,7 @@ impl Simulation {
     }
 
     fn drive_elements(&mut self, task: &ChildStep, part: Option<Elements>) -> Result<(), Error> {
-        let same = |member: &Member| match task.known {
+        let same = |member: &ElementRun| match task.known {
             Some(known) => member.simulation.state().id == known,
             None => member.step == task.step && member.attempt == task.attempt,
         };
@@ -219,10 +204,10 @@ impl Simulation {
             self.submit(&Input::WithdrawCommand { step, attempt })?;
             return Ok(());
         }
-        let owner = self
-            .owner
-            .clone()
-            .unwrap_or_else(|| Owner { plan: Arc::clone(&self.plan), state: Arc::new(self.state.clone()) });
+        let owner = self.owner.clone().unwrap_or_else(|| ElementOwner {
+            plan: Arc::clone(&self.plan),
+            state: Arc::new(self.state.clone()),
+        });
         let of = part.as_ref().and_then(|part| owner.plan.step_named(&part.step)).unwrap_or(step);
         let started = owner.plan.start_of_elements(&owner.state, of, part, self.expressions.as_ref());
         if let Ok((elements, _)) = &started {
@@ -254,7 +239,7 @@ impl Simulation {
         let child = StartChild { parent, withdrawn: false };
         let simulation = Self::start_nested(self, plan, &begin, child, owner);
         self.submit(&Input::ChildStarted { step, attempt, child: id })?;
-        self.members.push(Member { step, attempt, simulation: Box::new(simulation) });
+        self.members.push(ElementRun { step, attempt, simulation: Box::new(simulation) });
         // An empty list ends at once.
         self.report_member(self.members.len().saturating_sub(1))
     }

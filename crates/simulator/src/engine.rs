@@ -2,7 +2,6 @@
 
 use crate::attempt::{SimulatedAttempt, timed_out};
 use crate::call::{Limits, NextActivity, SimulatedCall, SimulatedResponse, SimulatedStart};
-use crate::children::{Member, Owner};
 use crate::constructs::timer_input;
 use crate::error::Error;
 use crate::ledger::{Ledger, REDELIVERY};
@@ -22,7 +21,22 @@ const STARTED_AT: Timestamp = Timestamp(1_767_225_600_000_000);
 /// More locks than one request has, so that the tokens of later requests are higher.
 const MAX_LOCKS: u64 = 1000;
 
-/// What a simulation did in one turn.
+/// The workflow that has the step whose elements another workflow runs, as it was when they began.
+#[derive(Debug, Clone)]
+pub(crate) struct ElementOwner {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) state: Arc<State>,
+}
+
+/// A workflow that runs elements of a step.
+#[derive(Debug)]
+pub(crate) struct ElementRun {
+    pub(crate) step: StepIndex,
+    pub(crate) attempt: u32,
+    pub(crate) simulation: Box<Simulation>,
+}
+
+/// The result of one turn of a simulation.
 #[derive(Debug)]
 pub(crate) enum Turn {
     /// It did something that needs no driver.
@@ -43,9 +57,9 @@ pub struct Simulation {
     pub(crate) ledger: Ledger,
     pub(crate) attempts: Vec<SimulatedAttempt>,
     /// The workflows that run elements of steps.
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<ElementRun>,
     /// The workflow that has the step, if this one runs elements.
-    pub(crate) owner: Option<Owner>,
+    pub(crate) owner: Option<ElementOwner>,
     transitions: u64,
     turns: u64,
 }
@@ -78,7 +92,7 @@ impl Simulation {
         plan: Arc<Plan>,
         begin: &StartWorkflow,
         child: StartChild,
-        owner: Owner,
+        owner: ElementOwner,
     ) -> Self {
         let (expressions, now) = (Arc::clone(&parent.expressions), parent.now);
         let rules = RulesVersion::CURRENT;

@@ -17,7 +17,7 @@ const REMEMBERED_LINKS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Payloads that are encoded or decoded at the same time. Each takes several times its text in memory.
 const CONCURRENT_CONVERSIONS: usize = 2;
 
-/// What the engine remembers about payloads.
+/// The payloads that the engine has in memory.
 #[derive(Debug)]
 pub(crate) struct PayloadMemory {
     values: Mutex<CachedValues>,

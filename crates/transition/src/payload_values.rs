@@ -31,7 +31,7 @@ pub(crate) fn payload_bytes(value: &Json) -> u64 {
     found.iter().fold(0, |sum, reference| sum.saturating_add(reference.bytes))
 }
 
-/// Puts a value in the place of another one, in an event and in the state.
+/// Replaces a value by another one, in an event and in the state.
 pub(crate) fn replace(transition: &mut Transition, event: usize, old: &Arc<Json>, new: &Arc<Json>) {
     let put = |place: &mut Arc<Json>| {
         if Arc::ptr_eq(place, old) {

@@ -1,7 +1,7 @@
 //! The history of a workflow: read page by page, or followed as it grows.
 
 use super::payloads::ShownPayloads;
-use super::workflows::parse_id;
+use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::error::{ApiResult, Problem};
 use crate::redaction::Redaction;

@@ -1,6 +1,6 @@
 //! Definitions and workflows as graphs.
 
-use super::workflows::parse_id;
+use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::error::ApiResult;
 use crate::view::{action_name, kind_name};

@@ -1,7 +1,7 @@
 //! Interventions of an operator.
 
 use super::reason::{optional_reason, required_reason};
-use super::workflows::parse_id;
+use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, NO_STEP, NOT_COMPENSATABLE, Problem};

@@ -1,7 +1,7 @@
 //! Payloads that workflows carry by reference. A view shows their values as long as the response stays small, and the
 //! references otherwise. A payload itself is read in chunks, so its size does not matter.
 
-use super::workflows::parse_id;
+use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::error::{ApiResult, NO_PAYLOAD, Problem};
 use crate::redaction::Redaction;

@@ -1,6 +1,6 @@
 //! The relations of a workflow: its parent, its children, its schedule, its locks and its trace.
 
-use super::workflows::parse_id;
+use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::error::ApiResult;
 use crate::time::Time;

@@ -1,7 +1,7 @@
 //! Repairs of a workflow: the re-run from a step, and the migration to another version of its definition.
 
 use super::reason::{optional_reason, required_reason};
-use super::workflows::parse_id;
+use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, MIGRATION, Problem, RERUN, WRONG_SHAPE};

@@ -1,6 +1,7 @@
 //! Signals to workflows.
 
-use super::workflows::{check_idempotency_key, parse_id};
+use super::workflow_id::parse_id;
+use super::workflows::check_idempotency_key;
 use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, Location, Problem, SIGNAL_PAYLOAD};

@@ -1,7 +1,7 @@
 //! A step of a workflow with its inputs and its attempts.
 
 use super::payloads::ShownPayloads;
-use super::workflows::parse_id;
+use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::error::{ApiResult, NO_STEP, Problem};
 use crate::redaction::Redaction;

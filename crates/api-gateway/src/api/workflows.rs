@@ -1,6 +1,7 @@
 //! Workflows: start, read, list, count, wait for the end.
 
 use super::payloads::ShownPayloads;
+use super::workflow_id::{not_found, parse_id};
 use super::{Api, CallContext, PageRequest, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{
@@ -452,11 +453,6 @@ pub(super) fn names_elements(filter: &str) -> bool {
     filter.contains('[')
 }
 
-/// Parses the id of a workflow. Any other text is the id of no workflow.
-pub(super) fn parse_id(text: &str) -> ApiResult<WorkflowId> {
-    text.parse().map_err(|_| not_found(text))
-}
-
 fn no_definition(name: &str, version: Option<u32>) -> Problem {
     let detail = match version {
         Some(version) => {
@@ -465,10 +461,6 @@ fn no_definition(name: &str, version: Option<u32>) -> Problem {
         None => format!("definition {name:?} not found in this namespace"),
     };
     Problem::new(NO_DEFINITION, detail)
-}
-
-fn not_found(id: &str) -> Problem {
-    Problem::new(NO_WORKFLOW, format!("workflow {id} not found in this namespace"))
 }
 
 pub(super) fn check_idempotency_key(outer: Option<&str>, field: Option<String>) -> ApiResult<Option<String>> {

@@ -25,7 +25,7 @@ const DESCRIPTIONS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("cron", "Times in cron syntax: minute, hour, day of the month, month, day of the week."),
             ("timezone", "Time zone of the times, such as Europe/Berlin (default: UTC)."),
-            ("overlap", "What happens if the previous workflow has not ended at a due time."),
+            ("overlap", "The behaviour at a due time at which the previous workflow has not ended."),
             ("input", "Input of each workflow that the schedule starts."),
         ],
     ),
@@ -112,7 +112,7 @@ const DESCRIPTIONS: &[(&str, &[(&str, &str)])] = &[
             ("retry", "Retry policy: a number of attempts, `none`, `forever`, or an object."),
             ("timeout", "Time limit of one attempt, or an object with several limits."),
             ("lock", "Lock that the step acquires before it starts."),
-            ("on_error", "What follows if the step fails (default: `compensate`)."),
+            ("on_error", "The reaction to a failure of the step (default: `compensate`)."),
             ("labels", "Labels of the step, for people."),
             ("join", "Which of several dependencies the step waits for (default: `all`)."),
             ("call", "HTTP or gRPC call that the step makes, without a worker."),
@@ -120,7 +120,7 @@ const DESCRIPTIONS: &[(&str, &[(&str, &str)])] = &[
                 "probe",
                 "Action that says whether an execution of unknown outcome happened, as service/action.",
             ),
-            ("on_unknown", "What follows if the outcome stays unknown (default: `compensate`)."),
+            ("on_unknown", "The reaction to an outcome that stays unknown (default: `compensate`)."),
         ],
     ),
     (
@@ -136,7 +136,7 @@ const DESCRIPTIONS: &[(&str, &[(&str, &str)])] = &[
             ("workflow", "Name of the definition of the child."),
             ("version", "Version of the definition of the child (default: the newest)."),
             ("id", "Key by which the child is recognised."),
-            ("on_parent_close", "What happens to the child if the parent ends first."),
+            ("on_parent_close", "The end of the child if the parent ends first."),
         ],
     ),
     (

@@ -82,7 +82,7 @@ struct Case {
     forward: Value,
     /// The actions that take effect on the way forward between the first and the last step, with their number.
     done: &'static [(&'static str, usize)],
-    /// What is added to the script to make the workflow roll back.
+    /// The addition to the script that makes the workflow roll back.
     back: Value,
     /// The number of effects that are undone.
     undone: usize,
@@ -204,7 +204,7 @@ fn cases_of_compensations(mid: &'static str) -> Vec<Case> {
     let only = ONLY;
     vec![
         Case {
-            // The pivot decides. What follows it is never undone.
+            // The pivot decides. The steps after it are never undone.
             last: "{ name: last, kind: retriable, run: b/last }",
             back: json!({"mid": "refuse"}),
             undone: 1,

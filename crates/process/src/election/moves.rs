@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What a process does about changed settings of the election.
+/// The action of a process on changed settings of the election.
 #[derive(Debug, PartialEq, Eq)]
 enum ElectionChange {
     /// The settings are in use.
@@ -195,7 +195,7 @@ mod tests {
         let election = follow(&live, BackendElection::opened(base, local, None));
         let era = || live.election().map(|view| view.era);
         assert_eq!(era(), Some(0));
-        let leads = election.campaign("relay", "a").await.expect("nobody else is a candidate");
+        let leads = election.campaign("relay", "a").await.expect("there is no other candidate");
         let moved = |era: u8| json!({"backend": "etcd", "endpoints": ["127.0.0.1:1"], "era": era});
         let changes = [
             json!({"election": moved(1)}),

@@ -34,7 +34,7 @@ const OWN_SERVERS: [&str; 3] = [
 const ALONE: &str = "many_messages_are_delivered_exactly_once";
 /// The number of other cases that run at once. Each has topics of its own, and mostly waits: for a rebalance, a lease, or
 /// the time after which a new queue is durable.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 /// Runs all cases and reports all violations together. `GOCONDUCTOR_TEST_CASE` selects a single case.
 async fn run_all_cases(factory: Arc<dyn Factory>) {

@@ -234,7 +234,7 @@ impl BodyError {
     }
 }
 
-/// What the body of a response may contain.
+/// The limits of the body of a response.
 #[derive(Debug, Clone, Copy)]
 struct BodyLimits {
     /// Maximum bytes of a message.

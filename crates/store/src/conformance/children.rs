@@ -120,7 +120,7 @@ pub(super) async fn retention_keeps_keyed_children(factory: Arc<dyn Factory>) ->
     // The same start again, as after the death of the process that wrote the first one.
     let outcomes = fixture.outcomes(vec![keyed(start, "booking-7", "digest")]).await?;
     ensure(matches!(outcomes.as_slice(), [WriteOutcome::Replayed(_)]), || format!("{outcomes:?}"))?;
-    // A workflow with a key of a caller, which is nobody's child.
+    // A workflow with a key of a caller, which has no parent.
     let (mut other, start) = Flow::start(&order()?, StartOptions::default())?;
     fixture.write(vec![keyed(start, "booking-8", "digest")]).await?;
     for (number, input) in (1..).zip([done(0), done(1), done(2)]) {

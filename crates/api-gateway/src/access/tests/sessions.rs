@@ -119,7 +119,7 @@ async fn request_that_another_page_makes_a_browser_send_is_refused() {
     let (status, body, headers) = fixture.sign_in(ADMIN, false).await;
     assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("GC2142")));
     assert!(!headers.contains_key(header::SET_COOKIE));
-    // A page of another site must not sign its visitor in as somebody else.
+    // A page of another site must not sign its visitor in as another user.
     let request = Request::post(SESSION)
         .header(header::CONTENT_TYPE, "application/json")
         .header("goconductor-csrf", "1")

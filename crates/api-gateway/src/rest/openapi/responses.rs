@@ -10,7 +10,7 @@ const PROBLEM: &str = "#/components/schemas/ProblemBody";
 /// The fields of a response if the rate of requests is limited.
 const RATE_FIELDS: [(&str, &str); 2] = [
     ("RateLimit-Policy", "The limits of the rate of requests, if there are any"),
-    ("RateLimit", "What is left of these limits"),
+    ("RateLimit", "The requests that remain of these limits"),
 ];
 
 /// Adds the responses of the layers in front of the handler, and completes the responses that it has.

@@ -1,7 +1,7 @@
 //! The types of messages: from the definition, or from the reflection of the server.
 
 use super::messages::frame;
-use super::status::{CallStatus, Verdict};
+use super::status::{CallStatus, StatusMeaning};
 use super::{BodyLimits, GrpcRequest, no_types, plain_request, read_body};
 use crate::calls::CallError;
 use crate::http_client::HttpClient;
@@ -210,7 +210,7 @@ impl Reflection<'_> {
         if status.code() == Code::Unimplemented {
             return Ok(None);
         }
-        if status.verdict() != Verdict::Done {
+        if status.verdict() != StatusMeaning::Done {
             return Err(no_types(&format!("reflection of the server: {}", status.failure().message)));
         }
         let answers = read.messages.iter().map(|bytes| ServerReflectionResponse::decode(bytes.as_slice()));

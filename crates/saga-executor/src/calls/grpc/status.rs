@@ -30,12 +30,12 @@ pub(super) struct CallStatus {
     /// The reason of the details, which is the code of the failure.
     reason: Option<String>,
     not_before: Option<Timestamp>,
-    verdict: Verdict,
+    verdict: StatusMeaning,
 }
 
-/// What a status says about the outcome.
+/// The outcome that a status states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum StatusMeaning {
     Done,
     Retry,
     Refused,
@@ -69,7 +69,7 @@ impl CallStatus {
         })
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(super) fn verdict(&self) -> StatusMeaning {
         self.verdict
     }
 
@@ -81,10 +81,10 @@ impl CallStatus {
     pub(super) fn outcome(&self, output: goconductor_saga::Json) -> Outcome {
         let (failure, not_before) = (self.failure(), self.not_before);
         match self.verdict {
-            Verdict::Done => Outcome::Done { output },
-            Verdict::Retry => Outcome::Retryable { failure, not_before },
-            Verdict::Refused => Outcome::Refused { failure },
-            Verdict::Unknown { answered } => Outcome::Unknown { failure, not_before, answered },
+            StatusMeaning::Done => Outcome::Done { output },
+            StatusMeaning::Retry => Outcome::Retryable { failure, not_before },
+            StatusMeaning::Refused => Outcome::Refused { failure },
+            StatusMeaning::Unknown { answered } => Outcome::Unknown { failure, not_before, answered },
         }
     }
 
@@ -99,12 +99,12 @@ impl CallStatus {
 }
 
 /// Returns what a status says about the outcome. `says_when` is whether it says when to retry.
-fn verdict(code: Code, says_when: bool) -> Verdict {
+fn verdict(code: Code, says_when: bool) -> StatusMeaning {
     match code {
-        Code::Ok => Verdict::Done,
+        Code::Ok => StatusMeaning::Done,
         // The server, or a limit before it, did not begin, or has undone what it began.
-        Code::ResourceExhausted | Code::Aborted => Verdict::Retry,
-        Code::Unavailable if says_when => Verdict::Retry,
+        Code::ResourceExhausted | Code::Aborted => StatusMeaning::Retry,
+        Code::Unavailable if says_when => StatusMeaning::Retry,
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
@@ -112,21 +112,23 @@ fn verdict(code: Code, says_when: bool) -> Verdict {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::Unimplemented
-        | Code::Unauthenticated => Verdict::Refused,
-        Code::Unknown | Code::Internal | Code::DataLoss => Verdict::Unknown { answered: true },
+        | Code::Unauthenticated => StatusMeaning::Refused,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusMeaning::Unknown { answered: true },
         // Proxies answer so when a connection broke after the request was sent.
-        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => Verdict::Unknown { answered: false },
+        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => {
+            StatusMeaning::Unknown { answered: false }
+        }
     }
 }
 
 /// Returns the outcome that the server stated. A value that is not known is ignored.
-fn stated(metadata: &HeaderMap) -> Option<Verdict> {
+fn stated(metadata: &HeaderMap) -> Option<StatusMeaning> {
     let value = metadata.get(OUTCOME)?.to_str().ok()?.trim();
     let values = [
-        ("done", Verdict::Done),
-        ("retry", Verdict::Retry),
-        ("refused", Verdict::Refused),
-        ("unknown", Verdict::Unknown { answered: true }),
+        ("done", StatusMeaning::Done),
+        ("retry", StatusMeaning::Retry),
+        ("refused", StatusMeaning::Refused),
+        ("unknown", StatusMeaning::Unknown { answered: true }),
     ];
     values.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, verdict)| verdict)
 }
