@@ -153,18 +153,28 @@ process_of() {
   echo "$pid"
 }
 
+# descendants PID: print the process and its descendants, parents first.
+descendants() {
+  local stat parent
+  [ -d "/proc/$1" ] || return 0
+  echo "$1"
+  for stat in /proc/[0-9]*/stat; do
+    { read -r parent <"$stat"; } 2>/dev/null || continue
+    parent=${parent##*) }
+    read -r _ parent _ <<<"$parent"
+    stat=${stat#/proc/}
+    if [ "$parent" = "$1" ]; then descendants "${stat%/stat}"; fi
+  done
+}
+
 # end_all PID...: ask processes and their descendants to end. Parents come first, so that they start no further children.
 end_all() {
-  local each parent stat
+  local each all
   for each in "$@"; do
-    kill -TERM "$each" 2>/dev/null || continue
-    for stat in /proc/[0-9]*/stat; do
-      { read -r parent <"$stat"; } 2>/dev/null || continue
-      parent=${parent##*) }
-      read -r _ parent _ <<<"$parent"
-      stat=${stat#/proc/}
-      if [ "$parent" = "$each" ]; then end_all "${stat%/stat}"; fi
-    done
+    [ -n "$each" ] || continue
+    # A process that has lost its parent is no longer found, so that all are found before one ends.
+    mapfile -t all < <(descendants "$each")
+    ((${#all[@]} == 0)) || kill -TERM "${all[@]}" 2>/dev/null || true
   done
 }
 
