@@ -45,6 +45,16 @@ need_c_compiler() {
   have cc || install_packages gcc libc6-dev
 }
 
+# need_go: exit with instructions unless Go runs. A C compiler builds SQLite and the race detector of its tests.
+need_go() {
+  have go || [ ! -x /usr/local/go/bin/go ] || PATH=/usr/local/go/bin:$PATH # the shell was not restarted
+  have go || die "Go is not installed. Install Go 1.26 or later, see https://go.dev/doc/install, then run this again."
+  # An older Go installs the version that the module requires.
+  go -C "$ROOT/sdk/go" version >&2 || die "Go does not run; install Go 1.26 or later, see https://go.dev/doc/install"
+  need_c_compiler
+  export CGO_ENABLED=1 CC=${CC:-cc}
+}
+
 # need_compiler: make also builds the allocator.
 need_compiler() {
   need_c_compiler
@@ -141,6 +151,31 @@ process_of() {
   { read -r pid born <"$1"; } 2>/dev/null || return 1
   [ "$(process_birth "$pid")" = "$born" ] || return 1
   echo "$pid"
+}
+
+# descendants PID: print the process and its descendants, parents first.
+descendants() {
+  local stat parent
+  [ -d "/proc/$1" ] || return 0
+  echo "$1"
+  for stat in /proc/[0-9]*/stat; do
+    { read -r parent <"$stat"; } 2>/dev/null || continue
+    parent=${parent##*) }
+    read -r _ parent _ <<<"$parent"
+    stat=${stat#/proc/}
+    if [ "$parent" = "$1" ]; then descendants "${stat%/stat}"; fi
+  done
+}
+
+# end_all PID...: ask processes and their descendants to end. Parents come first, so that they start no further children.
+end_all() {
+  local each all
+  for each in "$@"; do
+    [ -n "$each" ] || continue
+    # A process that has lost its parent is no longer found, so that all are found before one ends.
+    mapfile -t all < <(descendants "$each")
+    ((${#all[@]} == 0)) || kill -TERM "${all[@]}" 2>/dev/null || true
+  done
 }
 
 # await_end PID SECONDS: wait until the process and its zombie are gone; fail after SECONDS.

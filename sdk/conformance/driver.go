@@ -77,10 +77,9 @@ func startDriver(command []string, all *events, verbose bool) (*driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.process.Start(); err != nil {
+	if err := launch(d.process, d.exited, func() { d.read(messages) }); err != nil {
 		return nil, fmt.Errorf("failed to start the driver: %w", err)
 	}
-	go d.read(messages)
 	return d, nil
 }
 
@@ -112,8 +111,6 @@ func (d *driver) read(messages io.Reader) {
 			response <- message
 		}
 	}
-	_ = d.process.Wait()
-	close(d.exited)
 }
 
 // send sends a request, and returns the channel of its response.

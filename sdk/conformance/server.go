@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,12 +42,11 @@ func (s *server) url() string { return "http://" + s.address }
 
 func (s *server) start() error {
 	if s.address == "" {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		address, err := freeAddress()
 		if err != nil {
 			return err
 		}
-		s.address = listener.Addr().String()
-		_ = listener.Close()
+		s.address = address
 	}
 	arguments := []string{"dev", "--listen", s.address, "--log-level", "warn", "--set", outputLimit}
 	if s.data == "" {
@@ -61,16 +63,42 @@ func (s *server) start() error {
 	}
 	s.output = &output{}
 	s.process.Stdout, s.process.Stderr = s.output, s.output
-	if err := s.process.Start(); err != nil {
+	s.exited = make(chan struct{})
+	if err := launch(s.process, s.exited, func() {}); err != nil {
 		return fmt.Errorf("failed to start %s: %w", s.binary, err)
 	}
-	exited := make(chan struct{})
-	s.exited = exited
-	go func(process *exec.Cmd) {
-		_ = process.Wait()
-		close(exited)
-	}(s.process)
 	return s.awaitReady()
+}
+
+// launch starts a process that does not outlive this one. It calls read, and closes exited when the process has ended.
+func launch(process *exec.Cmd, exited chan<- struct{}, read func()) error {
+	endWithParent(process)
+	started := make(chan error)
+	go func() {
+		// For the system, the thread that started a process is its parent. It must exist as long as the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := process.Start()
+		started <- err
+		if err == nil {
+			read()
+			_ = process.Wait()
+			close(exited)
+		}
+	}()
+	return <-started
+}
+
+// freeAddress returns an address that no process listens on. A restart needs the same address again, so that the port is
+// below those that the system gives to outgoing connections.
+func freeAddress() (string, error) {
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(10000))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			return address, listener.Close()
+		}
+	}
+	return "", errors.New("found no free port in 100 attempts")
 }
 
 func (s *server) awaitReady() error {

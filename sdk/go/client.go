@@ -2,6 +2,7 @@ package goconductor
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
 	pb "github.com/goconductor/goconductor/sdk/go/goconductorv1"
@@ -22,6 +24,9 @@ const (
 	defaultCallTimeout = 30 * time.Second
 	// maxMessageBytes is the maximum size of a message. It exceeds every limit of the server.
 	maxMessageBytes = 64 << 20
+	// gatewayKeepAlive is the interval of pings while a call is in flight, and gatewayTimeout the timeout of a ping.
+	gatewayKeepAlive = 30 * time.Second
+	gatewayTimeout   = 10 * time.Second
 )
 
 // Client is a client of GoConductor: it starts workflows and connects services. It is safe for concurrent use.
@@ -69,7 +74,11 @@ func Connect(address string, options ...Option) (*Client, error) {
 		return nil, err
 	}
 	client := &Client{settings: config, gateway: gateway, workers: map[string]*Worker{}}
-	if client.conn, err = client.dial(gateway, transport, config.dial...); err != nil {
+	// Without pings, a stream of events would not notice that the machine of the gateway is gone.
+	dial := append([]grpc.DialOption{
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: gatewayKeepAlive, Timeout: gatewayTimeout}),
+	}, config.dial...)
+	if client.conn, err = client.dial(gateway, transport, dial...); err != nil {
 		return nil, err
 	}
 	client.workflows = pb.NewWorkflowServiceClient(client.conn)
@@ -187,7 +196,7 @@ func (c *Client) authenticated(ctx context.Context) (context.Context, error) {
 	}
 	token, err := c.settings.token(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("failed to obtain the token of a call: %w", err)
 	}
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
 }

@@ -30,8 +30,8 @@
 //   - [Retryable] and [RetryAfter]: nothing happened. The step is retried by its retry policy.
 //   - [Refused]: nothing happened, and a retry would not help. The saga rolls back.
 //   - [Unknown], and every other error: the action may have taken effect. The step is retried with the same idempotency
-//     key, and compensated if the saga rolls back. The code is ERROR, CANCELLED if the error is [context.Canceled], and
-//     DEADLINE_EXCEEDED if it is [context.DeadlineExceeded].
+//     key, and compensated if the saga rolls back. The code is ERROR, CANCELLED if the error is [context.Canceled],
+//     [ErrAttemptCancelled] or [ErrStreamLost], and DEADLINE_EXCEEDED if it is [context.DeadlineExceeded].
 //   - A panic is an unknown outcome with the code PANICKED.
 //   - An input that cannot be decoded is refused with the code BAD_INPUT. The action is not called.
 //

@@ -100,11 +100,14 @@ func Unknown(code, message string) *ActionError {
 func AsActionError(err error) *ActionError {
 	var action *ActionError
 	if errors.As(err, &action) {
+		if action == nil {
+			return Unknown("ERROR", "the action returned a nil *ActionError as an error")
+		}
 		return action
 	}
 	code := "ERROR"
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrAttemptCancelled), errors.Is(err, ErrStreamLost):
 		code = "CANCELLED"
 	case errors.Is(err, context.DeadlineExceeded):
 		code = "DEADLINE_EXCEEDED"

@@ -19,6 +19,10 @@ const (
 	pollMargin = 10 * time.Second
 	// retryTimeout is the time after which an unavailable gateway is given up.
 	retryTimeout = time.Minute
+	// standing is a duration after which a stream was not refused. An attempt to connect is shorter.
+	standing = 30 * time.Second
+	// eventPage is the number of events that one call returns.
+	eventPage = 1000
 	// The delays between retries while the gateway is unavailable.
 	minRetryDelay = 100 * time.Millisecond
 	maxRetryDelay = 2 * time.Second
@@ -93,19 +97,21 @@ func (h *Handle) poll(ctx context.Context) (*Description, bool, error) {
 
 // retries are the retries of a read while the gateway is unavailable.
 type retries struct {
+	// deadline is set by the first failure. A stream can stand for hours before it fails.
 	deadline time.Time
 	delay    time.Duration
 }
 
-func newRetries() *retries {
-	return &retries{deadline: time.Now().Add(retryTimeout), delay: minRetryDelay}
-}
+func newRetries() *retries { return &retries{delay: minRetryDelay} }
 
 // wait waits before the next retry. It returns false if the read must not be retried.
 func (r *retries) wait(ctx context.Context, err error) bool {
 	var described *Error
 	if !errors.As(err, &described) || !described.Retryable && !errors.Is(err, ErrOverloaded) {
 		return false
+	}
+	if r.deadline.IsZero() {
+		r.deadline = time.Now().Add(retryTimeout)
 	}
 	if time.Now().After(r.deadline) || sleep(ctx, jitter(r.delay)) != nil {
 		return false
@@ -159,12 +165,16 @@ func (h *Handle) Watch(ctx context.Context) iter.Seq2[Event, error] {
 		var last uint64
 		retries := newRetries()
 		for {
+			began := time.Now()
 			ended, err := h.follow(ctx, &last, func(event Event) bool {
 				retries = newRetries()
 				return yield(event, nil)
 			})
 			if ended {
 				return
+			}
+			if time.Since(began) > standing {
+				retries = newRetries()
 			}
 			if err == nil {
 				// The stream ends with the last event, or with the gateway.
@@ -213,17 +223,22 @@ func (h *Handle) follow(ctx context.Context, last *uint64, yield func(Event) boo
 	}
 }
 
-// Events returns the events after a number, in order.
+// Events returns all events after a number, in order. It calls the gateway once for each 1000 events.
 func (h *Handle) Events(ctx context.Context, after uint64) ([]Event, error) {
-	response, err := h.client.workflows.ListEvents(ctx, &pb.ListEventsRequest{Id: h.id, AfterSeq: after, PageSize: 1000})
-	if err != nil {
-		return nil, fromStatus(err)
-	}
 	var events []Event
-	for _, event := range response.GetEvents() {
-		events = append(events, eventOf(event))
+	for {
+		page, err := h.client.workflows.ListEvents(ctx, &pb.ListEventsRequest{Id: h.id, AfterSeq: after, PageSize: eventPage})
+		if err != nil {
+			return nil, fromStatus(err)
+		}
+		for _, event := range page.GetEvents() {
+			events = append(events, eventOf(event))
+			after = event.GetSeq()
+		}
+		if len(page.GetEvents()) < eventPage {
+			return events, nil
+		}
 	}
-	return events, nil
 }
 
 // ListOption is an option of [Client.List].

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -55,6 +58,63 @@ func TestResultThatExceedsTheLimitIsNotSent(t *testing.T) {
 	}
 }
 
+type panics struct{}
+
+func (panics) Error() string                { panic("no text") }
+func (panics) MarshalJSON() ([]byte, error) { panic("no JSON") }
+
+// A message that cannot be sent would end the stream with all its tasks.
+func TestEachResultCanBeSent(t *testing.T) {
+	t.Parallel()
+	s := &stream{maxOutput: 100}
+	var none *ActionError
+	for _, each := range []struct {
+		output string
+		err    error
+		code   string
+	}{
+		{"\"\xff\"", nil, "BAD_OUTPUT"},
+		{"", errors.New("caf\xe9" + strings.Repeat("x", 10*maxText)), "ERROR"},
+		{"", none, "ERROR"},
+		{"", panics{}, "PANICKED"},
+		{"", Refused("NO", "no").WithDetail(panics{}), "PANICKED"},
+	} {
+		sent := s.result(1, json.RawMessage(each.output), each.err)
+		text, err := proto.Marshal(sent)
+		if err != nil || len(text) > 2*maxText || sent.GetUnknown().GetFailure().GetCode() != each.code {
+			t.Errorf("%s: %v, %v", each.code, sent, err)
+		}
+	}
+	for _, refused := range []*ActionError{Refused("N\xff", "\xff"), Refused("NO", "").WithDetail(json.RawMessage("\"\xff\""))} {
+		if _, err := proto.Marshal(s.result(1, nil, refused)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestInterceptorThatPanicsHasAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	service := NewService("shop", Intercept(func(Handler) Handler { panic("no handler") }))
+	service.Handle("work", func(context.Context, json.RawMessage) (json.RawMessage, error) { return nil, nil })
+	attempt := &Attempt{action: "work", deadline: time.Now().Add(time.Minute), logger: slog.New(slog.DiscardHandler)}
+	if _, err := service.run(t.Context(), attempt, nil); AsActionError(err).Code != "PANICKED" {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestRetriesCountFromTheFirstFailure(t *testing.T) {
+	t.Parallel()
+	failure := &Error{Retryable: true}
+	retries := newRetries()
+	if !retries.wait(t.Context(), failure) {
+		t.Error("the first failure is not retried")
+	}
+	retries.deadline = time.Now().Add(-time.Second)
+	if retries.wait(t.Context(), failure) {
+		t.Error("a failure after the deadline is retried")
+	}
+}
+
 func TestErrorsReportTheirOutcomes(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("cause")
@@ -65,6 +125,8 @@ func TestErrorsReportTheirOutcomes(t *testing.T) {
 	}{
 		{errors.New("other"), KindUnknown, "ERROR"},
 		{context.Canceled, KindUnknown, "CANCELLED"},
+		{fmt.Errorf("%w: no longer wanted", ErrAttemptCancelled), KindUnknown, "CANCELLED"},
+		{ErrStreamLost, KindUnknown, "CANCELLED"},
 		{errors.Join(context.DeadlineExceeded), KindUnknown, "DEADLINE_EXCEEDED"},
 		{errors.Join(cause, Refused("NO", "no")), KindRefused, "NO"},
 		{Retryable("BUSY", "busy").WithCause(cause), KindRetryable, "BUSY"},

@@ -3,6 +3,7 @@ package goconductor
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -48,7 +49,7 @@ func WithTLS(files TLSFiles) Option {
 // WithExecutors sets the executors that workers connect to, such as http://127.0.0.1:8472 (default: the executors that the
 // gateway lists).
 func WithExecutors(addresses ...string) Option {
-	return func(s *settings) { s.executors = addresses }
+	return func(s *settings) { s.executors = slices.Clone(addresses) }
 }
 
 // WithLogger sets the logger (default: [slog.Default]).

@@ -244,14 +244,16 @@ func (s *Service) run(ctx context.Context, attempt *Attempt, outer []Interceptor
 	if attempt.TimeLeft() == 0 {
 		return nil, Retryable("NOT_STARTED", "the deadline of the attempt passed before the action began")
 	}
-	handler := entry.handler
-	for _, interceptor := range slices.Backward(s.interceptors) {
-		handler = interceptor(handler)
-	}
-	for _, interceptor := range slices.Backward(outer) {
-		handler = interceptor(handler)
-	}
-	return guarded(ctx, attempt, handler)
+	return guarded(ctx, attempt, func(ctx context.Context, input json.RawMessage) (json.RawMessage, error) {
+		handler := entry.handler
+		for _, interceptor := range slices.Backward(s.interceptors) {
+			handler = interceptor(handler)
+		}
+		for _, interceptor := range slices.Backward(outer) {
+			handler = interceptor(handler)
+		}
+		return handler(ctx, input)
+	})
 }
 
 // guarded calls a handler. A panic, and an end of the goroutine by runtime.Goexit, have an unknown outcome.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	pb "github.com/goconductor/goconductor/sdk/go/goconductorv1"
@@ -60,7 +61,8 @@ func WithVersion(version int) StartOption {
 }
 
 // StartWorkflow applies and starts a workflow whose steps are functions. The steps run in this program until the client is
-// closed. It returns [ErrMisuse] if the workflow is incomplete, and [ErrNoExecutor] if no executor accepts the worker
+// closed. The functions are those of the first call with this name, so that they must get what differs between workflows
+// from [Input], not from variables that they capture. It returns [ErrMisuse] if the workflow is incomplete, and [ErrNoExecutor] if no executor accepts the worker
 // within 30 seconds.
 func (c *Client) StartWorkflow(ctx context.Context, workflow Workflow, options ...StartOption) (*Handle, error) {
 	definition, err := workflow.Definition()
@@ -90,12 +92,15 @@ func (c *Client) serveOnce(workflow Workflow) (*Worker, error) {
 	if c.closed {
 		return nil, misuse("the client is closed")
 	}
-	if worker, ok := c.workers[name]; ok {
-		return worker, nil
-	}
 	service, err := workflow.Service()
 	if err != nil {
 		return nil, err
+	}
+	if worker, ok := c.workers[name]; ok {
+		if !slices.Equal(worker.service.Actions(), service.Actions()) {
+			return nil, misuse("the client already serves a workflow %s with other steps; use another name", name)
+		}
+		return worker, nil
 	}
 	worker, err := c.Serve(service)
 	if err != nil {

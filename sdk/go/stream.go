@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -28,6 +30,8 @@ const (
 	welcomeTimeout = 5 * time.Second
 	// defaultMaxOutput is the maximum size of an output in bytes, for an executor that does not state it.
 	defaultMaxOutput = 512 << 10
+	// maxText is the maximum size of a code and of a message in bytes.
+	maxText = 16 << 10
 	// requestBuffer is the number of messages to the executor that may be buffered.
 	requestBuffer = 256
 	// heartbeatsPerLease are sent within a lease, so that two may be lost.
@@ -256,8 +260,10 @@ func (s *stream) serve(ctx, tasks context.Context, responses <-chan received) er
 			}
 			draining = s.handle(tasks, response.message, now) || draining
 		case id := <-s.finished:
-			s.cancels[id](nil)
-			delete(s.cancels, id)
+			if cancel, ok := s.cancels[id]; ok {
+				cancel(nil)
+				delete(s.cancels, id)
+			}
 		case <-heartbeats.C:
 			s.offer(&pb.ConnectRequest{Message: &pb.ConnectRequest_Heartbeat{Heartbeat: &pb.Heartbeat{}}})
 		case <-drain:
@@ -323,6 +329,9 @@ func (s *stream) handle(tasks context.Context, message *pb.ConnectResponse, now 
 
 // start runs a task in a goroutine of its own.
 func (s *stream) start(tasks context.Context, task *pb.Task, now time.Time) {
+	if _, runs := s.cancels[task.GetTaskId()]; runs {
+		return // an executor sends a task once in a stream
+	}
 	attempt := s.attempt(task, now.Add(timeout(task)-s.worker.stalls.delay(now)))
 	ctx, cancel := context.WithCancelCause(tasks)
 	s.cancels[task.GetTaskId()] = cancel
@@ -393,19 +402,31 @@ func (s *stream) execute(ctx context.Context, attempt *Attempt) (json.RawMessage
 	return output, err
 }
 
-// result converts the outcome of a task. An output that is too large is not sent, because a message that the executor does
-// not accept would end the stream with all its tasks.
-func (s *stream) result(id uint64, output json.RawMessage, err error) *pb.TaskResult {
-	if err == nil && len(output) > s.maxOutput {
+// result converts the outcome of a task. A message that cannot be sent, or that the executor does not accept, would end the
+// stream with all its tasks. That is why an output that is too large is not sent, and texts are valid UTF-8.
+func (s *stream) result(id uint64, output json.RawMessage, err error) (result *pb.TaskResult) {
+	defer func() {
+		// Methods of the action's error and of its details are called here.
+		if cause := recover(); cause != nil {
+			result = failed(id, Unknown("PANICKED", fmt.Sprintf("the error of the action panicked: %v", cause)), s.maxOutput)
+		}
+	}()
+	switch {
+	case err != nil:
+		return failed(id, AsActionError(err), s.maxOutput)
+	case len(output) > s.maxOutput:
 		message := fmt.Sprintf("the output has %d bytes; the limit is %d", len(output), s.maxOutput)
-		err = Unknown("OUTPUT_TOO_LARGE", message)
+		return failed(id, Unknown("OUTPUT_TOO_LARGE", message), s.maxOutput)
+	case !utf8.Valid(output):
+		return failed(id, Unknown("BAD_OUTPUT", "the output is not valid UTF-8"), s.maxOutput)
 	}
-	if err == nil {
-		done := &pb.TaskResult_Done{Done: &pb.Done{OutputJson: string(output)}}
-		return &pb.TaskResult{TaskId: id, Outcome: done}
-	}
-	action := AsActionError(err)
-	failure := &pb.Failure{Code: action.Code, Message: action.Message}
+	done := &pb.TaskResult_Done{Done: &pb.Done{OutputJson: string(output)}}
+	return &pb.TaskResult{TaskId: id, Outcome: done}
+}
+
+// failed converts the error of an action.
+func failed(id uint64, action *ActionError, maxDetail int) *pb.TaskResult {
+	failure := &pb.Failure{Code: sendable(action.Code), Message: sendable(action.Message)}
 	result := &pb.TaskResult{TaskId: id}
 	switch action.Kind {
 	case KindRetryable:
@@ -415,8 +436,8 @@ func (s *stream) result(id uint64, output json.RawMessage, err error) *pb.TaskRe
 		}
 		result.Outcome = &pb.TaskResult_Retryable{Retryable: retryable}
 	case KindRefused:
-		failure.DetailJson = detailJSON(action.Detail)
-		if size := len(failure.GetDetailJson()); size > s.maxOutput {
+		failure.DetailJson = strings.ToValidUTF8(detailJSON(action.Detail), "\uFFFD")
+		if size := len(failure.GetDetailJson()); size > maxDetail {
 			failure.Message += fmt.Sprintf(" [cut: details of %d bytes]", size)
 			failure.DetailJson = ""
 		}
@@ -425,6 +446,14 @@ func (s *stream) result(id uint64, output json.RawMessage, err error) *pb.TaskRe
 		result.Outcome = &pb.TaskResult_Unknown{Unknown: &pb.Unknown{Failure: failure}}
 	}
 	return result
+}
+
+// sendable returns a text as valid UTF-8 of a limited length. An executor keeps even less.
+func sendable(text string) string {
+	if len(text) > maxText {
+		text = text[:maxText]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 // awaitEnd waits until the executor ends the stream.

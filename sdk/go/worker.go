@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -127,7 +128,7 @@ func (w *Worker) Connected(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return w.noExecutor(errors.Join(ctx.Err(), w.lastRefusal()))
+			return w.noExecutor(fmt.Errorf("%w: %w", ctx.Err(), w.lastRefusal()))
 		case <-w.done:
 			return w.noExecutor(errors.New("the worker was shut down"))
 		case <-timeout.C:
@@ -141,8 +142,8 @@ func (w *Worker) noExecutor(reason error) error {
 	return &Error{Message: message, kind: ErrNoExecutor, err: reason}
 }
 
-// Shutdown stops accepting tasks, and waits for the tasks in flight, up to 30 seconds. Tasks that are left are retried
-// elsewhere, and Shutdown returns an error.
+// Shutdown stops accepting tasks, and waits for the tasks in flight, up to 30 seconds. Tasks that are left are cancelled and
+// retried elsewhere, and Shutdown returns an error without waiting for their actions.
 func (w *Worker) Shutdown(ctx context.Context) error {
 	w.drainOnce.Do(func() { close(w.drain) })
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
@@ -157,7 +158,8 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close disconnects the worker at once. Its tasks in flight are cancelled and retried elsewhere.
+// Close disconnects the worker at once. Its tasks in flight are cancelled and retried elsewhere. Close waits for their
+// actions, up to 5 seconds.
 func (w *Worker) Close() {
 	w.drainOnce.Do(func() { close(w.drain) })
 	w.cancel()
@@ -181,6 +183,7 @@ func (w *Worker) run() {
 	for !w.isDraining() {
 		executors := w.discover()
 		streams := min(max(1, len(executors)), maxStreams)
+		maps.DeleteFunc(refusals, func(address string, _ int) bool { return !slices.Contains(executors, address) })
 		for _, address := range executors {
 			if connected[address] || len(connected) >= maxStreams {
 				continue
@@ -263,7 +266,7 @@ func (w *Worker) refuse(reason error) {
 // discover returns the addresses of the executors that may accept the worker, in random order.
 func (w *Worker) discover() []string {
 	if fixed := w.client.settings.executors; len(fixed) > 0 {
-		return fixed
+		return shuffled(slices.Clone(fixed))
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, discoverTimeout)
 	defer cancel()
@@ -285,8 +288,12 @@ func (w *Worker) discover() []string {
 	if len(found) == 0 {
 		w.refuse(errors.New("the gateway lists no executor that serves it"))
 	}
-	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
-	return found
+	return shuffled(found)
+}
+
+func shuffled(addresses []string) []string {
+	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+	return addresses
 }
 
 // accepts tells whether an executor accepts workers of a service, by what it announces.

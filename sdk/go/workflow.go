@@ -84,12 +84,7 @@ func Step[I, O any](
 
 // Input returns the input of the workflow, in a function of a step.
 func Input[T any](ctx context.Context) (T, error) {
-	attempt := AttemptOf(ctx)
-	if attempt == nil {
-		var none T
-		return none, misuse("Input was called outside an action")
-	}
-	if attempt.operation == Execute {
+	if attempt := AttemptOf(ctx); attempt == nil || attempt.operation == Execute {
 		return fromInput[T](ctx)
 	}
 	undo, err := fromInput[CompensationInput[T, json.RawMessage]](ctx)
@@ -100,9 +95,6 @@ func Input[T any](ctx context.Context) (T, error) {
 // the step took effect, or if the output is null.
 func Output[T any](ctx context.Context) (T, bool, error) {
 	var none T
-	if AttemptOf(ctx) == nil {
-		return none, false, misuse("Output was called outside an action")
-	}
 	undo, err := fromInput[CompensationInput[json.RawMessage, T]](ctx)
 	if err != nil || undo.Output == nil {
 		return none, false, err
@@ -125,7 +117,12 @@ func SetOutput(ctx context.Context, output any) error {
 }
 
 func fromInput[T any](ctx context.Context) (T, error) {
-	value, err := decodeAs[T](AttemptOf(ctx).input)
+	attempt := AttemptOf(ctx)
+	if attempt == nil {
+		var none T
+		return none, misuse("the input and the output of a step were read outside an action")
+	}
+	value, err := decodeAs[T](attempt.input)
 	if err != nil {
 		return value, Refused("BAD_INPUT", err.Error()).WithCause(err)
 	}

@@ -215,17 +215,25 @@ func (s *Saga) open(ctx context.Context, run *Run) (*session, error) {
 }
 
 func (s *session) serve(ctx context.Context, service *goconductor.Service) error {
+	worker, err := s.start(service)
+	if err != nil || worker == nil {
+		return err
+	}
+	return worker.Connected(ctx)
+}
+
+// start starts the worker of a service. It returns nil if the run has ended.
+func (s *session) start(service *goconductor.Service) (*goconductor.Worker, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if s.closed {
-		return nil
+		return nil, nil
 	}
 	worker, err := s.client.Serve(service)
-	if err != nil {
-		return err
+	if err == nil {
+		s.workers[service.Name()] = worker
 	}
-	s.workers[service.Name()] = worker
-	return worker.Connected(ctx)
+	return worker, err
 }
 
 func (s *session) close() {

@@ -15,10 +15,12 @@ package gctest
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,7 +47,7 @@ type Server struct {
 	extra   []string
 
 	process *exec.Cmd
-	exited  chan struct{}
+	exited  <-chan struct{}
 	log     *tail
 }
 
@@ -91,7 +93,10 @@ func StartServer(options ...ServerOption) (*Server, error) {
 		return nil, err
 	}
 	server.address = address
-	return server, server.start()
+	if err := server.start(); err != nil {
+		return nil, err
+	}
+	return server, nil
 }
 
 // URL returns the address of the gateway.
@@ -148,24 +153,21 @@ func (s *Server) start() error {
 	} else {
 		arguments = append(arguments, "--data-dir", s.data)
 	}
-	s.process = exec.Command(s.binary, append(arguments, s.extra...)...)
+	process := exec.Command(s.binary, append(arguments, s.extra...)...)
 	// Variables of the environment are settings of the server.
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "GOCONDUCTOR_") {
-			s.process.Env = append(s.process.Env, variable)
+			process.Env = append(process.Env, variable)
 		}
 	}
-	ready, exited := make(chan struct{}), make(chan struct{})
+	ready := make(chan struct{})
 	s.log = &tail{ready: ready}
-	s.process.Stdout, s.process.Stderr = s.log, s.log
-	if err := s.process.Start(); err != nil {
+	process.Stdout, process.Stderr = s.log, s.log
+	exited, err := launch(process)
+	if err != nil {
 		return fmt.Errorf("failed to start %s: %w", s.binary, err)
 	}
-	s.exited = exited
-	go func(process *exec.Cmd) {
-		_ = process.Wait()
-		close(exited)
-	}(s.process)
+	s.process, s.exited = process, exited
 	select {
 	case <-ready:
 		return nil
@@ -178,16 +180,36 @@ func (s *Server) start() error {
 	}
 }
 
+// launch starts a process that does not outlive this one, and returns a channel that is closed at its end.
+func launch(process *exec.Cmd) (<-chan struct{}, error) {
+	endWithParent(process)
+	started, exited := make(chan error), make(chan struct{})
+	go func() {
+		// For the system, the thread that started a process is its parent. It must exist as long as the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := process.Start()
+		started <- err
+		if err == nil {
+			_ = process.Wait()
+			close(exited)
+		}
+	}()
+	return exited, <-started
+}
+
 var readyLine = regexp.MustCompile(`(?m)^GoConductor .* is ready$`)
 
-// freeAddress returns an address that no process listens on. A restart needs the same address again.
+// freeAddress returns an address that no process listens on. A restart needs the same address again, so that the port is
+// below those that the system gives to outgoing connections.
 func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(10000))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			return address, listener.Close()
+		}
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String(), nil
+	return "", errors.New("found no free port in 100 attempts")
 }
 
 // tail keeps the last lines of the output, and closes ready when the server says that it is ready.

@@ -43,7 +43,7 @@ type AuditRecord struct {
 	TargetKind *string `protobuf:"bytes,9,opt,name=target_kind,json=targetKind,proto3,oneof" json:"target_kind,omitempty"`
 	// Name or id of the target.
 	TargetName *string `protobuf:"bytes,10,opt,name=target_name,json=targetName,proto3,oneof" json:"target_name,omitempty"`
-	// `ALLOWED`, `REFUSED` or `FAILED`.
+	// `ALLOWED`, `REFUSED`, `FAILED` or `UNKNOWN`.
 	Outcome string `protobuf:"bytes,11,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// Error code of a request that was refused or failed.
 	Code *string `protobuf:"bytes,12,opt,name=code,proto3,oneof" json:"code,omitempty"`

@@ -492,8 +492,12 @@ func (*ListElectionsRequest) Descriptor() ([]byte, []int) {
 }
 
 type ListElectionsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Leaders       []*Leader              `protobuf:"bytes,1,rep,name=leaders,proto3" json:"leaders,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Leaders []*Leader              `protobuf:"bytes,1,rep,name=leaders,proto3" json:"leaders,omitempty"`
+	// Whether the election moves to another backend: some processes have not reached the highest era yet.
+	Moving bool `protobuf:"varint,2,opt,name=moving,proto3" json:"moving,omitempty"`
+	// Processes with an election. Empty in a response of a leader elector.
+	Processes     []*ElectionProcess `protobuf:"bytes,3,rep,name=processes,proto3" json:"processes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -535,6 +539,102 @@ func (x *ListElectionsResponse) GetLeaders() []*Leader {
 	return nil
 }
 
+func (x *ListElectionsResponse) GetMoving() bool {
+	if x != nil {
+		return x.Moving
+	}
+	return false
+}
+
+func (x *ListElectionsResponse) GetProcesses() []*ElectionProcess {
+	if x != nil {
+		return x.Processes
+	}
+	return nil
+}
+
+// The election backend of a process.
+type ElectionProcess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identity of the process.
+	Process string `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	// Service of the process, such as `saga-executor`.
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Backend of the election, such as `etcd`.
+	Backend string `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"`
+	// Era of the fencing tokens that the process can hold. Its terms of lower eras have ended.
+	Era uint32 `protobuf:"varint,4,opt,name=era,proto3" json:"era,omitempty"`
+	// Reason why the process does not use the newest settings of the election. Empty if it uses them.
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionProcess) Reset() {
+	*x = ElectionProcess{}
+	mi := &file_goconductor_v1_election_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionProcess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionProcess) ProtoMessage() {}
+
+func (x *ElectionProcess) ProtoReflect() protoreflect.Message {
+	mi := &file_goconductor_v1_election_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionProcess.ProtoReflect.Descriptor instead.
+func (*ElectionProcess) Descriptor() ([]byte, []int) {
+	return file_goconductor_v1_election_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ElectionProcess) GetProcess() string {
+	if x != nil {
+		return x.Process
+	}
+	return ""
+}
+
+func (x *ElectionProcess) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ElectionProcess) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *ElectionProcess) GetEra() uint32 {
+	if x != nil {
+		return x.Era
+	}
+	return 0
+}
+
+func (x *ElectionProcess) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type StepDownRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -544,7 +644,7 @@ type StepDownRequest struct {
 
 func (x *StepDownRequest) Reset() {
 	*x = StepDownRequest{}
-	mi := &file_goconductor_v1_election_proto_msgTypes[10]
+	mi := &file_goconductor_v1_election_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +656,7 @@ func (x *StepDownRequest) String() string {
 func (*StepDownRequest) ProtoMessage() {}
 
 func (x *StepDownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_election_proto_msgTypes[10]
+	mi := &file_goconductor_v1_election_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +669,7 @@ func (x *StepDownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepDownRequest.ProtoReflect.Descriptor instead.
 func (*StepDownRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_election_proto_rawDescGZIP(), []int{10}
+	return file_goconductor_v1_election_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StepDownRequest) GetName() string {
@@ -589,7 +689,7 @@ type StepDownResponse struct {
 
 func (x *StepDownResponse) Reset() {
 	*x = StepDownResponse{}
-	mi := &file_goconductor_v1_election_proto_msgTypes[11]
+	mi := &file_goconductor_v1_election_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +701,7 @@ func (x *StepDownResponse) String() string {
 func (*StepDownResponse) ProtoMessage() {}
 
 func (x *StepDownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_election_proto_msgTypes[11]
+	mi := &file_goconductor_v1_election_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +714,7 @@ func (x *StepDownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepDownResponse.ProtoReflect.Descriptor instead.
 func (*StepDownResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_election_proto_rawDescGZIP(), []int{11}
+	return file_goconductor_v1_election_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StepDownResponse) GetEnded() bool {
@@ -651,9 +751,17 @@ const file_goconductor_v1_election_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"A\n" +
 	"\x0fObserveResponse\x12.\n" +
 	"\x06leader\x18\x01 \x01(\v2\x16.goconductor.v1.LeaderR\x06leader\"\x16\n" +
-	"\x14ListElectionsRequest\"I\n" +
+	"\x14ListElectionsRequest\"\xa0\x01\n" +
 	"\x15ListElectionsResponse\x120\n" +
-	"\aleaders\x18\x01 \x03(\v2\x16.goconductor.v1.LeaderR\aleaders\"%\n" +
+	"\aleaders\x18\x01 \x03(\v2\x16.goconductor.v1.LeaderR\aleaders\x12\x16\n" +
+	"\x06moving\x18\x02 \x01(\bR\x06moving\x12=\n" +
+	"\tprocesses\x18\x03 \x03(\v2\x1f.goconductor.v1.ElectionProcessR\tprocesses\"\x81\x01\n" +
+	"\x0fElectionProcess\x12\x18\n" +
+	"\aprocess\x18\x01 \x01(\tR\aprocess\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
+	"\abackend\x18\x03 \x01(\tR\abackend\x12\x10\n" +
+	"\x03era\x18\x04 \x01(\rR\x03era\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"%\n" +
 	"\x0fStepDownRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"(\n" +
 	"\x10StepDownResponse\x12\x14\n" +
@@ -678,7 +786,7 @@ func file_goconductor_v1_election_proto_rawDescGZIP() []byte {
 	return file_goconductor_v1_election_proto_rawDescData
 }
 
-var file_goconductor_v1_election_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_goconductor_v1_election_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_goconductor_v1_election_proto_goTypes = []any{
 	(*CampaignRequest)(nil),       // 0: goconductor.v1.CampaignRequest
 	(*CampaignResponse)(nil),      // 1: goconductor.v1.CampaignResponse
@@ -690,31 +798,33 @@ var file_goconductor_v1_election_proto_goTypes = []any{
 	(*ObserveResponse)(nil),       // 7: goconductor.v1.ObserveResponse
 	(*ListElectionsRequest)(nil),  // 8: goconductor.v1.ListElectionsRequest
 	(*ListElectionsResponse)(nil), // 9: goconductor.v1.ListElectionsResponse
-	(*StepDownRequest)(nil),       // 10: goconductor.v1.StepDownRequest
-	(*StepDownResponse)(nil),      // 11: goconductor.v1.StepDownResponse
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*ElectionProcess)(nil),       // 10: goconductor.v1.ElectionProcess
+	(*StepDownRequest)(nil),       // 11: goconductor.v1.StepDownRequest
+	(*StepDownResponse)(nil),      // 12: goconductor.v1.StepDownResponse
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_goconductor_v1_election_proto_depIdxs = []int32{
 	3,  // 0: goconductor.v1.CampaignResponse.elected:type_name -> goconductor.v1.Leader
 	2,  // 1: goconductor.v1.CampaignResponse.beat:type_name -> goconductor.v1.Beat
-	12, // 2: goconductor.v1.Leader.since:type_name -> google.protobuf.Timestamp
+	13, // 2: goconductor.v1.Leader.since:type_name -> google.protobuf.Timestamp
 	3,  // 3: goconductor.v1.ObserveResponse.leader:type_name -> goconductor.v1.Leader
 	3,  // 4: goconductor.v1.ListElectionsResponse.leaders:type_name -> goconductor.v1.Leader
-	0,  // 5: goconductor.v1.ElectionService.Campaign:input_type -> goconductor.v1.CampaignRequest
-	4,  // 6: goconductor.v1.ElectionService.Resign:input_type -> goconductor.v1.ResignRequest
-	6,  // 7: goconductor.v1.ElectionService.Observe:input_type -> goconductor.v1.ObserveRequest
-	8,  // 8: goconductor.v1.ElectionService.ListElections:input_type -> goconductor.v1.ListElectionsRequest
-	10, // 9: goconductor.v1.ElectionService.StepDown:input_type -> goconductor.v1.StepDownRequest
-	1,  // 10: goconductor.v1.ElectionService.Campaign:output_type -> goconductor.v1.CampaignResponse
-	5,  // 11: goconductor.v1.ElectionService.Resign:output_type -> goconductor.v1.ResignResponse
-	7,  // 12: goconductor.v1.ElectionService.Observe:output_type -> goconductor.v1.ObserveResponse
-	9,  // 13: goconductor.v1.ElectionService.ListElections:output_type -> goconductor.v1.ListElectionsResponse
-	11, // 14: goconductor.v1.ElectionService.StepDown:output_type -> goconductor.v1.StepDownResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	10, // 5: goconductor.v1.ListElectionsResponse.processes:type_name -> goconductor.v1.ElectionProcess
+	0,  // 6: goconductor.v1.ElectionService.Campaign:input_type -> goconductor.v1.CampaignRequest
+	4,  // 7: goconductor.v1.ElectionService.Resign:input_type -> goconductor.v1.ResignRequest
+	6,  // 8: goconductor.v1.ElectionService.Observe:input_type -> goconductor.v1.ObserveRequest
+	8,  // 9: goconductor.v1.ElectionService.ListElections:input_type -> goconductor.v1.ListElectionsRequest
+	11, // 10: goconductor.v1.ElectionService.StepDown:input_type -> goconductor.v1.StepDownRequest
+	1,  // 11: goconductor.v1.ElectionService.Campaign:output_type -> goconductor.v1.CampaignResponse
+	5,  // 12: goconductor.v1.ElectionService.Resign:output_type -> goconductor.v1.ResignResponse
+	7,  // 13: goconductor.v1.ElectionService.Observe:output_type -> goconductor.v1.ObserveResponse
+	9,  // 14: goconductor.v1.ElectionService.ListElections:output_type -> goconductor.v1.ListElectionsResponse
+	12, // 15: goconductor.v1.ElectionService.StepDown:output_type -> goconductor.v1.StepDownResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_goconductor_v1_election_proto_init() }
@@ -732,7 +842,7 @@ func file_goconductor_v1_election_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_goconductor_v1_election_proto_rawDesc), len(file_goconductor_v1_election_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -303,6 +303,59 @@ func (WaitingKind) EnumDescriptor() ([]byte, []int) {
 	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{3}
 }
 
+// Treatment of the effects of the steps that are executed again.
+type RerunEffects int32
+
+const (
+	// The same as RERUN_EFFECTS_UNDO.
+	RerunEffects_RERUN_EFFECTS_UNSPECIFIED RerunEffects = 0
+	// The effects are undone first.
+	RerunEffects_RERUN_EFFECTS_UNDO RerunEffects = 1
+	// The caller states that the effects stay.
+	RerunEffects_RERUN_EFFECTS_KEEP RerunEffects = 2
+)
+
+// Enum value maps for RerunEffects.
+var (
+	RerunEffects_name = map[int32]string{
+		0: "RERUN_EFFECTS_UNSPECIFIED",
+		1: "RERUN_EFFECTS_UNDO",
+		2: "RERUN_EFFECTS_KEEP",
+	}
+	RerunEffects_value = map[string]int32{
+		"RERUN_EFFECTS_UNSPECIFIED": 0,
+		"RERUN_EFFECTS_UNDO":        1,
+		"RERUN_EFFECTS_KEEP":        2,
+	}
+)
+
+func (x RerunEffects) Enum() *RerunEffects {
+	p := new(RerunEffects)
+	*p = x
+	return p
+}
+
+func (x RerunEffects) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RerunEffects) Descriptor() protoreflect.EnumDescriptor {
+	return file_goconductor_v1_workflow_proto_enumTypes[4].Descriptor()
+}
+
+func (RerunEffects) Type() protoreflect.EnumType {
+	return &file_goconductor_v1_workflow_proto_enumTypes[4]
+}
+
+func (x RerunEffects) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RerunEffects.Descriptor instead.
+func (RerunEffects) EnumDescriptor() ([]byte, []int) {
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{4}
+}
+
 type Workflow struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -624,8 +677,10 @@ type Step struct {
 	EndedAt              *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	OutputJson           string                 `protobuf:"bytes,12,opt,name=output_json,json=outputJson,proto3" json:"output_json,omitempty"`
 	Error                *Failure               `protobuf:"bytes,13,opt,name=error,proto3" json:"error,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// Number of the execution of the step, from 1. Each re-run begins a new one.
+	Generation    uint32 `protobuf:"varint,14,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
@@ -747,6 +802,13 @@ func (x *Step) GetError() *Failure {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *Step) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
 }
 
 type Waiting struct {
@@ -1612,6 +1674,104 @@ func (x *FollowEventsResponse) GetEvent() *Event {
 	return nil
 }
 
+type ReadPayloadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The digest from the reference that the view contains.
+	Sha256        string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadPayloadRequest) Reset() {
+	*x = ReadPayloadRequest{}
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadPayloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadPayloadRequest) ProtoMessage() {}
+
+func (x *ReadPayloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadPayloadRequest.ProtoReflect.Descriptor instead.
+func (*ReadPayloadRequest) Descriptor() ([]byte, []int) {
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReadPayloadRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReadPayloadRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+type ReadPayloadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next part of the JSON text. The parts are joined without anything in between.
+	JsonPart      string `protobuf:"bytes,1,opt,name=json_part,json=jsonPart,proto3" json:"json_part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadPayloadResponse) Reset() {
+	*x = ReadPayloadResponse{}
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadPayloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadPayloadResponse) ProtoMessage() {}
+
+func (x *ReadPayloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadPayloadResponse.ProtoReflect.Descriptor instead.
+func (*ReadPayloadResponse) Descriptor() ([]byte, []int) {
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ReadPayloadResponse) GetJsonPart() string {
+	if x != nil {
+		return x.JsonPart
+	}
+	return ""
+}
+
 type GetResultRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1623,7 +1783,7 @@ type GetResultRequest struct {
 
 func (x *GetResultRequest) Reset() {
 	*x = GetResultRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[19]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1795,7 @@ func (x *GetResultRequest) String() string {
 func (*GetResultRequest) ProtoMessage() {}
 
 func (x *GetResultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[19]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1808,7 @@ func (x *GetResultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResultRequest.ProtoReflect.Descriptor instead.
 func (*GetResultRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{19}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetResultRequest) GetId() string {
@@ -1676,7 +1836,7 @@ type GetResultResponse struct {
 
 func (x *GetResultResponse) Reset() {
 	*x = GetResultResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[20]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1848,7 @@ func (x *GetResultResponse) String() string {
 func (*GetResultResponse) ProtoMessage() {}
 
 func (x *GetResultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[20]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1861,7 @@ func (x *GetResultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResultResponse.ProtoReflect.Descriptor instead.
 func (*GetResultResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{20}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetResultResponse) GetWorkflow() *Workflow {
@@ -1728,7 +1888,7 @@ type CancelWorkflowRequest struct {
 
 func (x *CancelWorkflowRequest) Reset() {
 	*x = CancelWorkflowRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[21]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1900,7 @@ func (x *CancelWorkflowRequest) String() string {
 func (*CancelWorkflowRequest) ProtoMessage() {}
 
 func (x *CancelWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[21]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1913,7 @@ func (x *CancelWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*CancelWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{21}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelWorkflowRequest) GetId() string {
@@ -1779,7 +1939,7 @@ type CancelWorkflowResponse struct {
 
 func (x *CancelWorkflowResponse) Reset() {
 	*x = CancelWorkflowResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[22]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1951,7 @@ func (x *CancelWorkflowResponse) String() string {
 func (*CancelWorkflowResponse) ProtoMessage() {}
 
 func (x *CancelWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[22]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1964,7 @@ func (x *CancelWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*CancelWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{22}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelWorkflowResponse) GetWorkflow() *Workflow {
@@ -1824,7 +1984,7 @@ type CompensateWorkflowRequest struct {
 
 func (x *CompensateWorkflowRequest) Reset() {
 	*x = CompensateWorkflowRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[23]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1996,7 @@ func (x *CompensateWorkflowRequest) String() string {
 func (*CompensateWorkflowRequest) ProtoMessage() {}
 
 func (x *CompensateWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[23]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2009,7 @@ func (x *CompensateWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*CompensateWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{23}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CompensateWorkflowRequest) GetId() string {
@@ -1875,7 +2035,7 @@ type CompensateWorkflowResponse struct {
 
 func (x *CompensateWorkflowResponse) Reset() {
 	*x = CompensateWorkflowResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[24]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2047,7 @@ func (x *CompensateWorkflowResponse) String() string {
 func (*CompensateWorkflowResponse) ProtoMessage() {}
 
 func (x *CompensateWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[24]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,12 +2060,308 @@ func (x *CompensateWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*CompensateWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{24}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CompensateWorkflowResponse) GetWorkflow() *Workflow {
 	if x != nil {
 		return x.Workflow
+	}
+	return nil
+}
+
+type RerunWorkflowRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Step to begin with. Empty for all steps.
+	Step    string       `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Effects RerunEffects `protobuf:"varint,3,opt,name=effects,proto3,enum=goconductor.v1.RerunEffects" json:"effects,omitempty"`
+	// Required.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunWorkflowRequest) Reset() {
+	*x = RerunWorkflowRequest{}
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunWorkflowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunWorkflowRequest) ProtoMessage() {}
+
+func (x *RerunWorkflowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunWorkflowRequest.ProtoReflect.Descriptor instead.
+func (*RerunWorkflowRequest) Descriptor() ([]byte, []int) {
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RerunWorkflowRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RerunWorkflowRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RerunWorkflowRequest) GetEffects() RerunEffects {
+	if x != nil {
+		return x.Effects
+	}
+	return RerunEffects_RERUN_EFFECTS_UNSPECIFIED
+}
+
+func (x *RerunWorkflowRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RerunWorkflowResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflow      *Workflow              `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunWorkflowResponse) Reset() {
+	*x = RerunWorkflowResponse{}
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunWorkflowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunWorkflowResponse) ProtoMessage() {}
+
+func (x *RerunWorkflowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunWorkflowResponse.ProtoReflect.Descriptor instead.
+func (*RerunWorkflowResponse) Descriptor() ([]byte, []int) {
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RerunWorkflowResponse) GetWorkflow() *Workflow {
+	if x != nil {
+		return x.Workflow
+	}
+	return nil
+}
+
+type MigrateWorkflowRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Version of the definition.
+	ToVersion uint32 `protobuf:"varint,2,opt,name=to_version,json=toVersion,proto3" json:"to_version,omitempty"`
+	Reason    string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Whether the call only checks.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigrateWorkflowRequest) Reset() {
+	*x = MigrateWorkflowRequest{}
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigrateWorkflowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigrateWorkflowRequest) ProtoMessage() {}
+
+func (x *MigrateWorkflowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigrateWorkflowRequest.ProtoReflect.Descriptor instead.
+func (*MigrateWorkflowRequest) Descriptor() ([]byte, []int) {
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *MigrateWorkflowRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MigrateWorkflowRequest) GetToVersion() uint32 {
+	if x != nil {
+		return x.ToVersion
+	}
+	return 0
+}
+
+func (x *MigrateWorkflowRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *MigrateWorkflowRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type MigrateWorkflowResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Definition  string                 `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"`
+	Status      WorkflowStatus         `protobuf:"varint,3,opt,name=status,proto3,enum=goconductor.v1.WorkflowStatus" json:"status,omitempty"`
+	FromVersion uint32                 `protobuf:"varint,4,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
+	ToVersion   uint32                 `protobuf:"varint,5,opt,name=to_version,json=toVersion,proto3" json:"to_version,omitempty"`
+	// Whether nothing was changed.
+	DryRun bool `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Steps that only the new version has.
+	Added []string `protobuf:"bytes,7,rep,name=added,proto3" json:"added,omitempty"`
+	// Steps that only the old version has.
+	Removed []string `protobuf:"bytes,8,rep,name=removed,proto3" json:"removed,omitempty"`
+	// Steps that differ.
+	Changed       []string `protobuf:"bytes,9,rep,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigrateWorkflowResponse) Reset() {
+	*x = MigrateWorkflowResponse{}
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigrateWorkflowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigrateWorkflowResponse) ProtoMessage() {}
+
+func (x *MigrateWorkflowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigrateWorkflowResponse.ProtoReflect.Descriptor instead.
+func (*MigrateWorkflowResponse) Descriptor() ([]byte, []int) {
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MigrateWorkflowResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MigrateWorkflowResponse) GetDefinition() string {
+	if x != nil {
+		return x.Definition
+	}
+	return ""
+}
+
+func (x *MigrateWorkflowResponse) GetStatus() WorkflowStatus {
+	if x != nil {
+		return x.Status
+	}
+	return WorkflowStatus_WORKFLOW_STATUS_UNSPECIFIED
+}
+
+func (x *MigrateWorkflowResponse) GetFromVersion() uint32 {
+	if x != nil {
+		return x.FromVersion
+	}
+	return 0
+}
+
+func (x *MigrateWorkflowResponse) GetToVersion() uint32 {
+	if x != nil {
+		return x.ToVersion
+	}
+	return 0
+}
+
+func (x *MigrateWorkflowResponse) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *MigrateWorkflowResponse) GetAdded() []string {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *MigrateWorkflowResponse) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *MigrateWorkflowResponse) GetChanged() []string {
+	if x != nil {
+		return x.Changed
 	}
 	return nil
 }
@@ -1921,7 +2377,7 @@ type TerminateWorkflowRequest struct {
 
 func (x *TerminateWorkflowRequest) Reset() {
 	*x = TerminateWorkflowRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[25]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2389,7 @@ func (x *TerminateWorkflowRequest) String() string {
 func (*TerminateWorkflowRequest) ProtoMessage() {}
 
 func (x *TerminateWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[25]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2402,7 @@ func (x *TerminateWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*TerminateWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{25}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TerminateWorkflowRequest) GetId() string {
@@ -1972,7 +2428,7 @@ type TerminateWorkflowResponse struct {
 
 func (x *TerminateWorkflowResponse) Reset() {
 	*x = TerminateWorkflowResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[26]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2440,7 @@ func (x *TerminateWorkflowResponse) String() string {
 func (*TerminateWorkflowResponse) ProtoMessage() {}
 
 func (x *TerminateWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[26]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2453,7 @@ func (x *TerminateWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*TerminateWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{26}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TerminateWorkflowResponse) GetWorkflow() *Workflow {
@@ -2017,7 +2473,7 @@ type PauseWorkflowRequest struct {
 
 func (x *PauseWorkflowRequest) Reset() {
 	*x = PauseWorkflowRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[27]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2485,7 @@ func (x *PauseWorkflowRequest) String() string {
 func (*PauseWorkflowRequest) ProtoMessage() {}
 
 func (x *PauseWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[27]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2498,7 @@ func (x *PauseWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*PauseWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{27}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PauseWorkflowRequest) GetId() string {
@@ -2068,7 +2524,7 @@ type PauseWorkflowResponse struct {
 
 func (x *PauseWorkflowResponse) Reset() {
 	*x = PauseWorkflowResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[28]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2536,7 @@ func (x *PauseWorkflowResponse) String() string {
 func (*PauseWorkflowResponse) ProtoMessage() {}
 
 func (x *PauseWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[28]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2549,7 @@ func (x *PauseWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*PauseWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{28}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PauseWorkflowResponse) GetWorkflow() *Workflow {
@@ -2113,7 +2569,7 @@ type ResumeWorkflowRequest struct {
 
 func (x *ResumeWorkflowRequest) Reset() {
 	*x = ResumeWorkflowRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[29]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2581,7 @@ func (x *ResumeWorkflowRequest) String() string {
 func (*ResumeWorkflowRequest) ProtoMessage() {}
 
 func (x *ResumeWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[29]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2594,7 @@ func (x *ResumeWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*ResumeWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{29}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResumeWorkflowRequest) GetId() string {
@@ -2164,7 +2620,7 @@ type ResumeWorkflowResponse struct {
 
 func (x *ResumeWorkflowResponse) Reset() {
 	*x = ResumeWorkflowResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[30]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2632,7 @@ func (x *ResumeWorkflowResponse) String() string {
 func (*ResumeWorkflowResponse) ProtoMessage() {}
 
 func (x *ResumeWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[30]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2645,7 @@ func (x *ResumeWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*ResumeWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{30}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResumeWorkflowResponse) GetWorkflow() *Workflow {
@@ -2213,7 +2669,7 @@ type SignalWorkflowRequest struct {
 
 func (x *SignalWorkflowRequest) Reset() {
 	*x = SignalWorkflowRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[31]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2681,7 @@ func (x *SignalWorkflowRequest) String() string {
 func (*SignalWorkflowRequest) ProtoMessage() {}
 
 func (x *SignalWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[31]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2694,7 @@ func (x *SignalWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*SignalWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{31}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SignalWorkflowRequest) GetId() string {
@@ -2278,7 +2734,7 @@ type SignalWorkflowResponse struct {
 
 func (x *SignalWorkflowResponse) Reset() {
 	*x = SignalWorkflowResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[32]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2746,7 @@ func (x *SignalWorkflowResponse) String() string {
 func (*SignalWorkflowResponse) ProtoMessage() {}
 
 func (x *SignalWorkflowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[32]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2759,7 @@ func (x *SignalWorkflowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalWorkflowResponse.ProtoReflect.Descriptor instead.
 func (*SignalWorkflowResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{32}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SignalWorkflowResponse) GetWorkflow() *Workflow {
@@ -2324,7 +2780,7 @@ type RetryStepRequest struct {
 
 func (x *RetryStepRequest) Reset() {
 	*x = RetryStepRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[33]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +2792,7 @@ func (x *RetryStepRequest) String() string {
 func (*RetryStepRequest) ProtoMessage() {}
 
 func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[33]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +2805,7 @@ func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStepRequest.ProtoReflect.Descriptor instead.
 func (*RetryStepRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{33}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RetryStepRequest) GetId() string {
@@ -2382,7 +2838,7 @@ type RetryStepResponse struct {
 
 func (x *RetryStepResponse) Reset() {
 	*x = RetryStepResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[34]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2850,7 @@ func (x *RetryStepResponse) String() string {
 func (*RetryStepResponse) ProtoMessage() {}
 
 func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[34]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2863,7 @@ func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStepResponse.ProtoReflect.Descriptor instead.
 func (*RetryStepResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{34}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RetryStepResponse) GetWorkflow() *Workflow {
@@ -2429,7 +2885,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[35]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2897,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[35]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2910,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{35}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SkipStepRequest) GetId() string {
@@ -2487,7 +2943,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[36]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2955,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[36]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2968,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{36}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SkipStepResponse) GetWorkflow() *Workflow {
@@ -2536,7 +2992,7 @@ type CompleteStepRequest struct {
 
 func (x *CompleteStepRequest) Reset() {
 	*x = CompleteStepRequest{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[37]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +3004,7 @@ func (x *CompleteStepRequest) String() string {
 func (*CompleteStepRequest) ProtoMessage() {}
 
 func (x *CompleteStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[37]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +3017,7 @@ func (x *CompleteStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteStepRequest.ProtoReflect.Descriptor instead.
 func (*CompleteStepRequest) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{37}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CompleteStepRequest) GetId() string {
@@ -2601,7 +3057,7 @@ type CompleteStepResponse struct {
 
 func (x *CompleteStepResponse) Reset() {
 	*x = CompleteStepResponse{}
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[38]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +3069,7 @@ func (x *CompleteStepResponse) String() string {
 func (*CompleteStepResponse) ProtoMessage() {}
 
 func (x *CompleteStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_goconductor_v1_workflow_proto_msgTypes[38]
+	mi := &file_goconductor_v1_workflow_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +3082,7 @@ func (x *CompleteStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteStepResponse.ProtoReflect.Descriptor instead.
 func (*CompleteStepResponse) Descriptor() ([]byte, []int) {
-	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{38}
+	return file_goconductor_v1_workflow_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CompleteStepResponse) GetWorkflow() *Workflow {
@@ -2676,7 +3132,7 @@ const file_goconductor_v1_workflow_proto_rawDesc = "" +
 	"\x04step\x18\x02 \x01(\tR\x04step\"3\n" +
 	"\rChildWorkflow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04step\x18\x02 \x01(\tR\x04step\"\xfc\x03\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\"\x9c\x04\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
@@ -2695,7 +3151,10 @@ const file_goconductor_v1_workflow_proto_rawDesc = "" +
 	"\bended_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1f\n" +
 	"\voutput_json\x18\f \x01(\tR\n" +
 	"outputJson\x12-\n" +
-	"\x05error\x18\r \x01(\v2\x17.goconductor.v1.FailureR\x05error\"\xca\x01\n" +
+	"\x05error\x18\r \x01(\v2\x17.goconductor.v1.FailureR\x05error\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x0e \x01(\rR\n" +
+	"generation\"\xca\x01\n" +
 	"\aWaiting\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.goconductor.v1.WaitingKindR\x04kind\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x120\n" +
@@ -2759,7 +3218,12 @@ const file_goconductor_v1_workflow_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
 	"\tafter_seq\x18\x02 \x01(\x04R\bafterSeq\"C\n" +
 	"\x14FollowEventsResponse\x12+\n" +
-	"\x05event\x18\x01 \x01(\v2\x15.goconductor.v1.EventR\x05event\"Q\n" +
+	"\x05event\x18\x01 \x01(\v2\x15.goconductor.v1.EventR\x05event\"<\n" +
+	"\x12ReadPayloadRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"2\n" +
+	"\x13ReadPayloadResponse\x12\x1b\n" +
+	"\tjson_part\x18\x01 \x01(\tR\bjsonPart\"Q\n" +
 	"\x10GetResultRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
 	"\x04wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"_\n" +
@@ -2775,7 +3239,33 @@ const file_goconductor_v1_workflow_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"R\n" +
 	"\x1aCompensateWorkflowResponse\x124\n" +
-	"\bworkflow\x18\x01 \x01(\v2\x18.goconductor.v1.WorkflowR\bworkflow\"B\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x18.goconductor.v1.WorkflowR\bworkflow\"\x8a\x01\n" +
+	"\x14RerunWorkflowRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x126\n" +
+	"\aeffects\x18\x03 \x01(\x0e2\x1c.goconductor.v1.RerunEffectsR\aeffects\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"M\n" +
+	"\x15RerunWorkflowResponse\x124\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x18.goconductor.v1.WorkflowR\bworkflow\"x\n" +
+	"\x16MigrateWorkflowRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"to_version\x18\x02 \x01(\rR\ttoVersion\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\xa6\x02\n" +
+	"\x17MigrateWorkflowResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"definition\x18\x02 \x01(\tR\n" +
+	"definition\x126\n" +
+	"\x06status\x18\x03 \x01(\x0e2\x1e.goconductor.v1.WorkflowStatusR\x06status\x12!\n" +
+	"\ffrom_version\x18\x04 \x01(\rR\vfromVersion\x12\x1d\n" +
+	"\n" +
+	"to_version\x18\x05 \x01(\rR\ttoVersion\x12\x17\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12\x14\n" +
+	"\x05added\x18\a \x03(\tR\x05added\x12\x18\n" +
+	"\aremoved\x18\b \x03(\tR\aremoved\x12\x18\n" +
+	"\achanged\x18\t \x03(\tR\achanged\"B\n" +
 	"\x18TerminateWorkflowRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"Q\n" +
@@ -2864,7 +3354,11 @@ const file_goconductor_v1_workflow_proto_rawDesc = "" +
 	"\x15WAITING_KIND_CAPACITY\x10\b\x12\x1d\n" +
 	"\x19WAITING_KIND_QUEUE_PAUSED\x10\t\x12\x19\n" +
 	"\x15WAITING_KIND_OPERATOR\x10\n" +
-	"2\xde\v\n" +
+	"*]\n" +
+	"\fRerunEffects\x12\x1d\n" +
+	"\x19RERUN_EFFECTS_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12RERUN_EFFECTS_UNDO\x10\x01\x12\x16\n" +
+	"\x12RERUN_EFFECTS_KEEP\x10\x022\xfa\r\n" +
 	"\x0fWorkflowService\x12\\\n" +
 	"\rStartWorkflow\x12$.goconductor.v1.StartWorkflowRequest\x1a%.goconductor.v1.StartWorkflowResponse\x12V\n" +
 	"\vGetWorkflow\x12\".goconductor.v1.GetWorkflowRequest\x1a#.goconductor.v1.GetWorkflowResponse\x12\\\n" +
@@ -2872,10 +3366,13 @@ const file_goconductor_v1_workflow_proto_rawDesc = "" +
 	"\x0eCountWorkflows\x12%.goconductor.v1.CountWorkflowsRequest\x1a&.goconductor.v1.CountWorkflowsResponse\x12S\n" +
 	"\n" +
 	"ListEvents\x12!.goconductor.v1.ListEventsRequest\x1a\".goconductor.v1.ListEventsResponse\x12[\n" +
-	"\fFollowEvents\x12#.goconductor.v1.FollowEventsRequest\x1a$.goconductor.v1.FollowEventsResponse0\x01\x12P\n" +
+	"\fFollowEvents\x12#.goconductor.v1.FollowEventsRequest\x1a$.goconductor.v1.FollowEventsResponse0\x01\x12X\n" +
+	"\vReadPayload\x12\".goconductor.v1.ReadPayloadRequest\x1a#.goconductor.v1.ReadPayloadResponse0\x01\x12P\n" +
 	"\tGetResult\x12 .goconductor.v1.GetResultRequest\x1a!.goconductor.v1.GetResultResponse\x12_\n" +
 	"\x0eCancelWorkflow\x12%.goconductor.v1.CancelWorkflowRequest\x1a&.goconductor.v1.CancelWorkflowResponse\x12k\n" +
-	"\x12CompensateWorkflow\x12).goconductor.v1.CompensateWorkflowRequest\x1a*.goconductor.v1.CompensateWorkflowResponse\x12h\n" +
+	"\x12CompensateWorkflow\x12).goconductor.v1.CompensateWorkflowRequest\x1a*.goconductor.v1.CompensateWorkflowResponse\x12\\\n" +
+	"\rRerunWorkflow\x12$.goconductor.v1.RerunWorkflowRequest\x1a%.goconductor.v1.RerunWorkflowResponse\x12b\n" +
+	"\x0fMigrateWorkflow\x12&.goconductor.v1.MigrateWorkflowRequest\x1a'.goconductor.v1.MigrateWorkflowResponse\x12h\n" +
 	"\x11TerminateWorkflow\x12(.goconductor.v1.TerminateWorkflowRequest\x1a).goconductor.v1.TerminateWorkflowResponse\x12\\\n" +
 	"\rPauseWorkflow\x12$.goconductor.v1.PauseWorkflowRequest\x1a%.goconductor.v1.PauseWorkflowResponse\x12_\n" +
 	"\x0eResumeWorkflow\x12%.goconductor.v1.ResumeWorkflowRequest\x1a&.goconductor.v1.ResumeWorkflowResponse\x12_\n" +
@@ -2897,135 +3394,151 @@ func file_goconductor_v1_workflow_proto_rawDescGZIP() []byte {
 	return file_goconductor_v1_workflow_proto_rawDescData
 }
 
-var file_goconductor_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_goconductor_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_goconductor_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_goconductor_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_goconductor_v1_workflow_proto_goTypes = []any{
 	(WorkflowStatus)(0),                // 0: goconductor.v1.WorkflowStatus
 	(RollbackCause)(0),                 // 1: goconductor.v1.RollbackCause
 	(StepStatus)(0),                    // 2: goconductor.v1.StepStatus
 	(WaitingKind)(0),                   // 3: goconductor.v1.WaitingKind
-	(*Workflow)(nil),                   // 4: goconductor.v1.Workflow
-	(*ParentWorkflow)(nil),             // 5: goconductor.v1.ParentWorkflow
-	(*ChildWorkflow)(nil),              // 6: goconductor.v1.ChildWorkflow
-	(*Step)(nil),                       // 7: goconductor.v1.Step
-	(*Waiting)(nil),                    // 8: goconductor.v1.Waiting
-	(*Event)(nil),                      // 9: goconductor.v1.Event
-	(*StartWorkflowRequest)(nil),       // 10: goconductor.v1.StartWorkflowRequest
-	(*StartWorkflowResponse)(nil),      // 11: goconductor.v1.StartWorkflowResponse
-	(*GetWorkflowRequest)(nil),         // 12: goconductor.v1.GetWorkflowRequest
-	(*GetWorkflowResponse)(nil),        // 13: goconductor.v1.GetWorkflowResponse
-	(*ListWorkflowsRequest)(nil),       // 14: goconductor.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),      // 15: goconductor.v1.ListWorkflowsResponse
-	(*CountWorkflowsRequest)(nil),      // 16: goconductor.v1.CountWorkflowsRequest
-	(*CountWorkflowsResponse)(nil),     // 17: goconductor.v1.CountWorkflowsResponse
-	(*WorkflowCount)(nil),              // 18: goconductor.v1.WorkflowCount
-	(*ListEventsRequest)(nil),          // 19: goconductor.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 20: goconductor.v1.ListEventsResponse
-	(*FollowEventsRequest)(nil),        // 21: goconductor.v1.FollowEventsRequest
-	(*FollowEventsResponse)(nil),       // 22: goconductor.v1.FollowEventsResponse
-	(*GetResultRequest)(nil),           // 23: goconductor.v1.GetResultRequest
-	(*GetResultResponse)(nil),          // 24: goconductor.v1.GetResultResponse
-	(*CancelWorkflowRequest)(nil),      // 25: goconductor.v1.CancelWorkflowRequest
-	(*CancelWorkflowResponse)(nil),     // 26: goconductor.v1.CancelWorkflowResponse
-	(*CompensateWorkflowRequest)(nil),  // 27: goconductor.v1.CompensateWorkflowRequest
-	(*CompensateWorkflowResponse)(nil), // 28: goconductor.v1.CompensateWorkflowResponse
-	(*TerminateWorkflowRequest)(nil),   // 29: goconductor.v1.TerminateWorkflowRequest
-	(*TerminateWorkflowResponse)(nil),  // 30: goconductor.v1.TerminateWorkflowResponse
-	(*PauseWorkflowRequest)(nil),       // 31: goconductor.v1.PauseWorkflowRequest
-	(*PauseWorkflowResponse)(nil),      // 32: goconductor.v1.PauseWorkflowResponse
-	(*ResumeWorkflowRequest)(nil),      // 33: goconductor.v1.ResumeWorkflowRequest
-	(*ResumeWorkflowResponse)(nil),     // 34: goconductor.v1.ResumeWorkflowResponse
-	(*SignalWorkflowRequest)(nil),      // 35: goconductor.v1.SignalWorkflowRequest
-	(*SignalWorkflowResponse)(nil),     // 36: goconductor.v1.SignalWorkflowResponse
-	(*RetryStepRequest)(nil),           // 37: goconductor.v1.RetryStepRequest
-	(*RetryStepResponse)(nil),          // 38: goconductor.v1.RetryStepResponse
-	(*SkipStepRequest)(nil),            // 39: goconductor.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),           // 40: goconductor.v1.SkipStepResponse
-	(*CompleteStepRequest)(nil),        // 41: goconductor.v1.CompleteStepRequest
-	(*CompleteStepResponse)(nil),       // 42: goconductor.v1.CompleteStepResponse
-	nil,                                // 43: goconductor.v1.Workflow.LabelsEntry
-	nil,                                // 44: goconductor.v1.StartWorkflowRequest.LabelsEntry
-	(*Failure)(nil),                    // 45: goconductor.v1.Failure
-	(*timestamppb.Timestamp)(nil),      // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 47: google.protobuf.Duration
+	(RerunEffects)(0),                  // 4: goconductor.v1.RerunEffects
+	(*Workflow)(nil),                   // 5: goconductor.v1.Workflow
+	(*ParentWorkflow)(nil),             // 6: goconductor.v1.ParentWorkflow
+	(*ChildWorkflow)(nil),              // 7: goconductor.v1.ChildWorkflow
+	(*Step)(nil),                       // 8: goconductor.v1.Step
+	(*Waiting)(nil),                    // 9: goconductor.v1.Waiting
+	(*Event)(nil),                      // 10: goconductor.v1.Event
+	(*StartWorkflowRequest)(nil),       // 11: goconductor.v1.StartWorkflowRequest
+	(*StartWorkflowResponse)(nil),      // 12: goconductor.v1.StartWorkflowResponse
+	(*GetWorkflowRequest)(nil),         // 13: goconductor.v1.GetWorkflowRequest
+	(*GetWorkflowResponse)(nil),        // 14: goconductor.v1.GetWorkflowResponse
+	(*ListWorkflowsRequest)(nil),       // 15: goconductor.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),      // 16: goconductor.v1.ListWorkflowsResponse
+	(*CountWorkflowsRequest)(nil),      // 17: goconductor.v1.CountWorkflowsRequest
+	(*CountWorkflowsResponse)(nil),     // 18: goconductor.v1.CountWorkflowsResponse
+	(*WorkflowCount)(nil),              // 19: goconductor.v1.WorkflowCount
+	(*ListEventsRequest)(nil),          // 20: goconductor.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 21: goconductor.v1.ListEventsResponse
+	(*FollowEventsRequest)(nil),        // 22: goconductor.v1.FollowEventsRequest
+	(*FollowEventsResponse)(nil),       // 23: goconductor.v1.FollowEventsResponse
+	(*ReadPayloadRequest)(nil),         // 24: goconductor.v1.ReadPayloadRequest
+	(*ReadPayloadResponse)(nil),        // 25: goconductor.v1.ReadPayloadResponse
+	(*GetResultRequest)(nil),           // 26: goconductor.v1.GetResultRequest
+	(*GetResultResponse)(nil),          // 27: goconductor.v1.GetResultResponse
+	(*CancelWorkflowRequest)(nil),      // 28: goconductor.v1.CancelWorkflowRequest
+	(*CancelWorkflowResponse)(nil),     // 29: goconductor.v1.CancelWorkflowResponse
+	(*CompensateWorkflowRequest)(nil),  // 30: goconductor.v1.CompensateWorkflowRequest
+	(*CompensateWorkflowResponse)(nil), // 31: goconductor.v1.CompensateWorkflowResponse
+	(*RerunWorkflowRequest)(nil),       // 32: goconductor.v1.RerunWorkflowRequest
+	(*RerunWorkflowResponse)(nil),      // 33: goconductor.v1.RerunWorkflowResponse
+	(*MigrateWorkflowRequest)(nil),     // 34: goconductor.v1.MigrateWorkflowRequest
+	(*MigrateWorkflowResponse)(nil),    // 35: goconductor.v1.MigrateWorkflowResponse
+	(*TerminateWorkflowRequest)(nil),   // 36: goconductor.v1.TerminateWorkflowRequest
+	(*TerminateWorkflowResponse)(nil),  // 37: goconductor.v1.TerminateWorkflowResponse
+	(*PauseWorkflowRequest)(nil),       // 38: goconductor.v1.PauseWorkflowRequest
+	(*PauseWorkflowResponse)(nil),      // 39: goconductor.v1.PauseWorkflowResponse
+	(*ResumeWorkflowRequest)(nil),      // 40: goconductor.v1.ResumeWorkflowRequest
+	(*ResumeWorkflowResponse)(nil),     // 41: goconductor.v1.ResumeWorkflowResponse
+	(*SignalWorkflowRequest)(nil),      // 42: goconductor.v1.SignalWorkflowRequest
+	(*SignalWorkflowResponse)(nil),     // 43: goconductor.v1.SignalWorkflowResponse
+	(*RetryStepRequest)(nil),           // 44: goconductor.v1.RetryStepRequest
+	(*RetryStepResponse)(nil),          // 45: goconductor.v1.RetryStepResponse
+	(*SkipStepRequest)(nil),            // 46: goconductor.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),           // 47: goconductor.v1.SkipStepResponse
+	(*CompleteStepRequest)(nil),        // 48: goconductor.v1.CompleteStepRequest
+	(*CompleteStepResponse)(nil),       // 49: goconductor.v1.CompleteStepResponse
+	nil,                                // 50: goconductor.v1.Workflow.LabelsEntry
+	nil,                                // 51: goconductor.v1.StartWorkflowRequest.LabelsEntry
+	(*Failure)(nil),                    // 52: goconductor.v1.Failure
+	(*timestamppb.Timestamp)(nil),      // 53: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 54: google.protobuf.Duration
 }
 var file_goconductor_v1_workflow_proto_depIdxs = []int32{
 	0,  // 0: goconductor.v1.Workflow.status:type_name -> goconductor.v1.WorkflowStatus
 	1,  // 1: goconductor.v1.Workflow.cause:type_name -> goconductor.v1.RollbackCause
-	43, // 2: goconductor.v1.Workflow.labels:type_name -> goconductor.v1.Workflow.LabelsEntry
-	45, // 3: goconductor.v1.Workflow.error:type_name -> goconductor.v1.Failure
-	46, // 4: goconductor.v1.Workflow.created_at:type_name -> google.protobuf.Timestamp
-	46, // 5: goconductor.v1.Workflow.ended_at:type_name -> google.protobuf.Timestamp
-	46, // 6: goconductor.v1.Workflow.deadline:type_name -> google.protobuf.Timestamp
-	7,  // 7: goconductor.v1.Workflow.steps:type_name -> goconductor.v1.Step
-	8,  // 8: goconductor.v1.Workflow.waiting_on:type_name -> goconductor.v1.Waiting
-	5,  // 9: goconductor.v1.Workflow.parent:type_name -> goconductor.v1.ParentWorkflow
-	6,  // 10: goconductor.v1.Workflow.children:type_name -> goconductor.v1.ChildWorkflow
+	50, // 2: goconductor.v1.Workflow.labels:type_name -> goconductor.v1.Workflow.LabelsEntry
+	52, // 3: goconductor.v1.Workflow.error:type_name -> goconductor.v1.Failure
+	53, // 4: goconductor.v1.Workflow.created_at:type_name -> google.protobuf.Timestamp
+	53, // 5: goconductor.v1.Workflow.ended_at:type_name -> google.protobuf.Timestamp
+	53, // 6: goconductor.v1.Workflow.deadline:type_name -> google.protobuf.Timestamp
+	8,  // 7: goconductor.v1.Workflow.steps:type_name -> goconductor.v1.Step
+	9,  // 8: goconductor.v1.Workflow.waiting_on:type_name -> goconductor.v1.Waiting
+	6,  // 9: goconductor.v1.Workflow.parent:type_name -> goconductor.v1.ParentWorkflow
+	7,  // 10: goconductor.v1.Workflow.children:type_name -> goconductor.v1.ChildWorkflow
 	2,  // 11: goconductor.v1.Step.status:type_name -> goconductor.v1.StepStatus
-	46, // 12: goconductor.v1.Step.queued_at:type_name -> google.protobuf.Timestamp
-	46, // 13: goconductor.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	46, // 14: goconductor.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
-	45, // 15: goconductor.v1.Step.error:type_name -> goconductor.v1.Failure
+	53, // 12: goconductor.v1.Step.queued_at:type_name -> google.protobuf.Timestamp
+	53, // 13: goconductor.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	53, // 14: goconductor.v1.Step.ended_at:type_name -> google.protobuf.Timestamp
+	52, // 15: goconductor.v1.Step.error:type_name -> goconductor.v1.Failure
 	3,  // 16: goconductor.v1.Waiting.kind:type_name -> goconductor.v1.WaitingKind
-	46, // 17: goconductor.v1.Waiting.since:type_name -> google.protobuf.Timestamp
-	46, // 18: goconductor.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	46, // 19: goconductor.v1.Event.time:type_name -> google.protobuf.Timestamp
-	44, // 20: goconductor.v1.StartWorkflowRequest.labels:type_name -> goconductor.v1.StartWorkflowRequest.LabelsEntry
-	47, // 21: goconductor.v1.StartWorkflowRequest.wait:type_name -> google.protobuf.Duration
-	4,  // 22: goconductor.v1.StartWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 23: goconductor.v1.GetWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 24: goconductor.v1.ListWorkflowsResponse.workflows:type_name -> goconductor.v1.Workflow
-	18, // 25: goconductor.v1.CountWorkflowsResponse.counts:type_name -> goconductor.v1.WorkflowCount
-	9,  // 26: goconductor.v1.ListEventsResponse.events:type_name -> goconductor.v1.Event
-	9,  // 27: goconductor.v1.FollowEventsResponse.event:type_name -> goconductor.v1.Event
-	47, // 28: goconductor.v1.GetResultRequest.wait:type_name -> google.protobuf.Duration
-	4,  // 29: goconductor.v1.GetResultResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 30: goconductor.v1.CancelWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 31: goconductor.v1.CompensateWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 32: goconductor.v1.TerminateWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 33: goconductor.v1.PauseWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 34: goconductor.v1.ResumeWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 35: goconductor.v1.SignalWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 36: goconductor.v1.RetryStepResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 37: goconductor.v1.SkipStepResponse.workflow:type_name -> goconductor.v1.Workflow
-	4,  // 38: goconductor.v1.CompleteStepResponse.workflow:type_name -> goconductor.v1.Workflow
-	10, // 39: goconductor.v1.WorkflowService.StartWorkflow:input_type -> goconductor.v1.StartWorkflowRequest
-	12, // 40: goconductor.v1.WorkflowService.GetWorkflow:input_type -> goconductor.v1.GetWorkflowRequest
-	14, // 41: goconductor.v1.WorkflowService.ListWorkflows:input_type -> goconductor.v1.ListWorkflowsRequest
-	16, // 42: goconductor.v1.WorkflowService.CountWorkflows:input_type -> goconductor.v1.CountWorkflowsRequest
-	19, // 43: goconductor.v1.WorkflowService.ListEvents:input_type -> goconductor.v1.ListEventsRequest
-	21, // 44: goconductor.v1.WorkflowService.FollowEvents:input_type -> goconductor.v1.FollowEventsRequest
-	23, // 45: goconductor.v1.WorkflowService.GetResult:input_type -> goconductor.v1.GetResultRequest
-	25, // 46: goconductor.v1.WorkflowService.CancelWorkflow:input_type -> goconductor.v1.CancelWorkflowRequest
-	27, // 47: goconductor.v1.WorkflowService.CompensateWorkflow:input_type -> goconductor.v1.CompensateWorkflowRequest
-	29, // 48: goconductor.v1.WorkflowService.TerminateWorkflow:input_type -> goconductor.v1.TerminateWorkflowRequest
-	31, // 49: goconductor.v1.WorkflowService.PauseWorkflow:input_type -> goconductor.v1.PauseWorkflowRequest
-	33, // 50: goconductor.v1.WorkflowService.ResumeWorkflow:input_type -> goconductor.v1.ResumeWorkflowRequest
-	35, // 51: goconductor.v1.WorkflowService.SignalWorkflow:input_type -> goconductor.v1.SignalWorkflowRequest
-	37, // 52: goconductor.v1.WorkflowService.RetryStep:input_type -> goconductor.v1.RetryStepRequest
-	39, // 53: goconductor.v1.WorkflowService.SkipStep:input_type -> goconductor.v1.SkipStepRequest
-	41, // 54: goconductor.v1.WorkflowService.CompleteStep:input_type -> goconductor.v1.CompleteStepRequest
-	11, // 55: goconductor.v1.WorkflowService.StartWorkflow:output_type -> goconductor.v1.StartWorkflowResponse
-	13, // 56: goconductor.v1.WorkflowService.GetWorkflow:output_type -> goconductor.v1.GetWorkflowResponse
-	15, // 57: goconductor.v1.WorkflowService.ListWorkflows:output_type -> goconductor.v1.ListWorkflowsResponse
-	17, // 58: goconductor.v1.WorkflowService.CountWorkflows:output_type -> goconductor.v1.CountWorkflowsResponse
-	20, // 59: goconductor.v1.WorkflowService.ListEvents:output_type -> goconductor.v1.ListEventsResponse
-	22, // 60: goconductor.v1.WorkflowService.FollowEvents:output_type -> goconductor.v1.FollowEventsResponse
-	24, // 61: goconductor.v1.WorkflowService.GetResult:output_type -> goconductor.v1.GetResultResponse
-	26, // 62: goconductor.v1.WorkflowService.CancelWorkflow:output_type -> goconductor.v1.CancelWorkflowResponse
-	28, // 63: goconductor.v1.WorkflowService.CompensateWorkflow:output_type -> goconductor.v1.CompensateWorkflowResponse
-	30, // 64: goconductor.v1.WorkflowService.TerminateWorkflow:output_type -> goconductor.v1.TerminateWorkflowResponse
-	32, // 65: goconductor.v1.WorkflowService.PauseWorkflow:output_type -> goconductor.v1.PauseWorkflowResponse
-	34, // 66: goconductor.v1.WorkflowService.ResumeWorkflow:output_type -> goconductor.v1.ResumeWorkflowResponse
-	36, // 67: goconductor.v1.WorkflowService.SignalWorkflow:output_type -> goconductor.v1.SignalWorkflowResponse
-	38, // 68: goconductor.v1.WorkflowService.RetryStep:output_type -> goconductor.v1.RetryStepResponse
-	40, // 69: goconductor.v1.WorkflowService.SkipStep:output_type -> goconductor.v1.SkipStepResponse
-	42, // 70: goconductor.v1.WorkflowService.CompleteStep:output_type -> goconductor.v1.CompleteStepResponse
-	55, // [55:71] is the sub-list for method output_type
-	39, // [39:55] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	53, // 17: goconductor.v1.Waiting.since:type_name -> google.protobuf.Timestamp
+	53, // 18: goconductor.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	53, // 19: goconductor.v1.Event.time:type_name -> google.protobuf.Timestamp
+	51, // 20: goconductor.v1.StartWorkflowRequest.labels:type_name -> goconductor.v1.StartWorkflowRequest.LabelsEntry
+	54, // 21: goconductor.v1.StartWorkflowRequest.wait:type_name -> google.protobuf.Duration
+	5,  // 22: goconductor.v1.StartWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 23: goconductor.v1.GetWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 24: goconductor.v1.ListWorkflowsResponse.workflows:type_name -> goconductor.v1.Workflow
+	19, // 25: goconductor.v1.CountWorkflowsResponse.counts:type_name -> goconductor.v1.WorkflowCount
+	10, // 26: goconductor.v1.ListEventsResponse.events:type_name -> goconductor.v1.Event
+	10, // 27: goconductor.v1.FollowEventsResponse.event:type_name -> goconductor.v1.Event
+	54, // 28: goconductor.v1.GetResultRequest.wait:type_name -> google.protobuf.Duration
+	5,  // 29: goconductor.v1.GetResultResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 30: goconductor.v1.CancelWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 31: goconductor.v1.CompensateWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	4,  // 32: goconductor.v1.RerunWorkflowRequest.effects:type_name -> goconductor.v1.RerunEffects
+	5,  // 33: goconductor.v1.RerunWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	0,  // 34: goconductor.v1.MigrateWorkflowResponse.status:type_name -> goconductor.v1.WorkflowStatus
+	5,  // 35: goconductor.v1.TerminateWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 36: goconductor.v1.PauseWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 37: goconductor.v1.ResumeWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 38: goconductor.v1.SignalWorkflowResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 39: goconductor.v1.RetryStepResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 40: goconductor.v1.SkipStepResponse.workflow:type_name -> goconductor.v1.Workflow
+	5,  // 41: goconductor.v1.CompleteStepResponse.workflow:type_name -> goconductor.v1.Workflow
+	11, // 42: goconductor.v1.WorkflowService.StartWorkflow:input_type -> goconductor.v1.StartWorkflowRequest
+	13, // 43: goconductor.v1.WorkflowService.GetWorkflow:input_type -> goconductor.v1.GetWorkflowRequest
+	15, // 44: goconductor.v1.WorkflowService.ListWorkflows:input_type -> goconductor.v1.ListWorkflowsRequest
+	17, // 45: goconductor.v1.WorkflowService.CountWorkflows:input_type -> goconductor.v1.CountWorkflowsRequest
+	20, // 46: goconductor.v1.WorkflowService.ListEvents:input_type -> goconductor.v1.ListEventsRequest
+	22, // 47: goconductor.v1.WorkflowService.FollowEvents:input_type -> goconductor.v1.FollowEventsRequest
+	24, // 48: goconductor.v1.WorkflowService.ReadPayload:input_type -> goconductor.v1.ReadPayloadRequest
+	26, // 49: goconductor.v1.WorkflowService.GetResult:input_type -> goconductor.v1.GetResultRequest
+	28, // 50: goconductor.v1.WorkflowService.CancelWorkflow:input_type -> goconductor.v1.CancelWorkflowRequest
+	30, // 51: goconductor.v1.WorkflowService.CompensateWorkflow:input_type -> goconductor.v1.CompensateWorkflowRequest
+	32, // 52: goconductor.v1.WorkflowService.RerunWorkflow:input_type -> goconductor.v1.RerunWorkflowRequest
+	34, // 53: goconductor.v1.WorkflowService.MigrateWorkflow:input_type -> goconductor.v1.MigrateWorkflowRequest
+	36, // 54: goconductor.v1.WorkflowService.TerminateWorkflow:input_type -> goconductor.v1.TerminateWorkflowRequest
+	38, // 55: goconductor.v1.WorkflowService.PauseWorkflow:input_type -> goconductor.v1.PauseWorkflowRequest
+	40, // 56: goconductor.v1.WorkflowService.ResumeWorkflow:input_type -> goconductor.v1.ResumeWorkflowRequest
+	42, // 57: goconductor.v1.WorkflowService.SignalWorkflow:input_type -> goconductor.v1.SignalWorkflowRequest
+	44, // 58: goconductor.v1.WorkflowService.RetryStep:input_type -> goconductor.v1.RetryStepRequest
+	46, // 59: goconductor.v1.WorkflowService.SkipStep:input_type -> goconductor.v1.SkipStepRequest
+	48, // 60: goconductor.v1.WorkflowService.CompleteStep:input_type -> goconductor.v1.CompleteStepRequest
+	12, // 61: goconductor.v1.WorkflowService.StartWorkflow:output_type -> goconductor.v1.StartWorkflowResponse
+	14, // 62: goconductor.v1.WorkflowService.GetWorkflow:output_type -> goconductor.v1.GetWorkflowResponse
+	16, // 63: goconductor.v1.WorkflowService.ListWorkflows:output_type -> goconductor.v1.ListWorkflowsResponse
+	18, // 64: goconductor.v1.WorkflowService.CountWorkflows:output_type -> goconductor.v1.CountWorkflowsResponse
+	21, // 65: goconductor.v1.WorkflowService.ListEvents:output_type -> goconductor.v1.ListEventsResponse
+	23, // 66: goconductor.v1.WorkflowService.FollowEvents:output_type -> goconductor.v1.FollowEventsResponse
+	25, // 67: goconductor.v1.WorkflowService.ReadPayload:output_type -> goconductor.v1.ReadPayloadResponse
+	27, // 68: goconductor.v1.WorkflowService.GetResult:output_type -> goconductor.v1.GetResultResponse
+	29, // 69: goconductor.v1.WorkflowService.CancelWorkflow:output_type -> goconductor.v1.CancelWorkflowResponse
+	31, // 70: goconductor.v1.WorkflowService.CompensateWorkflow:output_type -> goconductor.v1.CompensateWorkflowResponse
+	33, // 71: goconductor.v1.WorkflowService.RerunWorkflow:output_type -> goconductor.v1.RerunWorkflowResponse
+	35, // 72: goconductor.v1.WorkflowService.MigrateWorkflow:output_type -> goconductor.v1.MigrateWorkflowResponse
+	37, // 73: goconductor.v1.WorkflowService.TerminateWorkflow:output_type -> goconductor.v1.TerminateWorkflowResponse
+	39, // 74: goconductor.v1.WorkflowService.PauseWorkflow:output_type -> goconductor.v1.PauseWorkflowResponse
+	41, // 75: goconductor.v1.WorkflowService.ResumeWorkflow:output_type -> goconductor.v1.ResumeWorkflowResponse
+	43, // 76: goconductor.v1.WorkflowService.SignalWorkflow:output_type -> goconductor.v1.SignalWorkflowResponse
+	45, // 77: goconductor.v1.WorkflowService.RetryStep:output_type -> goconductor.v1.RetryStepResponse
+	47, // 78: goconductor.v1.WorkflowService.SkipStep:output_type -> goconductor.v1.SkipStepResponse
+	49, // 79: goconductor.v1.WorkflowService.CompleteStep:output_type -> goconductor.v1.CompleteStepResponse
+	61, // [61:80] is the sub-list for method output_type
+	42, // [42:61] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_goconductor_v1_workflow_proto_init() }
@@ -3040,8 +3553,8 @@ func file_goconductor_v1_workflow_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_goconductor_v1_workflow_proto_rawDesc), len(file_goconductor_v1_workflow_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   41,
+			NumEnums:      5,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,9 +25,12 @@ const (
 	WorkflowService_CountWorkflows_FullMethodName     = "/goconductor.v1.WorkflowService/CountWorkflows"
 	WorkflowService_ListEvents_FullMethodName         = "/goconductor.v1.WorkflowService/ListEvents"
 	WorkflowService_FollowEvents_FullMethodName       = "/goconductor.v1.WorkflowService/FollowEvents"
+	WorkflowService_ReadPayload_FullMethodName        = "/goconductor.v1.WorkflowService/ReadPayload"
 	WorkflowService_GetResult_FullMethodName          = "/goconductor.v1.WorkflowService/GetResult"
 	WorkflowService_CancelWorkflow_FullMethodName     = "/goconductor.v1.WorkflowService/CancelWorkflow"
 	WorkflowService_CompensateWorkflow_FullMethodName = "/goconductor.v1.WorkflowService/CompensateWorkflow"
+	WorkflowService_RerunWorkflow_FullMethodName      = "/goconductor.v1.WorkflowService/RerunWorkflow"
+	WorkflowService_MigrateWorkflow_FullMethodName    = "/goconductor.v1.WorkflowService/MigrateWorkflow"
 	WorkflowService_TerminateWorkflow_FullMethodName  = "/goconductor.v1.WorkflowService/TerminateWorkflow"
 	WorkflowService_PauseWorkflow_FullMethodName      = "/goconductor.v1.WorkflowService/PauseWorkflow"
 	WorkflowService_ResumeWorkflow_FullMethodName     = "/goconductor.v1.WorkflowService/ResumeWorkflow"
@@ -61,12 +64,18 @@ type WorkflowServiceClient interface {
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// Streams the events of a workflow as they happen, until its last event.
 	FollowEvents(ctx context.Context, in *FollowEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FollowEventsResponse], error)
+	// Reads a payload that is too large for a view of its workflow.
+	ReadPayload(ctx context.Context, in *ReadPayloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadPayloadResponse], error)
 	// Waits for the end of a workflow.
 	GetResult(ctx context.Context, in *GetResultRequest, opts ...grpc.CallOption) (*GetResultResponse, error)
 	// Cancels a workflow: it rolls back.
 	CancelWorkflow(ctx context.Context, in *CancelWorkflowRequest, opts ...grpc.CallOption) (*CancelWorkflowResponse, error)
 	// Rolls back a completed workflow.
 	CompensateWorkflow(ctx context.Context, in *CompensateWorkflowRequest, opts ...grpc.CallOption) (*CompensateWorkflowResponse, error)
+	// Executes a step and its dependants again, after their effects were undone.
+	RerunWorkflow(ctx context.Context, in *RerunWorkflowRequest, opts ...grpc.CallOption) (*RerunWorkflowResponse, error)
+	// Migrates a running workflow to another version of its definition.
+	MigrateWorkflow(ctx context.Context, in *MigrateWorkflowRequest, opts ...grpc.CallOption) (*MigrateWorkflowResponse, error)
 	// Ends a workflow without a rollback.
 	TerminateWorkflow(ctx context.Context, in *TerminateWorkflowRequest, opts ...grpc.CallOption) (*TerminateWorkflowResponse, error)
 	// Pauses a workflow: it issues no new commands.
@@ -160,6 +169,25 @@ func (c *workflowServiceClient) FollowEvents(ctx context.Context, in *FollowEven
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkflowService_FollowEventsClient = grpc.ServerStreamingClient[FollowEventsResponse]
 
+func (c *workflowServiceClient) ReadPayload(ctx context.Context, in *ReadPayloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadPayloadResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &WorkflowService_ServiceDesc.Streams[1], WorkflowService_ReadPayload_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadPayloadRequest, ReadPayloadResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkflowService_ReadPayloadClient = grpc.ServerStreamingClient[ReadPayloadResponse]
+
 func (c *workflowServiceClient) GetResult(ctx context.Context, in *GetResultRequest, opts ...grpc.CallOption) (*GetResultResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetResultResponse)
@@ -184,6 +212,26 @@ func (c *workflowServiceClient) CompensateWorkflow(ctx context.Context, in *Comp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CompensateWorkflowResponse)
 	err := c.cc.Invoke(ctx, WorkflowService_CompensateWorkflow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workflowServiceClient) RerunWorkflow(ctx context.Context, in *RerunWorkflowRequest, opts ...grpc.CallOption) (*RerunWorkflowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RerunWorkflowResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_RerunWorkflow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workflowServiceClient) MigrateWorkflow(ctx context.Context, in *MigrateWorkflowRequest, opts ...grpc.CallOption) (*MigrateWorkflowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MigrateWorkflowResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_MigrateWorkflow_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -284,12 +332,18 @@ type WorkflowServiceServer interface {
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// Streams the events of a workflow as they happen, until its last event.
 	FollowEvents(*FollowEventsRequest, grpc.ServerStreamingServer[FollowEventsResponse]) error
+	// Reads a payload that is too large for a view of its workflow.
+	ReadPayload(*ReadPayloadRequest, grpc.ServerStreamingServer[ReadPayloadResponse]) error
 	// Waits for the end of a workflow.
 	GetResult(context.Context, *GetResultRequest) (*GetResultResponse, error)
 	// Cancels a workflow: it rolls back.
 	CancelWorkflow(context.Context, *CancelWorkflowRequest) (*CancelWorkflowResponse, error)
 	// Rolls back a completed workflow.
 	CompensateWorkflow(context.Context, *CompensateWorkflowRequest) (*CompensateWorkflowResponse, error)
+	// Executes a step and its dependants again, after their effects were undone.
+	RerunWorkflow(context.Context, *RerunWorkflowRequest) (*RerunWorkflowResponse, error)
+	// Migrates a running workflow to another version of its definition.
+	MigrateWorkflow(context.Context, *MigrateWorkflowRequest) (*MigrateWorkflowResponse, error)
 	// Ends a workflow without a rollback.
 	TerminateWorkflow(context.Context, *TerminateWorkflowRequest) (*TerminateWorkflowResponse, error)
 	// Pauses a workflow: it issues no new commands.
@@ -332,6 +386,9 @@ func (UnimplementedWorkflowServiceServer) ListEvents(context.Context, *ListEvent
 func (UnimplementedWorkflowServiceServer) FollowEvents(*FollowEventsRequest, grpc.ServerStreamingServer[FollowEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method FollowEvents not implemented")
 }
+func (UnimplementedWorkflowServiceServer) ReadPayload(*ReadPayloadRequest, grpc.ServerStreamingServer[ReadPayloadResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadPayload not implemented")
+}
 func (UnimplementedWorkflowServiceServer) GetResult(context.Context, *GetResultRequest) (*GetResultResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetResult not implemented")
 }
@@ -340,6 +397,12 @@ func (UnimplementedWorkflowServiceServer) CancelWorkflow(context.Context, *Cance
 }
 func (UnimplementedWorkflowServiceServer) CompensateWorkflow(context.Context, *CompensateWorkflowRequest) (*CompensateWorkflowResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CompensateWorkflow not implemented")
+}
+func (UnimplementedWorkflowServiceServer) RerunWorkflow(context.Context, *RerunWorkflowRequest) (*RerunWorkflowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RerunWorkflow not implemented")
+}
+func (UnimplementedWorkflowServiceServer) MigrateWorkflow(context.Context, *MigrateWorkflowRequest) (*MigrateWorkflowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MigrateWorkflow not implemented")
 }
 func (UnimplementedWorkflowServiceServer) TerminateWorkflow(context.Context, *TerminateWorkflowRequest) (*TerminateWorkflowResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TerminateWorkflow not implemented")
@@ -484,6 +547,17 @@ func _WorkflowService_FollowEvents_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkflowService_FollowEventsServer = grpc.ServerStreamingServer[FollowEventsResponse]
 
+func _WorkflowService_ReadPayload_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadPayloadRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(WorkflowServiceServer).ReadPayload(m, &grpc.GenericServerStream[ReadPayloadRequest, ReadPayloadResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkflowService_ReadPayloadServer = grpc.ServerStreamingServer[ReadPayloadResponse]
+
 func _WorkflowService_GetResult_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetResultRequest)
 	if err := dec(in); err != nil {
@@ -534,6 +608,42 @@ func _WorkflowService_CompensateWorkflow_Handler(srv interface{}, ctx context.Co
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WorkflowServiceServer).CompensateWorkflow(ctx, req.(*CompensateWorkflowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkflowService_RerunWorkflow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RerunWorkflowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).RerunWorkflow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_RerunWorkflow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).RerunWorkflow(ctx, req.(*RerunWorkflowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkflowService_MigrateWorkflow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MigrateWorkflowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).MigrateWorkflow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_MigrateWorkflow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).MigrateWorkflow(ctx, req.(*MigrateWorkflowRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -704,6 +814,14 @@ var WorkflowService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _WorkflowService_CompensateWorkflow_Handler,
 		},
 		{
+			MethodName: "RerunWorkflow",
+			Handler:    _WorkflowService_RerunWorkflow_Handler,
+		},
+		{
+			MethodName: "MigrateWorkflow",
+			Handler:    _WorkflowService_MigrateWorkflow_Handler,
+		},
+		{
 			MethodName: "TerminateWorkflow",
 			Handler:    _WorkflowService_TerminateWorkflow_Handler,
 		},
@@ -736,6 +854,11 @@ var WorkflowService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "FollowEvents",
 			Handler:       _WorkflowService_FollowEvents_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadPayload",
+			Handler:       _WorkflowService_ReadPayload_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -204,7 +204,8 @@ func Execute[O any](ctx context.Context, i *Inbox, work func(tx *sql.Tx) (O, err
 	if err != nil {
 		return output, err
 	}
-	return output, stored(sqldb.Decode(text, &output))
+	err = sqldb.Stored(text, &output)
+	return output, err
 }
 
 // Compensate undoes the work of an action once, with the key of the attempt of the context, see [Inbox.Undo].
@@ -215,7 +216,7 @@ func Compensate[O any](ctx context.Context, i *Inbox, work func(tx *sql.Tx, outp
 	}
 	return i.Undo(ctx, key, func(tx *sql.Tx, text json.RawMessage) error {
 		var output O
-		if err := stored(sqldb.Decode(text, &output)); err != nil {
+		if err := sqldb.Stored(text, &output); err != nil {
 			return err
 		}
 		return work(tx, output)
@@ -280,12 +281,4 @@ func rolledBack(err error) error {
 		return err
 	}
 	return goconductor.Retryable("DATABASE", err.Error()).WithCause(err)
-}
-
-func stored(err error) error {
-	if err == nil {
-		return nil
-	}
-	message := "the inbox has an output of another form: " + err.Error()
-	return goconductor.Unknown("STORED_OUTPUT", message).WithCause(err)
 }

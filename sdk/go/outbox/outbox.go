@@ -120,8 +120,9 @@ func (o *Outbox) Emit(ctx context.Context, tx *sql.Tx, topic string, payload any
 }
 
 // Relay publishes events until the context ends, whose error it returns. An event whose publication fails is published
-// again later, and does not delay the others of its batch. Several relays can run at a time. On PostgreSQL and MySQL they share the
-// events, and on SQLite one works at a time. Events of concurrent transactions are in no order.
+// again later, and does not delay the others of its batch. Several relays can run at a time. On PostgreSQL and MySQL they
+// share the events. On SQLite one works at a time, and other transactions wait until its batch is published, so that publish
+// must be fast. Events of concurrent transactions are in no order.
 func (o *Outbox) Relay(ctx context.Context, publish func(ctx context.Context, event Event) error) error {
 	delay := pollInterval
 	for {
@@ -133,6 +134,7 @@ func (o *Outbox) Relay(ctx context.Context, publish func(ctx context.Context, ev
 			o.logger.WarnContext(ctx, "outbox failed to publish events", "error", err)
 			delay = min(2*delay, maxRetryDelay)
 		case published == batch:
+			delay = pollInterval
 			continue
 		default:
 			delay = pollInterval
@@ -148,7 +150,12 @@ func (o *Outbox) Relay(ctx context.Context, publish func(ctx context.Context, ev
 // Flush publishes at most 100 events, and returns the number of those that were published. The errors of the others are
 // joined.
 func (o *Outbox) Flush(ctx context.Context, publish func(ctx context.Context, event Event) error) (int, error) {
-	tx, err := o.db.BeginTx(ctx, nil)
+	options := &sql.TxOptions{}
+	if o.dialect == sqldb.MySQL {
+		// The default level would lock the gap after the last event, in which transactions insert theirs.
+		options.Isolation = sql.LevelReadCommitted
+	}
+	tx, err := o.db.BeginTx(ctx, options)
 	if err != nil {
 		return 0, err
 	}

@@ -2,42 +2,108 @@ package outbox_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/mattn/go-sqlite3"
 
 	"github.com/goconductor/goconductor/sdk/go/outbox"
 )
 
-func open(t *testing.T) (*sql.DB, *outbox.Outbox) {
+// databases opens an empty database of each kind. A test is skipped without a server, unless services are required.
+var databases = map[string]func(t *testing.T) (*sql.DB, *outbox.Outbox){
+	"sqlite": func(t *testing.T) (*sql.DB, *outbox.Outbox) {
+		file := filepath.Join(t.TempDir(), "participant.db")
+		db := connect(t, "sqlite3", "file:"+file+"?_busy_timeout=30000&_journal_mode=WAL")
+		return db, outbox.SQLite(db)
+	},
+	"postgres": func(t *testing.T) (*sql.DB, *outbox.Outbox) {
+		url := address(t, "GOCONDUCTOR_TEST_POSTGRES_URL")
+		name := create(t, "pgx", url, "SCHEMA", " CASCADE")
+		joint := "?"
+		if strings.Contains(url, "?") {
+			joint = "&"
+		}
+		db := connect(t, "pgx", url+joint+"search_path="+name)
+		return db, outbox.Postgres(db)
+	},
+	"mysql": func(t *testing.T) (*sql.DB, *outbox.Outbox) {
+		source := address(t, "GOCONDUCTOR_TEST_MYSQL_DSN")
+		before, after, _ := strings.Cut(source, "/")
+		_, parameters, _ := strings.Cut(after, "?")
+		db := connect(t, "mysql", before+"/"+create(t, "mysql", source, "DATABASE", "")+"?"+parameters)
+		return db, outbox.MySQL(db)
+	},
+}
+
+func address(t *testing.T, variable string) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "participant.db")
-	db, err := sql.Open("sqlite3", "file:"+file+"?_busy_timeout=30000&_journal_mode=WAL")
+	value := os.Getenv(variable)
+	if value == "" && os.Getenv("GOCONDUCTOR_TEST_REQUIRE_SERVICES") == "1" {
+		t.Fatalf("%s is not set", variable)
+	}
+	if value == "" {
+		t.Skipf("%s is not set", variable)
+	}
+	return value
+}
+
+func connect(t *testing.T, driver, source string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, source)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	events := outbox.SQLite(db)
-	for range 2 {
-		if err := events.Migrate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	return db
+}
+
+// create creates a schema or a database that is dropped at the end of the test, and returns its name.
+func create(t *testing.T, driver, source, kind, drop string) string {
+	t.Helper()
+	name := "outbox_" + strings.ToLower(rand.Text())
+	db := connect(t, driver, source)
+	if _, err := db.ExecContext(t.Context(), "CREATE "+kind+" "+name); err != nil {
+		t.Fatal(err)
 	}
-	return db, events
+	t.Cleanup(func() { _, _ = db.ExecContext(context.Background(), "DROP "+kind+" "+name+drop) })
+	return name
+}
+
+// onEach runs a test on each database.
+func onEach(t *testing.T, test func(t *testing.T, db *sql.DB, events *outbox.Outbox)) {
+	for name, open := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, events := open(t)
+			for range 2 {
+				if err := events.Migrate(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			test(t, db, events)
+		})
+	}
 }
 
 func emit(t *testing.T, db *sql.DB, events *outbox.Outbox, payload any, commit bool) string {
 	t.Helper()
-	tx, err := db.BeginTx(t.Context(), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := events.Emit(t.Context(), tx, "order-paid", payload)
+	id, err := events.Emit(ctx, tx, "order-paid", payload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +119,10 @@ func emit(t *testing.T, db *sql.DB, events *outbox.Outbox, payload any, commit b
 
 func TestOnlyEventsOfCommittedTransactionsArePublished(t *testing.T) {
 	t.Parallel()
-	db, events := open(t)
+	onEach(t, onlyCommittedArePublished)
+}
+
+func onlyCommittedArePublished(t *testing.T, db *sql.DB, events *outbox.Outbox) {
 	emit(t, db, events, "rolled back", false)
 	first := emit(t, db, events, map[string]any{"n": 1}, true)
 	second := emit(t, db, events, "two", true)
@@ -82,9 +151,34 @@ func TestOnlyEventsOfCommittedTransactionsArePublished(t *testing.T) {
 	}
 }
 
+func TestPublicationDelaysNoTransaction(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db *sql.DB, events *outbox.Outbox) {
+		if t.Name() == "TestPublicationDelaysNoTransaction/sqlite" {
+			t.Skip("SQLite has one writer at a time")
+		}
+		first := emit(t, db, events, 1, true)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		count, err := events.Flush(ctx, func(ctx context.Context, event outbox.Event) error {
+			if event.ID != first {
+				t.Errorf("published %v", event)
+			}
+			emit(t, db, events, 2, true)
+			return ctx.Err()
+		})
+		if count != 1 || err != nil {
+			t.Errorf("published %d, %v", count, err)
+		}
+	})
+}
+
 func TestRelaysShareTheEvents(t *testing.T) {
 	t.Parallel()
-	db, events := open(t)
+	onEach(t, relaysShareTheEvents)
+}
+
+func relaysShareTheEvents(t *testing.T, db *sql.DB, events *outbox.Outbox) {
 	for number := range 250 {
 		emit(t, db, events, number, true)
 	}

@@ -15,6 +15,9 @@ import (
 	"github.com/goconductor/goconductor/sdk/go/internal/sqldb"
 )
 
+// rollbackTimeout is the timeout after which a connection is given up instead of rolling its transaction back.
+const rollbackTimeout = 5 * time.Second
+
 // Beginner begins transactions: a *pgxpool.Pool or a *pgx.Conn.
 type Beginner interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
@@ -68,6 +71,9 @@ func Finish(
 	if _, err := inbox.StepOf(key, operation); err != nil {
 		return err
 	}
+	if len(output) == 0 {
+		output = json.RawMessage("null")
+	}
 	function := map[goconductor.Operation]string{goconductor.Execute: "done", goconductor.Compensate: "undone"}
 	_, err := tx.Exec(ctx, "SELECT goconductor_inbox_"+function[operation]+"($1, $2)", key, string(output))
 	return err
@@ -95,7 +101,7 @@ func Execute[O any](ctx context.Context, i *Inbox, work func(tx pgx.Tx) (O, erro
 		case err != nil:
 			return false, rolledBack(err)
 		case decision.Verdict == inbox.Repeat:
-			return false, sqldb.Decode(decision.Output, &output)
+			return false, sqldb.Stored(decision.Output, &output)
 		case decision.Verdict == inbox.Undone:
 			return false, goconductor.Refused("UNDONE", "the step was compensated before it was executed")
 		}
@@ -128,7 +134,7 @@ func Compensate[O any](ctx context.Context, i *Inbox, work func(tx pgx.Tx, outpu
 			return true, nil
 		}
 		var output O
-		if err := sqldb.Decode(decision.Output, &output); err != nil {
+		if err := sqldb.Stored(decision.Output, &output); err != nil {
 			return false, err
 		}
 		if err := work(tx, output); err != nil {
@@ -144,8 +150,12 @@ func (i *Inbox) transact(ctx context.Context, run func(tx pgx.Tx) (bool, error))
 	if err != nil {
 		return rolledBack(err)
 	}
-	// Has no effect after a commit. The context may have ended.
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	defer func() {
+		// Has no effect after a commit. The context may have ended.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_ = tx.Rollback(ctx)
+	}()
 	commit, err := run(tx)
 	if err != nil || !commit {
 		return err

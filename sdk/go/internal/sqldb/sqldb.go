@@ -66,6 +66,15 @@ func Decode(text json.RawMessage, output any) error {
 	return decoder.Decode(output)
 }
 
+// Stored converts a stored output to the type of an action. An output of another form has the code STORED_OUTPUT.
+func Stored(text json.RawMessage, output any) error {
+	if err := Decode(text, output); err != nil {
+		message := "the inbox has an output of another form: " + err.Error()
+		return goconductor.Unknown("STORED_OUTPUT", message).WithCause(err)
+	}
+	return nil
+}
+
 // KeyOf returns the idempotency key of the attempt of a context.
 func KeyOf(ctx context.Context) (string, error) {
 	attempt := goconductor.AttemptOf(ctx)
