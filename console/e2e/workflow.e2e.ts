@@ -172,9 +172,9 @@ test("the events of a running workflow follow, also after an outage", async () =
   await page.getByText("Step waiting").waitFor();
   await fixture.conductor.kill();
   await fixture.conductor.start();
-  await page.getByText("Live", { exact: true }).waitFor({ timeout: 30_000 });
+  await page.getByText("Live", { exact: true }).waitFor({ timeout: 60_000 });
   await fixture.conductor.call("POST", `/workflows/${id}/signals/consent`, { by: "ada" });
-  await page.getByText("Workflow completed").waitFor({ timeout: 30_000 });
+  await page.getByText("Workflow completed").waitFor({ timeout: 60_000 });
   const seqs = await page.locator(".table .tr.body .td:first-child").allTextContents();
   expect(seqs).toEqual(seqs.map((_, index) => String(index + 1)));
 });
