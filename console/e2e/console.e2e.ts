@@ -34,9 +34,9 @@ test("list is updated live, keeps its rows, and says when the server is away", a
   await page.getByRole("button", { name: "1 new workflow" }).click();
   await page.getByText("31 rows").waitFor();
   await fixture.conductor.kill();
-  await page.getByText("Stale since").waitFor({ timeout: 30_000 });
+  await page.getByText("Stale since").waitFor({ timeout: 60_000 });
   await fixture.conductor.start();
-  await page.getByText("Live", { exact: true }).waitFor({ timeout: 30_000 });
+  await page.getByText("Live", { exact: true }).waitFor({ timeout: 60_000 });
 });
 
 test("filter, palette, namespace and help are reached by keyboard", async () => {

@@ -37,6 +37,7 @@ export function startConsole(seed?: (conductor: Conductor) => Promise<void>, sta
       const context = await fixture.browser.newContext({
         viewport: { width, height: HEIGHTS[width] ?? 900 }, colorScheme: theme, reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"],
       });
+      context.setDefaultTimeout(60_000);
       contexts.push(context);
       const page = await context.newPage();
       watchForViolations(page, console.url);

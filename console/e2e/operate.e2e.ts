@@ -33,7 +33,7 @@ for (const theme of ["light", "dark"] as const) {
     await dialog.getByText("State a reason.").waitFor();
     await dialog.getByLabel("Reason").fill("price list is wrong");
     await dialog.getByRole("button", { name: "Pause 2 workflows" }).click();
-    await page.getByRole("heading", { name: "Pause · 2 of 2" }).waitFor({ timeout: 20_000 });
+    await page.getByRole("heading", { name: "Pause · 2 of 2" }).waitFor({ timeout: 60_000 });
     await page.getByText("price list is wrong").waitFor();
     await page.getByRole("grid", { name: "Workflows of the batch" }).getByText("Done").first().waitFor();
     await expectAccessible(page);
@@ -68,7 +68,7 @@ test("all matching workflows are cancelled by a batch that is paused and resumed
   await page.keyboard.press("Tab");
   await dialog.getByRole("button", { name: "Cancel 90 workflows" }).focus();
   await page.keyboard.press("Enter");
-  await page.getByRole("button", { name: "Pause", exact: true }).click({ timeout: 20_000 });
+  await page.getByRole("button", { name: "Pause", exact: true }).click({ timeout: 60_000 });
   const pause = page.getByRole("dialog", { name: "Pause the batch" });
   await pause.getByLabel("Reason").fill("look first");
   await pause.getByRole("button", { name: "Pause", exact: true }).click();

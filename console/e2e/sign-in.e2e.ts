@@ -90,7 +90,7 @@ test("session that ends keeps the page and what was entered", async () => {
 test("key that is revoked ends its session", async () => {
   const page = await signIn("/services", doomed.token);
   await fixture.conductor.call("DELETE", `/access/keys/${doomed.id}`);
-  await page.getByRole("dialog", { name: "Sign in again" }).waitFor({ timeout: 30_000 });
+  await page.getByRole("dialog", { name: "Sign in again" }).waitFor({ timeout: 60_000 });
   await expectAccessible(page);
 });
 

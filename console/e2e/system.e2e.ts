@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import { expectAccessible, screenshots, startConsole } from "./fixture";
 import { Conductor } from "./server";
 
-const POLL = { timeout: 30_000 };
+const POLL = { timeout: 60_000 };
 const XSS = "<img src=x onerror=alert(1)>";
 const input = { order_id: "n-${ schedule.time }", amount: 42, items: [{ sku: "book", quantity: 1 }] };
 

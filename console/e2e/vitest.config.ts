@@ -7,7 +7,9 @@ export default defineConfig({
     environment: "node",
     // Browsers and servers share the processors with the tests.
     fileParallelism: false,
-    testTimeout: 60_000,
-    hookTimeout: 90_000,
+    // Limits only for tests that hang: a test waits for conditions, and a loaded machine is slow.
+    testTimeout: 240_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 60_000 } },
   },
 });

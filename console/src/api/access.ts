@@ -4,6 +4,7 @@ import { useEffect } from "react";
 import { ApiError, getJson } from "./client";
 import { keys } from "./keys";
 import { onUnauthorized } from "./session";
+import type { Grant, Session } from "./types";
 
 export type Permission =
   | "access.read" | "access.write" | "audit.read" | "batches.operate" | "batches.read" | "config.read" | "config.write"
@@ -13,30 +14,7 @@ export type Permission =
   | "schedules.write" | "secrets.read" | "secrets.write" | "services.read" | "services.serve" | "services.write"
   | "workflows.operate" | "workflows.read" | "workflows.start";
 
-export interface Grant {
-  /** Null for all namespaces. */
-  namespaces: readonly string[] | null;
-  roles: readonly string[];
-  permissions: readonly string[];
-}
-
-export interface Session {
-  /** Whether the server checks callers. If it does not, every caller may do everything. */
-  access_control: boolean;
-  signed_in: boolean;
-  /** Whether the caller is signed in by the cookie, and can sign out. */
-  by_session: boolean;
-  sign_in: readonly ("access_key" | "oidc")[];
-  /** The name that the history records. */
-  actor: string | null;
-  credential: "access_key" | "bootstrap_key" | "user" | "certificate" | null;
-  roles: readonly string[];
-  expires_at: string | null;
-  namespace: string;
-  /** Permissions in the namespace of the page. */
-  permissions: readonly string[];
-  grants: readonly Grant[];
-}
+export type { Grant, Session };
 
 /** The session. `null` if the server is older than sessions: it then checks the credential of each request itself. */
 export function useSession(): UseQueryResult<Session | null> {

@@ -1,54 +1,16 @@
 // What the console reads about one workflow beyond its view: graph, relations, and the attempts of a step.
 import { useQuery } from "@tanstack/react-query";
-import { ApiError, getJson } from "./client";
+import { getJson } from "./client";
 import { keys } from "./keys";
-import type { DefinitionGraph, WorkflowStep } from "./types";
+import type { DefinitionGraph, Relations, WorkflowStep } from "./types";
 
-export interface Edge {
-  from: string;
-  to: string;
-}
-
-export type GraphNode = DefinitionGraph["nodes"][number] & {
-  /** Whether the step runs for each element of a list. */
-  for_each?: boolean;
-};
-
-/** A definition as a graph. The compensation of `to` in `undo_edges` follows that of `from`. */
-export interface WorkflowGraph {
-  name: string;
-  version: number;
+export type { LockRelation, RelatedWorkflow, Relations } from "./types";
+export type Edge = DefinitionGraph["edges"][number];
+export type GraphNode = Omit<DefinitionGraph["nodes"][number], "for_each"> & { for_each?: boolean };
+/** A definition as a graph. `undoEdges` derives the order of the compensations where it is absent. */
+export type WorkflowGraph = Pick<DefinitionGraph, "name" | "version" | "edges"> & Partial<Pick<DefinitionGraph, "undo_edges" | "rollback_order">> & {
   nodes: readonly GraphNode[];
-  edges: readonly Edge[];
-  undo_edges?: readonly Edge[];
-  rollback_order?: "reverse" | "parallel";
-}
-
-export interface RelatedWorkflow {
-  id: string;
-  step: string | null;
-  definition: string | null;
-  status: string | null;
-}
-
-export interface LockRelation {
-  key: string;
-  step: string | null;
-  shared: boolean;
-  held: boolean;
-  fencing_token: number | null;
-  holder: string | null;
-  requested_at: string;
-}
-
-export interface Relations {
-  parent: RelatedWorkflow | null;
-  children: readonly RelatedWorkflow[];
-  is_more: boolean;
-  schedule: { name: string; time: string | null } | null;
-  locks: readonly LockRelation[];
-  trace_id: string | null;
-}
+};
 
 export type Outcome = "RUNNING" | "RETRYING" | "COMPLETED" | "FAILED" | "UNKNOWN";
 
@@ -85,14 +47,7 @@ const base = (id: string) => `/api/v1/workflows/${encodeURIComponent(id)}`;
 export function useWorkflowGraph(id: string, definition: string, version: number) {
   return useQuery({
     queryKey: [...keys.graph(definition, version), id],
-    queryFn: async ({ signal }) => {
-      try {
-        return await getJson<WorkflowGraph>(`${base(id)}/graph`, { signal });
-      } catch (error) {
-        if (!(error instanceof ApiError) || error.code !== "GC2005") throw error;
-        return await getJson<WorkflowGraph>(`/api/v1/definitions/${encodeURIComponent(definition)}/versions/${version}/graph`, { signal });
-      }
-    },
+    queryFn: ({ signal }) => getJson<WorkflowGraph>(`${base(id)}/graph`, { signal }),
     staleTime: Infinity,
   });
 }

@@ -629,6 +629,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the overview of a namespace
+         * @description It has the problems that need a person, and figures about the workflows. It is at most two seconds old. A part that the
+         *     caller may not read is null.
+         */
+        get: operations["overview_overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/processes": {
         parameters: {
             query?: never;
@@ -946,6 +967,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get who the caller is, and what it may do
+         * @description The response has status 200 without a credential as well. An invalid session is deleted.
+         */
+        get: operations["session_show"];
+        put?: never;
+        /**
+         * Begin a session of the console with an access key
+         * @description The response sets a cookie. The request needs the header `GoConductor-Csrf`.
+         */
+        post: operations["session_begin"];
+        /**
+         * End the session of the console
+         * @description The response deletes the cookie. The request needs the header `GoConductor-Csrf` if it has a session.
+         */
+        delete: operations["session_end"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session/oidc/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * End a sign-in at the identity provider
+         * @description The identity provider sends the browser to this path.
+         */
+        get: operations["session_callback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session/oidc/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Begin a sign-in at the identity provider
+         * @description A browser navigates to this path, and returns to `return_to` with a session.
+         */
+        get: operations["session_start"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/watch": {
         parameters: {
             query?: never;
@@ -1083,6 +1172,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workflows/{id}/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the graph of the definition that a workflow follows
+         * @description It is that of the version that the workflow follows: that of its start, until an operator migrates it.
+         */
+        get: operations["workflows_graph"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workflows/{id}/migrate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Migrate a running workflow to another version of its definition
+         * @description The steps that have begun must be the same in both versions. With `dry_run`, nothing is changed.
+         */
+        post: operations["operate_migrate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workflows/{id}/pause": {
         parameters: {
             query?: never;
@@ -1097,6 +1226,65 @@ export interface paths {
          * @description A paused workflow issues no new commands.
          */
         post: operations["operate_pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workflows/{id}/payloads/{sha256}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a large payload of a workflow
+         * @description A view of a workflow contains `{"$payload": {"sha256": …, "bytes": …}}` in place of an input or an output that is too
+         *     large for it. The response is the value.
+         */
+        get: operations["workflows_payload"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workflows/{id}/relations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get the parent, the children, the schedule, the locks and the trace of a workflow */
+        get: operations["workflows_relations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workflows/{id}/rerun": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Re-run a workflow from a step
+         * @description The step and the steps that depend on it are executed again, with new idempotency keys. Their effects are undone first,
+         *     in reverse order, unless `effects` is `keep`. The workflow must have ended, or be in error before a rollback.
+         */
+        post: operations["operate_rerun"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1152,6 +1340,26 @@ export interface paths {
          *     Otherwise, the signal is kept until a step waits for it. A repeat with the same key changes nothing.
          */
         post: operations["operate_signal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workflows/{id}/steps/{step}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a step of a workflow with its inputs and its attempts
+         * @description Inputs are computed from the state of the workflow. All attempts at one side of a step have the same input.
+         */
+        get: operations["workflows_step"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1420,6 +1628,44 @@ export interface components {
             version: number;
             /** @description Parts that were accepted and are probably mistakes. */
             warnings?: components["schemas"]["Location"][];
+        };
+        /** @description An attempt. */
+        AttemptView: {
+            /** @description Operator who supplied the outcome. */
+            actor?: string | null;
+            /**
+             * Format: uint64
+             * @description Number of the attempt, from 1. 0 if the side ended without an attempt.
+             */
+            attempt: number;
+            /** @description Workflow that the attempt started as its child. */
+            child?: string | null;
+            /**
+             * Format: date-time
+             * @description Time at which the attempt was settled. Null while it runs.
+             */
+            ended_at?: string | null;
+            /** @description Failure: `code`, `message` and `detail`. */
+            error?: components["schemas"]["Value"];
+            /** @description Executor that ran the attempt. Null for an attempt that ended before its start was recorded. */
+            executor?: string | null;
+            /** @description `RUNNING`, `RETRYING`, `COMPLETED`, `FAILED`, `UNKNOWN` */
+            outcome: string;
+            output?: components["schemas"]["Value"];
+            /** @description Reason of the operator. */
+            reason?: string | null;
+            /**
+             * Format: date-time
+             * @description Time at which the next attempt is due.
+             */
+            retry_at?: string | null;
+            /** @description `execute`, `compensate` */
+            side: string;
+            /**
+             * Format: date-time
+             * @description Start of the attempt. Null if it is not known.
+             */
+            started_at?: string | null;
         };
         /** @description The last record of the audit log. Kept outside, it shows later whether the log was replaced. */
         AuditHeadView: {
@@ -1789,6 +2035,16 @@ export interface components {
             /** @description Compensated steps, in the order of their commands. */
             undo: components["schemas"]["SideView"][];
         };
+        /** @description The number of dead letters. */
+        DeadLetterCount: {
+            /**
+             * Format: uint64
+             * @description Number of dead letters, as far as they were counted.
+             */
+            count: number;
+            /** @description Whether there are more. */
+            is_more: boolean;
+        };
         /** @description A page of dead letters. */
         DeadLetterPage: {
             /** @description Dead letters, newest first. */
@@ -1896,6 +2152,8 @@ export interface components {
         "Definition.call": {
             /** @description Unary gRPC request of the step. */
             grpc?: {
+                /** @description Types of the messages: a FileDescriptorSet in Base64. Without it, the server is asked by reflection. */
+                descriptor_set?: string;
                 /** @description Message of the request, in the JSON form of Protobuf. */
                 message?: unknown;
                 /** @description Metadata of the request, by name. */
@@ -2169,6 +2427,8 @@ export interface components {
             created_at: string;
             description?: string | null;
             digest: string;
+            /** @description JSON Schema of the input of a start. Absent in lists, and if the definition has none. */
+            input?: components["schemas"]["Value"];
             name: string;
             /** @description The applied text. Absent in lists. */
             source?: string | null;
@@ -2200,6 +2460,46 @@ export interface components {
         ElectionList: {
             /** @description Elections with a leader, ordered by name. */
             elections: components["schemas"]["LeaderView"][];
+            /**
+             * @description Whether the election moves to another backend: some processes have not reached the highest era yet. Terms of the
+             *     next backend begin when all have.
+             */
+            moving: boolean;
+            /** @description Processes with an election, and the backend that each uses. */
+            processes: components["schemas"]["ElectionProcessView"][];
+        };
+        /** @description The election backend of a process. */
+        ElectionProcessView: {
+            /** @description Backend of the election, such as `etcd`. */
+            backend: string;
+            /**
+             * Format: uint32
+             * @description Era of the fencing tokens that the process can hold. Its terms of lower eras have ended.
+             */
+            era: number;
+            /** @description Reason why the process does not use the newest settings of the election. */
+            error?: string | null;
+            /** @description Service of the process, such as `saga-executor`. */
+            kind: string;
+            /** @description Identity of the process. */
+            process: string;
+        };
+        /** @description The elections. */
+        ElectionsView: {
+            /**
+             * Format: uint64
+             * @description Number of elections with a leader.
+             */
+            leaders: number;
+            /** @description Elections of the executors that have no leader. */
+            without_leader: string[];
+        };
+        /** @description The workflows in `ERROR`. */
+        ErrorsView: {
+            /** Format: uint64 */
+            count: number;
+            /** @description The newest of them. */
+            workflows: components["schemas"]["SummaryView"][];
         };
         /** @description A page of a history. */
         EventPage: {
@@ -2241,11 +2541,22 @@ export interface components {
          * @example status = ERROR AND created_at > "-24h"
          */
         Filter: string;
+        /** @description Permissions in some namespaces. */
+        GrantView: {
+            /** @description Null for all namespaces. */
+            namespaces?: string[] | null;
+            permissions: string[];
+            roles: string[];
+        };
         /** @description A definition as a graph, with its blocks and defaults expanded. */
         Graph: {
             edges: components["schemas"]["GraphEdge"][];
             name: string;
             nodes: components["schemas"]["GraphNode"][];
+            /** @description `reverse`, or `parallel` if the compensations do not wait for one another */
+            rollback_order: string;
+            /** @description Order of the compensations: that of `to` follows that of `from`. Steps without a compensation are passed over. */
+            undo_edges: components["schemas"]["GraphEdge"][];
             /** Format: uint32 */
             version: number;
         };
@@ -2265,6 +2576,8 @@ export interface components {
             /** @description Names of the blocks that contain the step, outermost first. */
             blocks: string[];
             compensate?: string | null;
+            /** @description Whether the step runs for each element of a list. */
+            for_each: boolean;
             /** @description `all`, `any`, `settled` */
             join: string;
             /** @description `compensatable`, `pivot`, `retriable` */
@@ -2376,6 +2689,25 @@ export interface components {
             /** @description Token of the next page. Empty on the last page. */
             next_page_token: string;
         };
+        /** @description A lock that a workflow holds or waits for. */
+        LockRelation: {
+            /**
+             * Format: uint64
+             * @description Fencing token of the hold. Null while the workflow waits.
+             */
+            fencing_token?: number | null;
+            /** @description Whether the workflow holds the lock. */
+            held: boolean;
+            /** @description Owner that holds the lock while the workflow waits. Null if it is not known. */
+            holder?: string | null;
+            key: string;
+            /** Format: date-time */
+            requested_at: string;
+            /** @description Whether several holders may share the lock. */
+            shared: boolean;
+            /** @description Step that requested the lock. Null for a lock of the definition. */
+            step?: string | null;
+        };
         /** @description A held lock. */
         LockView: {
             /** Format: date-time */
@@ -2393,6 +2725,80 @@ export interface components {
             fencing_token: number;
             key: string;
             owner: string;
+        };
+        /** @description The migration of a workflow. */
+        MigrationBody: {
+            /**
+             * @description Only check whether the workflow can follow the version
+             * @enum {boolean|null}
+             */
+            dry_run?: true | false | null;
+            /**
+             * @description Reason, recorded in the history
+             * @example duplicate order
+             */
+            reason?: string | null;
+            /**
+             * Format: uint32
+             * @description Version of the definition
+             * @example 2
+             */
+            to_version: number;
+        };
+        /** @description A migration of a workflow, or the check of one. */
+        MigrationView: {
+            /** @description Steps that only the new version has */
+            added: string[];
+            /** @description Steps that differ */
+            changed: string[];
+            definition: string;
+            /** @description Whether nothing was changed */
+            dry_run: boolean;
+            /**
+             * Format: uint32
+             * @description Version that the workflow followed before
+             */
+            from_version: number;
+            id: string;
+            /** @description Steps that only the old version has */
+            removed: string[];
+            status: string;
+            /**
+             * Format: uint32
+             * @description Version that the workflow follows, or could follow
+             */
+            to_version: number;
+        };
+        /** @description The overview of a namespace. */
+        OverviewView: {
+            /**
+             * Format: date-time
+             * @description Time at which the figures were read.
+             */
+            at: string;
+            /**
+             * Format: uint64
+             * @description Number of due commands.
+             */
+            backlog: number;
+            dead_letters?: components["schemas"]["DeadLetterCount"] | null;
+            elections?: components["schemas"]["ElectionsView"] | null;
+            errors: components["schemas"]["ErrorsView"];
+            namespace: string;
+            /** @description Namespaces in use that the caller may read, as far as they are known: those of services. */
+            namespaces: string[];
+            /**
+             * Format: uint64
+             * @description Number of paused workflows.
+             */
+            paused: number;
+            queue_switch?: components["schemas"]["QueueSwitchView"] | null;
+            recent: components["schemas"]["RecentView"];
+            /** @description Services with due commands, and services without an executor. */
+            services: components["schemas"]["ServiceLoadView"][];
+            stuck: components["schemas"]["StuckView"];
+            /** @description Number of workflows by status. */
+            workflows: components["schemas"]["CountView"][];
         };
         /** @description The parent of a workflow. */
         ParentView: {
@@ -2483,6 +2889,17 @@ export interface components {
             /** @description Services, ordered by namespace and name. */
             services: components["schemas"]["BacklogView"][];
         };
+        /** @description A switch to another queue. */
+        QueueSwitchView: {
+            /**
+             * Format: uint64
+             * @description Number of processes that have not applied the change yet.
+             */
+            behind: number;
+            /** @description `CONSUMING_BOTH`, `PRODUCING`, `DRAINING` */
+            phase?: string | null;
+            to: string;
+        };
         /** @description A process that uses the queue. */
         QueueUserView: {
             instance: string;
@@ -2496,6 +2913,80 @@ export interface components {
              * @example duplicate order
              */
             reason?: string | null;
+        };
+        /** @description Figures about the workflows that were started within the last hour, or about the newest ones if there are many. */
+        RecentView: {
+            /** Format: uint64 */
+            completed: number;
+            /**
+             * Format: uint64
+             * @description Median of the time from the start to the end.
+             */
+            duration_p50_ms?: number | null;
+            /**
+             * Format: uint64
+             * @description 99th percentile of the time from the start to the end.
+             */
+            duration_p99_ms?: number | null;
+            /**
+             * Format: uint64
+             * @description Number of workflows of the sample that ended.
+             */
+            ended: number;
+            /**
+             * Format: uint64
+             * @description Number of workflows of the sample in `ERROR`.
+             */
+            errors: number;
+            /**
+             * Format: double
+             * @description Share of the ended and failed workflows that rolled back or are in `ERROR`. Null without such workflows.
+             */
+            failure_ratio?: number | null;
+            /** @description Whether the sample has all workflows of the last hour. */
+            is_complete: boolean;
+            /** Format: uint64 */
+            rolled_back: number;
+            /**
+             * Format: uint64
+             * @description Number of workflows in the sample.
+             */
+            sampled: number;
+            /** Format: double */
+            starts_per_minute: number;
+            /**
+             * Format: double
+             * @description Share of the ended workflows that rolled back. Null without ended workflows.
+             */
+            undo_ratio?: number | null;
+            /**
+             * Format: uint64
+             * @description Length of the time that the sample covers.
+             */
+            window_seconds: number;
+        };
+        /** @description The parent or a child of a workflow. */
+        RelatedWorkflow: {
+            /** @description Name of the definition. Null if it is not known. */
+            definition?: string | null;
+            id: string;
+            /** @description Status. Null if the workflow was deleted. */
+            status?: string | null;
+            /** @description Step of the parent that started the child. */
+            step?: string | null;
+        };
+        /** @description The relations of a workflow. */
+        RelationsView: {
+            /** @description The current children of the steps, in the order of the steps. */
+            children: components["schemas"]["RelatedWorkflow"][];
+            /** @description Whether there are more children than the list has. */
+            is_more: boolean;
+            /** @description The locks that the workflow holds or waits for. */
+            locks: components["schemas"]["LockRelation"][];
+            parent?: components["schemas"]["RelatedWorkflow"] | null;
+            schedule?: components["schemas"]["ScheduleRelation"] | null;
+            /** @description Trace of the workflow (W3C), 32 hexadecimal digits. Null if its start belonged to no trace. */
+            trace_id?: string | null;
         };
         /** @description A request to release a lock. */
         ReleaseBody: {
@@ -2534,6 +3025,21 @@ export interface components {
              * @example duplicate order
              */
             reason: string;
+        };
+        /** @description The re-run of a workflow. */
+        RerunBody: {
+            /**
+             * @description `undo` (default): effects of the steps are undone first. `keep`: the caller states that they stay.
+             * @enum {string|null}
+             */
+            effects?: "undo" | "keep" | null;
+            /**
+             * @description Reason, recorded in the history
+             * @example duplicate order
+             */
+            reason: string;
+            /** @description Step to begin with (default: all steps) */
+            step?: string;
         };
         /** @description A return to an earlier version. */
         RollbackBody: {
@@ -2662,6 +3168,12 @@ export interface components {
              * @example maintenance
              */
             reason?: string | null;
+        };
+        /** @description The schedule that started a workflow. */
+        ScheduleRelation: {
+            name: string;
+            /** @description Due time of the start, in RFC 3339. */
+            time?: string | null;
         };
         /** @description A schedule. */
         ScheduleView: {
@@ -2802,6 +3314,27 @@ export interface components {
         ServiceList: {
             services: components["schemas"]["ServiceView"][];
         };
+        /** @description The load of a service. */
+        ServiceLoadView: {
+            /**
+             * Format: uint64
+             * @description Number of due commands.
+             */
+            backlog: number;
+            /**
+             * Format: uint64
+             * @description Number of executors that serve the service.
+             */
+            executors: number;
+            /** @description Whether an executor consumes the commands. */
+            is_served: boolean;
+            service: string;
+            /**
+             * Format: uint64
+             * @description Number of connected workers.
+             */
+            workers: number;
+        };
         /** @description A service. */
         ServiceView: {
             /** @description Limits of individual actions, by name. */
@@ -2829,6 +3362,42 @@ export interface components {
             updated_at?: string | null;
             /** @description Number of connected workers. */
             workers: number;
+        };
+        /** @description An access key. [`SecretBody`] reads it. */
+        SessionBody: {
+            /**
+             * @description Access key, or the bootstrap key. No response ever contains it.
+             * @example gck_…
+             */
+            value: string;
+        };
+        /** @description The caller of a request, and what it may do. */
+        SessionView: {
+            /** @description Whether the server checks callers. If it does not, every caller may do everything. */
+            access_control: boolean;
+            /** @description Name that the history records. */
+            actor?: string | null;
+            /** @description Whether the credential is a session of the console. */
+            by_session: boolean;
+            /** @description `access_key`, `bootstrap_key`, `user`, `certificate` */
+            credential?: string | null;
+            /**
+             * Format: date-time
+             * @description Time at which the session, or the credential, ends.
+             */
+            expires_at?: string | null;
+            /** @description All permissions, by namespace. */
+            grants: components["schemas"]["GrantView"][];
+            /** @description Namespace of the request. */
+            namespace: string;
+            /** @description Permissions in the namespace of the request. */
+            permissions: string[];
+            /** @description Names of the roles in the namespace of the request. */
+            roles: string[];
+            /** @description How a user can sign in: `access_key`, `oidc` */
+            sign_in: string[];
+            /** @description Whether the request has a valid credential. */
+            signed_in: boolean;
         };
         /** @description A step in a course. */
         SideView: {
@@ -2908,10 +3477,31 @@ export interface components {
             due: string;
             reason: string;
         };
+        /** @description A step of a workflow with its inputs and its attempts. */
+        StepDetailView: {
+            /** @description The attempts at both sides, in the order of their first events. */
+            attempts: components["schemas"]["AttemptView"][];
+            /** @description Input of the compensation. Null unless the compensation was issued. */
+            compensation_input?: components["schemas"]["Value"];
+            /** @description Reason why the input of the compensation cannot be computed. */
+            compensation_input_error?: string | null;
+            /** @description Input of the action. Null if the step was not queued, or if the input cannot be computed. */
+            input?: components["schemas"]["Value"];
+            /** @description Reason why the input cannot be computed. */
+            input_error?: string | null;
+            /** @description Whether attempts were left out, because there are too many. */
+            is_more: boolean;
+            step: components["schemas"]["WorkflowStepView"];
+        };
         /** @description The outcome of a request to step down. */
         SteppedDown: {
             /** @description Whether a term was ended. `false` if the election had no leader. */
             ended: boolean;
+        };
+        /** @description Workflows that have run for more than an hour and have not ended. */
+        StuckView: {
+            /** @description The newest of them. */
+            workflows: components["schemas"]["SummaryView"][];
         };
         /** @description A workflow in a list. */
         SummaryView: {
@@ -3027,6 +3617,11 @@ export interface components {
             /** Format: date-time */
             ended_at?: string | null;
             error?: components["schemas"]["FailureView"] | null;
+            /**
+             * Format: uint32
+             * @description Number of times that the step was executed anew, from 2. Absent until a re-run.
+             */
+            generation?: number | null;
             /** @description `compensatable`, `pivot`, `retriable` */
             kind: string;
             name: string;
@@ -3638,7 +4233,7 @@ export interface operations {
                 /** @description Name or id of the target */
                 target_name?: string;
                 /** @description `ALLOWED`, `REFUSED` or `FAILED` */
-                outcome?: "ALLOWED" | "REFUSED" | "FAILED";
+                outcome?: "ALLOWED" | "REFUSED" | "FAILED" | "UNKNOWN";
                 /** @description At this time or later, in RFC 3339 */
                 since?: string;
                 /** @description Before this time, in RFC 3339 */
@@ -7470,6 +8065,88 @@ export interface operations {
             };
         };
     };
+    overview_overview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OverviewView"];
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     processes_processes: {
         parameters: {
             query?: never;
@@ -9898,6 +10575,490 @@ export interface operations {
             };
         };
     };
+    session_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionView"];
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    session_begin: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description Any value, such as `1`. Pages of other origins cannot send it */
+                "GoConductor-Csrf": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionBody"];
+            };
+        };
+        responses: {
+            /** @description The session has begun */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionView"];
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The access key is not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The header GoConductor-Csrf is missing, or the request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Access control is off */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is over the limit */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The content type is not supported */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description A field of the body is missing or invalid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    session_end: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The browser has no session any more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The header GoConductor-Csrf is missing, or the request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    session_callback: {
+        parameters: {
+            query?: {
+                /** @description Code of the sign-in */
+                code?: string;
+                /** @description State of the sign-in */
+                state?: string;
+                /** @description Error code of a sign-in that failed */
+                error?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The browser is sent to the console, with a session or with an error */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No sign-in at an identity provider is configured */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    session_start: {
+        parameters: {
+            query?: {
+                /** @description Path of the console to which the browser returns, such as `/ui/workflows` (default: `/ui/`) */
+                return_to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The browser is sent to the identity provider */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No sign-in at an identity provider is configured */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     workflows_watch: {
         parameters: {
             query?: {
@@ -10793,6 +11954,241 @@ export interface operations {
             };
         };
     };
+    workflows_graph: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Graph"];
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    operate_migrate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MigrationBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MigrationView"];
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission, or the request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The workflow has ended or rolls back, or a step that has begun differs */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is over the limit */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The content type is not supported */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     operate_pause: {
         parameters: {
             query?: never;
@@ -10902,6 +12298,336 @@ export interface operations {
             429: {
                 headers: {
                     /** @description The requests that remain of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    workflows_payload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                /** @description Digest from the reference */
+                sha256: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The value */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The workflow was not found, or has no such payload */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    workflows_relations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RelationsView"];
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    operate_rerun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RerunBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkflowView"];
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission, or the request comes from a page of another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The status does not allow it, an effect cannot be undone, or an outcome is in doubt */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The body is over the limit */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The content type is not supported */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The reason is missing */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11295,6 +13021,100 @@ export interface operations {
             429: {
                 headers: {
                     /** @description The requests that remain of these limits */
+                    RateLimit?: string;
+                    /** @description The limits of the rate of requests, if there are any */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server has a bug: report it with the trace id */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The database does not respond: retry after Retry-After */
+            503: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    workflows_step: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                step: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepDetailView"];
+                };
+            };
+            /** @description A parameter, a header or the syntax of the body is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The request has no valid credential */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The caller does not have the permission */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description The server is at a limit: retry after Retry-After */
+            429: {
+                headers: {
+                    /** @description What is left of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;

@@ -1,24 +1,23 @@
 // Signing in and out, in all windows of the browser.
 import { api, data } from "./client";
-import type { Session } from "./access";
 import { ROOT } from "./session";
+import type { Session } from "./types";
 
 const CHANNEL = "goconductor.session";
+const CSRF = { "GoConductor-Csrf": "1" };
 const RETURN = "goconductor.return_to";
 export const SIGN_IN_PATH = "/sign-in";
 /** Where a window that was opened to sign in ends. */
 export const POPUP_RETURN = `${ROOT}${SIGN_IN_PATH}?popup=1`;
 
-type Call = (path: string, init?: unknown) => Promise<{ data?: Session; error?: unknown; response: Response }>;
-
 export async function signIn(key: string): Promise<Session> {
-  const session = await data((api.POST as unknown as Call)("/api/v1/session", { body: { value: key } }));
+  const session = await data(api.POST("/api/v1/session", { params: { header: CSRF }, body: { value: key } })) as Session;
   announce();
   return session;
 }
 
 export async function signOut(): Promise<void> {
-  await data((api.DELETE as unknown as Call)("/api/v1/session"));
+  await data(api.DELETE("/api/v1/session"));
   announce();
 }
 

@@ -1,6 +1,10 @@
 import type { components } from "./schema";
 
 type Schemas = components["schemas"];
+/** A view whose absent fields the server sends as null. */
+type Nulls<T> = T extends (infer Element)[] ? Nulls<Element>[]
+  : T extends object ? { readonly [K in keyof T]-?: undefined extends T[K] ? Nulls<Exclude<T[K], undefined>> | null : Nulls<T[K]> }
+  : T;
 export type WorkflowSummary = Schemas["SummaryView"];
 export type Workflow = Schemas["WorkflowView"];
 export type WorkflowStep = Schemas["WorkflowStepView"];
@@ -14,6 +18,12 @@ export type DeadLetter = Schemas["DeadLetterView"];
 export type Process = Schemas["ProcessView"];
 export type Definition = Schemas["DefinitionView"];
 export type DefinitionGraph = Schemas["Graph"];
+export type Overview = Nulls<Schemas["OverviewView"]>;
+export type Grant = Schemas["GrantView"];
+export type Session = Nulls<Schemas["SessionView"]>;
+export type RelatedWorkflow = Nulls<Schemas["RelatedWorkflow"]>;
+export type LockRelation = Nulls<Schemas["LockRelation"]>;
+export type Relations = Nulls<Schemas["RelationsView"]>;
 export type Batch = Schemas["BatchView"];
 export type Schedule = Schemas["ScheduleView"];
 export type Secret = Schemas["SecretView"];

@@ -47,6 +47,17 @@ test("the failed step leads to the first compensations where no undo edge does",
   expect(edges.filter((edge) => edge.kind === "undo")).toEqual([{ from: "b", to: "a", kind: "undo", state: "running" }]);
 });
 
+test("undo edges pass over steps without an effect", () => {
+  const graph: WorkflowGraph = {
+    name: "g", version: 1, nodes: [node("a"), node("b"), node("c"), node("d")],
+    edges: [{ from: "a", to: "b" }, { from: "b", to: "c" }, { from: "c", to: "d" }],
+  };
+  const undo = (steps?: WorkflowStep[]) => sagaGraph(graph, steps).edges.filter((edge) => edge.kind === "undo").map(({ from, to, state }) => `${from} ${to} ${state}`);
+  const done = { compensation: { queued_at: at(1), started_at: at(1), ended_at: at(2) } };
+  expect(undo([step("a", "COMPENSATED", done), step("b", "SKIPPED"), step("c", "FAILED"), step("d", "PENDING")])).toEqual(["c a taken"]);
+  expect(undo([step("a", "COMPLETED"), step("b", "SKIPPED"), step("c", "IN_PROGRESS"), step("d", "PENDING")])).toEqual(["c a planned", "d c planned"]);
+});
+
 test("a parallel rollback has one place", () => {
   const graph = sagaGraph({ ...diamond, rollback_order: "parallel" });
   expect(graph.nodes.map((each) => each.undoPlace)).toEqual([1, 1, undefined, 1]);

@@ -95,7 +95,6 @@ export function undoPlaces(undo: readonly Edge[], candidates: ReadonlySet<string
 /** Joins the graph of a definition with the steps of a workflow. `elements` counts the workflows of each `for_each`. */
 export function sagaGraph(graph: WorkflowGraph, steps?: readonly WorkflowStep[], elements?: ReadonlyMap<string, Counts>): SagaGraph {
   const byName = new Map(steps?.map((step) => [step.name, step]));
-  const undo = graph.undo_edges ?? undoEdges(graph);
   const issued = new Map<string, number>();
   const candidates = new Set<string>();
   for (const node of graph.nodes) {
@@ -105,6 +104,11 @@ export function sagaGraph(graph: WorkflowGraph, steps?: readonly WorkflowStep[],
   }
   // Where a rollback has begun, only effects are undone: a step that never ran is not part of the plan.
   if (issued.size > 0) for (const name of candidates) if (byName.get(name)?.status === "PENDING") candidates.delete(name);
+  const without = graph.nodes.map((node) => node.name).filter((name) => {
+    const status = byName.get(name)?.status;
+    return status === "SKIPPED" || (issued.size > 0 && status === "PENDING");
+  });
+  const undo = passOver(graph.undo_edges ?? undoEdges(graph), new Set(without));
   const order = graph.rollback_order === "parallel" ? [] : undo;
   const places = undoPlaces(order, candidates, issued);
   const nodes = graph.nodes.map((node): StepNode => {
@@ -126,6 +130,25 @@ export function sagaGraph(graph: WorkflowGraph, steps?: readonly WorkflowStep[],
     ...[...undo, ...triggers(graph, byName, undo, issued)].map((edge): StepEdge => ({ ...edge, kind: "undo", state: undoState(byName.get(edge.from), byName.get(edge.to)) })),
   ];
   return { nodes, edges, live: steps !== undefined };
+}
+
+/** The edges between the compensations that are left: those before and after a step of `without` follow one another. */
+function passOver(edges: readonly Edge[], without: ReadonlySet<string>): readonly Edge[] {
+  if (without.size === 0) return edges;
+  const after = new Map<string, string[]>();
+  for (const { from, to } of edges) after.set(from, [...(after.get(from) ?? []), to]);
+  return [...after.keys()].filter((from) => !without.has(from)).flatMap((from) => {
+    const found: Edge[] = [];
+    const seen = new Set<string>();
+    const next = [...(after.get(from) ?? [])];
+    for (let to = next.pop(); to !== undefined; to = next.pop()) {
+      if (seen.has(to)) continue;
+      seen.add(to);
+      if (without.has(to)) next.push(...(after.get(to) ?? []));
+      else found.push({ from, to });
+    }
+    return found;
+  });
 }
 
 /** Edges from the step that failed to the compensations that run first, where no other edge leads to them. */
@@ -161,7 +184,7 @@ export function isHorizontal(graph: SagaGraph, width: number, height: number): b
   return zoom(long * (w + GAP.rank), wide * (h + GAP.node)) >= zoom(wide * (w + GAP.node), long * (h + GAP.rank)) * 0.9;
 }
 
-export const NODE = { width: 196, height: 84 } as const;
+export const NODE = { width: 240, height: 84 } as const;
 export const GAP = { rank: 60, node: 40 } as const;
 
 /** The length of the longest path to each step. */

@@ -62,19 +62,16 @@ function NoDefinitions() {
   );
 }
 
-/** The definition with its input schema. The schema is part of the response of servers that know the console. */
-type WithInput = Definition & { input?: Schema | null };
-
 function ForDefinition({ name, version, prefill }: { name: string; version: number | undefined; prefill: string }) {
   const query = useQuery({
     queryKey: keys.definition(name, version),
-    queryFn: ({ signal }): Promise<WithInput> => (version === undefined
+    queryFn: ({ signal }): Promise<Definition> => (version === undefined
       ? data(api.GET("/api/v1/definitions/{name}", { params: { path: { name } }, signal }))
       : data(api.GET("/api/v1/definitions/{name}/versions/{version}", { params: { path: { name, version } }, signal }))),
     // The form keeps what was typed: it does not follow later versions.
     staleTime: Infinity,
   });
-  if (query.data) return <Form name={name} version={version} schema={query.data.input ?? undefined} prefill={prefill} />;
+  if (query.data) return <Form name={name} version={version} schema={(query.data.input ?? undefined) as Schema | undefined} prefill={prefill} />;
   if (query.isError) return <ErrorState error={query.error} onRetry={() => void query.refetch()} />;
   return <Loading lines={6} />;
 }
