@@ -8113,7 +8113,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10623,7 +10623,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10757,7 +10757,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10837,7 +10837,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -10933,7 +10933,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -11025,7 +11025,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -12013,7 +12013,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -12155,7 +12155,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -12392,7 +12392,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -12485,7 +12485,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -12627,7 +12627,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;
@@ -13114,7 +13114,7 @@ export interface operations {
             /** @description The server is at a limit: retry after Retry-After */
             429: {
                 headers: {
-                    /** @description What is left of these limits */
+                    /** @description The requests that remain of these limits */
                     RateLimit?: string;
                     /** @description The limits of the rate of requests, if there are any */
                     "RateLimit-Policy"?: string;

@@ -1,9 +1,8 @@
 //! Child workflows: what a step declares about its child, and what the parent learns of it.
 
-use crate::{Expressions, Failure, Json, Phase, Plan, Scope, State, StepIndex, StepStatus, Template};
-use alloc::borrow::ToOwned;
+use crate::{Failure, Json, Phase, State, StepStatus, Template};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -30,9 +29,6 @@ pub struct Child {
     #[serde(default)]
     pub on_parent_close: OnParentClose,
 }
-
-/// Maximum characters of the id that a step gives its child, as of every idempotency key.
-const MAX_ID_CHARS: usize = 256;
 
 /// The effect of a rollback of the parent on a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -167,41 +163,6 @@ impl State {
     pub fn has_ended_untouched(&self) -> bool {
         let pending = |status| matches!(status, StepStatus::Pending | StepStatus::Skipped);
         self.phase == Phase::RolledBack && self.steps.iter().all(|step| pending(step.execution))
-    }
-}
-
-impl Plan {
-    /// Returns the id that a step gives its child, or `None` if it gives none.
-    ///
-    /// # Errors
-    /// Returns a failure if the expression has no value, or if the value cannot be an idempotency key.
-    pub fn child_id(
-        &self,
-        state: &State,
-        index: StepIndex,
-        expressions: &dyn Expressions,
-    ) -> Result<Option<String>, Failure> {
-        let child = self.step(index).and_then(|step| step.action.child());
-        let Some(template) = child.and_then(|child| child.id.as_ref()) else { return Ok(None) };
-        let value = template.render(expressions, &Scope::of_instance(self, state, index));
-        let value = value.map_err(|error| Failure::of("INPUT_EXPRESSION_FAILED", error.to_string()))?;
-        let text = match value {
-            Json::String(text) => text,
-            number @ Json::Number(_) => number.to_string(),
-            Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => {
-                let message = "the id of the child is neither a text nor a number";
-                return Err(Failure::of("CHILD_ID", message.to_owned()));
-            }
-        };
-        if text.trim().is_empty() || text.chars().count() > MAX_ID_CHARS || text.contains(char::is_control) {
-            let message = format!(
-                "the id of the child must have 1 to {MAX_ID_CHARS} characters and no control characters, and this one \
-                 has {}",
-                text.chars().count()
-            );
-            return Err(Failure::of("CHILD_ID", message));
-        }
-        Ok(Some(text))
     }
 }
 

@@ -26,6 +26,7 @@ extern crate alloc;
 mod action;
 mod call;
 mod child;
+mod child_id;
 mod decide;
 mod definition;
 mod elements;

@@ -399,7 +399,7 @@ fn limits(reader: &mut SettingReader<'_>) -> Limits {
         input_bytes: reader.get("limits.input_bytes", &size, 64 * 1024 * 1024),
         output_bytes: reader.get("limits.output_bytes", &size, 64 * 1024 * 1024),
         // Messages of the queue contain a state up to the same size.
-        inline_bytes: reader.get("limits.inline_bytes", &value::bytes(1024, 64 * 1024 * 1024), 64 * 1024),
+        inline_bytes: reader.get("limits.inline_bytes", &value::bytes(1024, 64 * 1024 * 1024), 16 * 1024),
         state_bytes: reader.get("limits.state_bytes", &size, 16 * 1024 * 1024),
         page_size: reader.get("limits.page_size", &value::integer(1, 1_000), 100),
         connections: reader.get("limits.connections", &count, 6000),

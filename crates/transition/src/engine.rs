@@ -63,7 +63,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         // Each transition writes the whole state, so a large one makes every step slow.
-        Self { redelivery: Duration::from_secs(5), state_bytes: 16 << 20, inline_bytes: 64 << 10 }
+        Self { redelivery: Duration::from_secs(5), state_bytes: 16 << 20, inline_bytes: 16 << 10 }
     }
 }
 

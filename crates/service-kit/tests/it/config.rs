@@ -72,7 +72,7 @@ fn empty_sources_give_the_defaults() {
     assert!(config.services.is_empty());
     assert_eq!((config.limits.body_bytes, config.limits.json_depth), (1_048_576, 64));
     assert_eq!((config.limits.input_bytes, config.limits.output_bytes), (64 << 20, 64 << 20));
-    assert_eq!((config.limits.inline_bytes, config.limits.state_bytes), (64 << 10, 16 << 20));
+    assert_eq!((config.limits.inline_bytes, config.limits.state_bytes), (16 << 10, 16 << 20));
     assert_eq!((config.executor.max_in_flight, config.executor.compensations_in_flight), (256, 64));
     assert_eq!((config.executor.all_in_flight, config.limits.backlog), (1024, 1000));
     assert_eq!((config.limits.calls_in_flight, config.limits.waiting_callers), (4096, 4096));
