@@ -1,6 +1,7 @@
 //! Child workflows: what a step declares about its child, and what the parent learns of it.
 
 use crate::{Failure, Json, Phase, State, StepStatus, Template};
+use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
