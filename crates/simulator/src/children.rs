@@ -9,8 +9,8 @@ use crate::engine::{ElementOwner, ElementRun, Simulation, Turn, check};
 use crate::error::Error;
 use goconductor_saga::{
     ChildEnd, ElementExpressions, Elements, Expressions, Failure, Input, Outcome, OwedKey, Parent, Phase,
-    Plan, RollbackCause, Side, StartChild, StartWorkflow, State, Step, StepIndex, StepState, StepStatus,
-    TimerKind, Timestamp, WorkflowId,
+    RollbackCause, Side, StartChild, StartWorkflow, Step, StepIndex, StepState, StepStatus, TimerKind,
+    Timestamp, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

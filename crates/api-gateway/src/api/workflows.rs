@@ -5,8 +5,7 @@ use super::workflow_id::{not_found, parse_id};
 use super::{Api, CallContext, PageRequest, invalid_page_token};
 use crate::audit_notes;
 use crate::error::{
-    ApiResult, CONTRADICTION, INPUT, Location, NO_DEFINITION, NO_WORKFLOW, PARAMETER, Problem, TOO_LARGE,
-    WRONG_SHAPE,
+    ApiResult, CONTRADICTION, INPUT, Location, NO_DEFINITION, PARAMETER, Problem, TOO_LARGE, WRONG_SHAPE,
 };
 use crate::filter;
 use crate::request;

@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use messages::{MessageError, MessageReader};
 use prost_reflect::MethodDescriptor;
 use serde_json::json;
-use status::{CallStatus, Verdict};
+use status::{CallStatus, StatusMeaning};
 use std::time::Duration;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -168,8 +168,10 @@ impl GrpcCalls {
         };
         trace::set_number(&task.span, "rpc.grpc.status_code", i64::from(status.code() as i32));
         match status.verdict() {
-            Verdict::Done => self.done(method, &status, &read.messages),
-            Verdict::Retry | Verdict::Refused | Verdict::Unknown { .. } => status.outcome(json!(null)),
+            StatusMeaning::Done => self.done(method, &status, &read.messages),
+            StatusMeaning::Retry | StatusMeaning::Refused | StatusMeaning::Unknown { .. } => {
+                status.outcome(json!(null))
+            }
         }
     }
 
