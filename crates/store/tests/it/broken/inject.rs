@@ -65,6 +65,7 @@ fn values(fault: Fault, transition: &mut Transition) {
                 *value = value.replace('\0', "");
             }
         }
+        Fault::DropsParents => transition.state.parent = None,
         Fault::TruncatesPayloads | Fault::RoundsNumbers => {
             value(fault, Arc::make_mut(&mut transition.state.input));
             for event in &mut transition.events {
@@ -139,6 +140,7 @@ pub(super) fn filter(fault: Fault, filter: &Filter) -> Filter {
         Filter::Compare(field, Comparison::LessOrEqual, value) if fault == Fault::TreatsLessOrEqualAsLess => {
             Filter::Compare(field.clone(), Comparison::Less, value.clone())
         }
+        Filter::Compare(Field::RunsElements, ..) if fault == Fault::ListsElements => Filter::All(Vec::new()),
         same @ Filter::Compare(..) => same.clone(),
     }
 }

@@ -276,6 +276,9 @@ impl WorkflowLayer for FaultyStore {
     async fn counts(&self, namespace: &str, by: Field, filter: Option<&Filter>) -> Result<Vec<Count>, Error> {
         let filter = filter.filter(|_| self.fault != Fault::IgnoresFilterInCounts);
         let mut counts = self.inner.counts(namespace, by.clone(), filter).await?;
+        if self.fault == Fault::CountsFirstVersions && by == Field::Version {
+            counts.iter_mut().for_each(|count| count.value = "1".to_owned());
+        }
         let reopened = self.completed();
         if self.fault == Fault::CountsReopenedAsCompleted && !reopened.is_empty() {
             counts.retain(|count| count.value != "COMPLETED");
@@ -647,7 +650,14 @@ impl SecretLayer for FaultyStore {
 #[async_trait]
 impl PayloadLayer for FaultyStore {
     async fn link_payload(&self, link: &PayloadLink) -> Result<bool, Error> {
-        Ok(self.inner.link_payload(link).await? || self.fault == Fault::ClaimsPayloads)
+        let is_known = self.calls.fetch_add(1, Ordering::Relaxed) > 0;
+        let is_complete = self.inner.link_payload(link).await?;
+        Ok(match self.fault {
+            Fault::ClaimsPayloads => true,
+            // A payload in removal still has its row.
+            Fault::ClaimsPayloadsInRemoval => is_complete || is_known,
+            _ => is_complete,
+        })
     }
 }
 
@@ -723,6 +733,7 @@ impl MaintenanceLayer for FaultyStore {
                 let mut removed = self.removed.lock().expect("no thread panics while it holds the lock");
                 removed.extend(self.completed());
             }
+            Fault::IgnoresStatusInRetention => request.retention = request.retention.completed.into(),
             Fault::NeverRemoves => request.retention = None.into(),
             Fault::RemovesBeforeRetention => {
                 request.now = request.now.after(Duration::from_secs(2 * 24 * 3600))
