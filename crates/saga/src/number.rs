@@ -1,7 +1,6 @@
 //! Decimal numbers, and whether a [`Json`](crate::Json) number keeps one to the digit.
 
-use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
 /// Returns whether a number is kept to the digit: it is a 64-bit integer, or the shortest decimal form of its double
 /// has the same value.
@@ -21,7 +20,9 @@ pub fn keeps_number(text: &str) -> bool {
     }
     let Some(written) = Decimal::parse(text) else { return false };
     let Some(double) = text.parse::<f64>().ok().filter(|double| double.is_finite()) else { return false };
-    Decimal::parse(&format!("{double:e}")) == Some(written)
+    // If two shortest forms are equally near, formatters choose different ones. That of the JSON writer is sent on.
+    let Some(kept) = serde_json::Number::from_f64(double) else { return false };
+    Decimal::parse(&kept.to_string()) == Some(written)
 }
 
 /// Returns whether a number has at most 15 digits and no exponent. A double keeps up to 15 digits.
