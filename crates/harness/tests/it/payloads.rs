@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A debug build reads and writes about one MiB of JSON in a second.
+const LONG_PATIENCE: Duration = Duration::from_secs(1200);
 const MIB: usize = 1 << 20;
 
 /// A request to the participant: the step, the operation and the bytes of its body.
@@ -87,7 +89,7 @@ async fn payload(api: &Api, id: &str, reference: &Value) -> Value {
 
 const DOCS: &str = "
 workflow: docs
-defaults: { retry: none }
+defaults: { retry: none, timeout: 300s }
 output: '${ steps.make.output }'
 steps:
   - { name: make, run: docs/make, input: { bytes: '${ input.bytes }' }, compensate: docs/remove }
@@ -97,12 +99,12 @@ steps:
   - { name: part, run: docs/keep, input: { number: '${ steps.make.output.number }' }, compensate: none }
 ";
 
-async fn run_documents(bytes: usize) {
+async fn run_documents(bytes: usize, patience: Duration) {
     let (dev, documents, _folder) = dev(&[]).await;
     dev.api.apply("docs", DOCS).await.unwrap();
     let input = json!({"bytes": bytes, "text": "x".repeat(bytes)});
     let id = dev.api.start("docs", input.clone(), None).await.unwrap();
-    let view = dev.api.ended(&id, PATIENCE).await.unwrap();
+    let view = dev.api.ended(&id, patience).await.unwrap();
     assert_eq!(view["status"], "COMPLETED", "{}", view["error"]);
     let output = json!({"number": 7, "text": "y".repeat(bytes)});
     let whole = output.to_string().len();
@@ -126,12 +128,17 @@ async fn run_documents(bytes: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn input_and_output_of_5_mib_reach_the_next_steps() {
-    run_documents(5 * MIB).await;
+    run_documents(5 * MIB, PATIENCE).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn input_and_output_of_50_mib_reach_the_next_steps() {
-    run_documents(50 * MIB).await;
+/// The default profile of cargo-nextest leaves out each module of this name.
+mod soak {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn input_and_output_of_50_mib_reach_the_next_steps() {
+        run_documents(50 * MIB, LONG_PATIENCE).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
