@@ -380,7 +380,7 @@ mod tests {
     async fn live_settings_are_applied_and_others_are_pending_until_they_are_reverted() {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::ephemeral().expect("a temporary directory can be created"));
-        set(&store, 0, json!({"executor": {"duty_shards": 3}})).await;
+        set(&store, 0, json!({"executor": {"duty_shards": 2}})).await;
         let base = Config::load(&Sources::default()).expect("the defaults are valid");
         let live = LiveConfig::load(base, &store).await.expect("the store can be read");
         assert_eq!((live.view().version, pending(&live)), (1, Vec::new()));
@@ -389,7 +389,7 @@ mod tests {
         live.on_change(move |config| seen.store(config.limits.page_size, Ordering::Relaxed));
         assert_eq!(page_size.load(Ordering::Relaxed), 100);
 
-        let changed = json!({"executor": {"duty_shards": 5}, "limits": {"page_size": 7}});
+        let changed = json!({"executor": {"duty_shards": 8}, "limits": {"page_size": 7}});
         set(&store, 1, changed.clone()).await;
         live.refresh(&store).await.expect("the store can be read");
         assert_eq!(page_size.load(Ordering::Relaxed), 7);
@@ -397,7 +397,7 @@ mod tests {
         let since = live.view().pending[0].since;
 
         let more =
-            json!({"executor": {"duty_shards": 5}, "limits": {"page_size": 7, "bodies_bytes": "64MiB"}});
+            json!({"executor": {"duty_shards": 8}, "limits": {"page_size": 7, "bodies_bytes": "96MiB"}});
         set(&store, 2, more).await;
         live.refresh(&store).await.expect("the store can be read");
         assert_eq!(pending(&live), ["executor.duty_shards", "limits.bodies_bytes"]);
@@ -411,7 +411,7 @@ mod tests {
         assert!(view.error.is_some_and(|error| error.contains("election.lease")), "the reason is reported");
         assert_eq!(page_size.load(Ordering::Relaxed), 7);
 
-        set(&store, 4, json!({"executor": {"duty_shards": 3}})).await;
+        set(&store, 4, json!({"executor": {"duty_shards": 2}})).await;
         live.refresh(&store).await.expect("the store can be read");
         assert_eq!((live.view().version, live.view().error, pending(&live)), (5, None, Vec::new()));
         assert_eq!(page_size.load(Ordering::Relaxed), 100);

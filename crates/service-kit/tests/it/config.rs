@@ -873,7 +873,7 @@ fn explain_names_origins_and_masks_secrets() {
         "state_store.url = postgres://me:***@db/orders  (goconductor.yaml:3:8)",
         "services.payments.http.url = ***  (goconductor.yaml:5:28, env://PAYMENTS)",
         "executor.drain = 1m30s  (env GOCONDUCTOR_EXECUTOR__DRAIN)",
-        "limits.input_bytes = 512KiB  (default)",
+        "limits.input_bytes = 64MiB  (default)",
     ] {
         assert!(explained.iter().any(|known| known == line), "{line} is not in {explained:#?}");
     }

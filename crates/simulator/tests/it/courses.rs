@@ -318,7 +318,7 @@ steps:
         "before timeout: before | before | ROLLED_BACK | ",
         "before compensation: before trip each after | each trip before | ROLLED_BACK | ",
         "trip refused: before trip | before | ROLLED_BACK | ",
-        "each refused: before trip each | each trip before | ROLLED_BACK | ",
+        "each refused: before trip each | trip before | ROLLED_BACK | ",
         "after refused: before trip each after | each trip before | ROLLED_BACK | ",
         "after unknown: before trip each after | each trip before | ROLLED_BACK | ",
         "after timeout: before trip each after | each trip before | ROLLED_BACK | ",

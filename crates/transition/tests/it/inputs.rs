@@ -74,7 +74,7 @@ async fn input_that_an_earlier_release_does_not_know_waits_for_the_end_of_the_up
 
 #[tokio::test]
 async fn output_beyond_the_state_limit_is_rejected_for_its_step_alone() {
-    let settings = Settings { state_bytes: 40_000, ..Settings::default() };
+    let settings = Settings { state_bytes: 40_000, inline_bytes: 64 << 10, ..Settings::default() };
     let fixture = Fixture::with_settings(settings).await;
     let id = fixture.started().await;
     let text = |bytes: usize| Json::String("x".repeat(bytes));
