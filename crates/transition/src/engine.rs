@@ -294,14 +294,15 @@ impl Engine {
         if plan.required_rules() > rules {
             return Err(Refusal::Conflict(NOT_UPGRADED.to_owned()).into());
         }
-        let owner = PayloadOwner { namespace: first.namespace.clone(), id: first.id, elements_of: None };
+        let namespace = first.namespace.clone();
+        let owner = PayloadOwner { namespace: &namespace, id: first.id, elements_of: None };
         let parent = child.as_ref().map(|child| child.parent.id);
-        first.input = self.stored_start(&owner, first.input, parent).await?;
+        first.input = self.stored_start(owner, first.input, parent).await?;
         let start = move |expressions: &dyn Expressions| match child {
             Some(child) => start_child(rules, &plan, expressions, &first, child, now),
             None => start_by(rules, &plan, expressions, &first, now),
         };
-        let decided = self.run_rules(&owner, start).await?;
+        let decided = self.run_rules(owner, start).await?;
         let transition = transition(&request.plan, None, decided.0, decided.1);
         let Prepared { write, state, dispatch } = self.prepare(transition, now).await?;
         let record = Arc::clone(&write.record);

@@ -71,7 +71,7 @@ impl Engine {
                 }
             };
             let Decided { events, after, refusals } =
-                self.run_rules(&PayloadOwner::of(&before), rules).await?;
+                self.run_rules(PayloadOwner::of(&before), rules).await?;
             // A cached state may be stale, so only a loaded state justifies a refusal.
             if !from_store && refusals.iter().any(Option::is_some) {
                 (before, from_store) = (Arc::new(self.load(id).await?.state), true);

@@ -334,13 +334,13 @@ impl Engine {
             let rules = move |expressions: &dyn Expressions| {
                 plan.start_of_elements(&owner, step, part.clone(), expressions)
             };
-            self.run_rules(&payloads, rules).await?
+            self.run_rules(payloads, rules).await?
         };
         let (elements, input) = match started {
             Ok(started) => started,
             Err(failure) => return Ok(Found::Refused(failure)),
         };
-        let input = self.expanded(&payloads, Arc::new(input)).await?;
+        let input = self.expanded(payloads, Arc::new(input)).await?;
         let name = elements.to_string();
         let own = self.plan(&task.parent.namespace, &name, Some(plan.version())).await?;
         self.start_found(task, own, input, withdrawn).await
@@ -364,7 +364,7 @@ impl Engine {
             return Ok(Some(Failure::of("CHILD_HAS_PIVOT", message)));
         }
         let Some(schema) = plan.definition().input.clone() else { return Ok(None) };
-        let input = self.expanded(&PayloadOwner::of(&task.parent), Arc::clone(input)).await?;
+        let input = self.expanded(PayloadOwner::of(&task.parent), Arc::clone(input)).await?;
         let expressions = Arc::clone(&self.expressions);
         let thread = self.long_rules.thread().await;
         let checked = thread.run(move || expressions.check_input(&schema, &input)).await;

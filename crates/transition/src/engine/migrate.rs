@@ -50,7 +50,7 @@ impl Engine {
                 let (before, request) = (Arc::clone(&before), request.clone());
                 move |expressions: &dyn Expressions| migrate(&old, &new, expressions, &before, &request, now)
             };
-            let transition = self.run_rules(&PayloadOwner::of(&before), rules).await??;
+            let transition = self.run_rules(PayloadOwner::of(&before), rules).await??;
             if dry_run {
                 return Ok(Migrated { from, changes, state: before });
             }

@@ -33,21 +33,21 @@ const SEALED: &str = "s";
 const PLAIN: &str = "p";
 
 /// The workflow that payloads are read for.
-#[derive(Debug, Clone)]
-pub(super) struct PayloadOwner {
-    pub(super) namespace: String,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PayloadOwner<'a> {
+    pub(super) namespace: &'a str,
     pub(super) id: WorkflowId,
     /// The workflow that has the step whose elements this one runs. Their expressions refer to it.
     pub(super) elements_of: Option<WorkflowId>,
 }
 
-impl PayloadOwner {
-    pub(super) fn of(state: &State) -> Self {
-        Self { namespace: state.namespace.clone(), id: state.id, elements_of: state.elements_of() }
+impl<'a> PayloadOwner<'a> {
+    pub(super) fn of(state: &'a State) -> Self {
+        Self { namespace: &state.namespace, id: state.id, elements_of: state.elements_of() }
     }
 
     fn stored(&self, digest: PayloadDigest) -> StoredPayload {
-        StoredPayload { namespace: self.namespace.clone(), digest }
+        StoredPayload { namespace: self.namespace.to_owned(), digest }
     }
 
     /// Returns what binds an encrypted chunk to its payload. Workflows share payloads, so they are not part of it.
@@ -81,7 +81,7 @@ impl Engine {
     /// parent.
     pub(super) async fn stored_start(
         &self,
-        owner: &PayloadOwner,
+        owner: PayloadOwner<'_>,
         input: Json,
         parent: Option<WorkflowId>,
     ) -> Result<Json, Error> {
@@ -119,7 +119,7 @@ impl Engine {
             Input::ChildEnded { child: Some(child), end: ChildEnd::Completed { output }, .. } => {
                 if let Some(reference) = PayloadRef::of(output) {
                     let state = self.cached_or_load(id).await?;
-                    self.link_from(&PayloadOwner::of(&state), reference, *child).await?;
+                    self.link_from(PayloadOwner::of(&state), reference, *child).await?;
                 }
                 Ok(())
             }
@@ -150,7 +150,7 @@ impl Engine {
         let state = self.cached_or_load(id).await?;
         let owner = PayloadOwner::of(&state);
         let shared = Arc::new(std::mem::take(value));
-        match self.store_payload(&owner, &shared).await {
+        match self.store_payload(owner, &shared).await {
             Ok(reference) => Ok(Some(reference.to_json())),
             Err(error) => {
                 *value = Arc::unwrap_or_clone(shared);
@@ -170,7 +170,7 @@ impl Engine {
                 if let EventKind::StepCompleted { step, .. } = &event.kind
                     && let Some(child) = transition.state.step(*step).and_then(|step| step.child)
                 {
-                    self.link_from(&PayloadOwner::of(&transition.state), reference, child).await?;
+                    self.link_from(PayloadOwner::of(&transition.state), reference, child).await?;
                 }
                 continue;
             }
@@ -181,7 +181,7 @@ impl Engine {
             let owner = PayloadOwner::of(&transition.state);
             let mut new = Arc::clone(&value);
             match over_expanded_limit(if carries { payload_bytes(&new) } else { 0 }) {
-                None if carries => new = self.expanded(&owner, new).await?,
+                None if carries => new = self.expanded(owner, new).await?,
                 None => {}
                 // The steps have completed, and an error here would be repeated without end.
                 Some(reason) => {
@@ -190,7 +190,7 @@ impl Engine {
                 }
             }
             if self.is_stored_apart(&new) {
-                new = Arc::new(self.store_payload(&owner, &new).await?.to_json());
+                new = Arc::new(self.store_payload(owner, &new).await?.to_json());
             }
             if !Arc::ptr_eq(&new, &value) {
                 replace(&mut transition, at, &value, &new);
@@ -203,7 +203,7 @@ impl Engine {
     /// not linked: a digest alone must not give access to a payload.
     pub(super) async fn link_from(
         &self,
-        owner: &PayloadOwner,
+        owner: PayloadOwner<'_>,
         reference: PayloadRef,
         from: WorkflowId,
     ) -> Result<(), Error> {
@@ -221,7 +221,7 @@ impl Engine {
     /// Links a payload. Returns whether it has as many chunks.
     async fn link_chunks(
         &self,
-        owner: &PayloadOwner,
+        owner: PayloadOwner<'_>,
         digest: PayloadDigest,
         chunks: u32,
     ) -> Result<bool, Error> {
@@ -233,7 +233,7 @@ impl Engine {
     }
 
     /// Stores a value, linked to a workflow. Returns the reference. Each process can repeat it at any point.
-    async fn store_payload(&self, owner: &PayloadOwner, value: &Arc<Json>) -> Result<PayloadRef, Error> {
+    async fn store_payload(&self, owner: PayloadOwner<'_>, value: &Arc<Json>) -> Result<PayloadRef, Error> {
         let permit = self.payloads.conversions.acquire().await;
         let encoded = Arc::clone(value);
         let encode = move || {
@@ -245,8 +245,8 @@ impl Engine {
         let reference = PayloadRef { digest, bytes: u64::try_from(text.len()).unwrap_or(u64::MAX) };
         let count = u32::try_from(chunks(&text).count()).unwrap_or(u32::MAX);
         if !self.link_chunks(owner, digest, count).await? {
-            let key = match self.keys().filter(|keys| keys.seals(&owner.namespace)) {
-                Some(keys) => Some(keys.current(&owner.namespace).await?),
+            let key = match self.keys().filter(|keys| keys.seals(owner.namespace)) {
+                Some(keys) => Some(keys.current(owner.namespace).await?),
                 None => None,
             };
             for (number, part) in (0u32..).zip(chunks(&text)) {
@@ -272,7 +272,7 @@ impl Engine {
         digest: PayloadDigest,
         number: u32,
     ) -> Result<Option<String>, Error> {
-        let owner = PayloadOwner { namespace: namespace.to_owned(), id, elements_of: None };
+        let owner = PayloadOwner { namespace, id, elements_of: None };
         let Some(data) = self.store.payload_chunk(&owner.stored(digest), id, number).await? else {
             return Ok(None);
         };
@@ -302,13 +302,12 @@ impl Engine {
         id: WorkflowId,
         reference: PayloadRef,
     ) -> Result<Arc<Json>, Error> {
-        self.payload_of(&PayloadOwner { namespace: namespace.to_owned(), id, elements_of: None }, reference)
-            .await
+        self.payload_of(PayloadOwner { namespace, id, elements_of: None }, reference).await
     }
 
-    async fn payload_of(&self, owner: &PayloadOwner, reference: PayloadRef) -> Result<Arc<Json>, Error> {
+    async fn payload_of(&self, owner: PayloadOwner<'_>, reference: PayloadRef) -> Result<Arc<Json>, Error> {
         for id in [Some(owner.id), owner.elements_of].into_iter().flatten() {
-            if let Some(value) = self.found_payload(&owner.namespace, id, reference.digest).await? {
+            if let Some(value) = self.found_payload(owner.namespace, id, reference.digest).await? {
                 return Ok(value);
             }
         }
@@ -358,7 +357,7 @@ impl Engine {
     /// Returns the payloads of a workflow that a decision needs.
     pub(super) async fn load_payloads(
         &self,
-        owner: &PayloadOwner,
+        owner: PayloadOwner<'_>,
         loaded: &mut LoadedPayloads,
         missing: Vec<PayloadRef>,
     ) -> Result<(), Error> {
@@ -372,7 +371,11 @@ impl Engine {
     }
 
     /// Returns a value with the payloads in place of the references in it.
-    pub(super) async fn expanded(&self, owner: &PayloadOwner, value: Arc<Json>) -> Result<Arc<Json>, Error> {
+    pub(super) async fn expanded(
+        &self,
+        owner: PayloadOwner<'_>,
+        value: Arc<Json>,
+    ) -> Result<Arc<Json>, Error> {
         if let Some(reference) = PayloadRef::of(&value) {
             return self.payload_of(owner, reference).await;
         }

@@ -22,7 +22,7 @@ impl Engine {
     /// take long, and if they need payloads that are not in memory.
     pub(super) async fn run_rules<T: Send + 'static>(
         &self,
-        owner: &PayloadOwner,
+        owner: PayloadOwner<'_>,
         mut rules: impl Fn(&dyn Expressions) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let mut loaded = LoadedPayloads::default();
@@ -76,7 +76,7 @@ impl Engine {
                     return Ok(Err(error));
                 }
                 slot.acquire(bytes).await;
-                Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
+                Ok(Ok(self.expanded(PayloadOwner::of(state), input).await?))
             }
             other => Ok(other),
         }
@@ -95,7 +95,7 @@ impl Engine {
                 if let Some(error) = too_large(payload_bytes(&input)) {
                     return Ok(Err(error));
                 }
-                Ok(Ok(self.expanded(&PayloadOwner::of(state), input).await?))
+                Ok(Ok(self.expanded(PayloadOwner::of(state), input).await?))
             }
             other => Ok(other),
         }
@@ -130,7 +130,7 @@ impl Engine {
             let input = |expressions: &dyn Expressions| plan.command_input(&state, step, side, expressions);
             with_owner(owner.as_ref(), expressions, input)
         };
-        self.run_rules(&payloads, rules).await
+        self.run_rules(payloads, rules).await
     }
 
     /// Returns the fencing tokens that the participant of one side of a step receives.
@@ -173,7 +173,7 @@ impl Engine {
         let rules = move |expressions: &dyn Expressions| {
             with_owner(owner.as_ref(), expressions, |expressions| plan.child_id(&state, step, expressions))
         };
-        self.run_rules(&payloads, rules).await
+        self.run_rules(payloads, rules).await
     }
 
     /// Returns the workflow that the expressions of a workflow refer to, if it is not the workflow itself.
