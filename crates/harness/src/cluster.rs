@@ -38,6 +38,24 @@ pub struct ClusterOptions {
     pub binaries: Option<PathBuf>,
 }
 
+impl ClusterOptions {
+    /// Returns the parts of a cluster with a number of processes of each kind. Each executor serves all services, and
+    /// PostgreSQL elects the leaders.
+    #[must_use]
+    pub fn new(queue: Broker, each: u32) -> Self {
+        Self {
+            queue,
+            more_queues: Vec::new(),
+            each,
+            services: Vec::new(),
+            proxied: false,
+            election: ElectionServers::Postgres,
+            settings: String::new(),
+            binaries: None,
+        }
+    }
+}
+
 /// A running cluster. All processes are killed and removed when this value is dropped.
 #[derive(Debug)]
 pub struct Cluster {

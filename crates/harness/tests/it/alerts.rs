@@ -8,7 +8,7 @@ mod prometheus;
 use crate::cluster::{ONE, possible};
 use futures::StreamExt;
 use goconductor_harness::{
-    Api, Broker, Certificates, Cluster, ClusterOptions, ElectionServers, Participants, free_port, goconductor,
+    Api, Broker, Certificates, Cluster, ClusterOptions, Participants, free_port, goconductor,
 };
 use goconductor_queue::nats::{NatsQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
@@ -146,14 +146,9 @@ impl World {
     async fn start() -> Self {
         monitoring(&["tools"]).await;
         let options = ClusterOptions {
-            queue: Broker::Nats(1),
-            more_queues: Vec::new(),
-            each: 1,
-            services: Vec::new(),
             proxied: true,
-            election: ElectionServers::Postgres,
             settings: "executor: { redelivery: 1s }\n".to_owned(),
-            binaries: None,
+            ..ClusterOptions::new(Broker::Nats(1), 1)
         };
         let cluster = Cluster::start(options).await.unwrap();
         let participants = Participants::start().await.unwrap();

@@ -5,9 +5,7 @@ use crate::world::World;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
-use goconductor_harness::{
-    Broker, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers, Participants, goconductor,
-};
+use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions, Participants, goconductor};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -289,16 +287,7 @@ async fn calls_are_made_and_undone_over_processes_of_which_one_is_killed() {
     }
     let _one = ONE.lock().await;
     // Executors that serve all services make the calls.
-    let options = ClusterOptions {
-        queue: Broker::Kafka(1),
-        more_queues: Vec::new(),
-        each: 2,
-        services: Vec::new(),
-        proxied: false,
-        election: ElectionServers::Postgres,
-        settings: String::new(),
-        binaries: None,
-    };
+    let options = ClusterOptions::new(Broker::Kafka(1), 2);
     let mut cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();
     let (first, second) = (cluster.gateways[0].clone(), cluster.gateways[1].clone());

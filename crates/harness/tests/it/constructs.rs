@@ -3,7 +3,7 @@
 
 use crate::cluster::{ONE, possible};
 use crate::world::{SERVICES, World};
-use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, ElectionServers, Participants};
+use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, Participants};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -406,16 +406,7 @@ async fn each_construct_runs_forward_and_back_over_processes() {
     }
     let _one = ONE.lock().await;
     // Executors that serve all services make the calls.
-    let options = ClusterOptions {
-        queue: Broker::Kafka(1),
-        more_queues: Vec::new(),
-        each: 2,
-        services: Vec::new(),
-        proxied: false,
-        election: ElectionServers::Postgres,
-        settings: String::new(),
-        binaries: None,
-    };
+    let options = ClusterOptions::new(Broker::Kafka(1), 2);
     let cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();
     all_go_forward_and_back(&cluster.gateways[0], &participants).await;

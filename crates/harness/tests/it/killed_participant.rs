@@ -1,17 +1,16 @@
 //! A participant that dies after its commit and before its answer, with and without a probe: no saga is rolled back with
 //! an effect that stands, and none completes without its effects.
 
+use crate::restarts::keep_alive;
 use futures::StreamExt;
 use goconductor_harness::check::{Clocks, Coverage, EffectKind, Fault, Run, Start, UtcTime, check, digest};
-use goconductor_harness::{Api, Dev, DevOptions, EffectLog, collect, doctor, free_port, goconductor};
+use goconductor_harness::{Api, Dev, DevOptions, EffectLog, collect, doctor, free_port};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
-use tokio::process::Command;
 
 /// The number of sagas, unless `GOCONDUCTOR_TEST_SAGAS` overrides it.
 const SAGAS: u64 = 150;
@@ -24,23 +23,6 @@ fn definition(name: &str, policy: &str) -> String {
     };
     let defaults = "{ timeout: 2s, retry: { max_attempts: 2, initial: 20ms, max: 200ms } }";
     format!("workflow: {name}\ndefaults: {defaults}\nsteps:\n{}{}{}", step("a"), step("b"), step("c"))
-}
-
-/// Runs the participant and restarts it whenever it dies. Counts its deaths.
-async fn keep_alive(port: u16, folder: PathBuf, deaths: Arc<AtomicU64>) {
-    let program = goconductor().unwrap().as_std().get_program().to_owned();
-    let program = Path::new(&program).with_file_name("mortal");
-    loop {
-        let mut child = Command::new(&program)
-            .arg(port.to_string())
-            .arg(&folder)
-            .stderr(std::process::Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        child.wait().await.unwrap();
-        deaths.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 async fn start(api: &Api, definition: &str, number: u64) -> Start {
@@ -83,7 +65,8 @@ async fn sagas_agree_with_effects(policy: &str, name: &str) {
     let dev = Dev::start(folder.path(), DevOptions::default()).await.unwrap();
     let (port, log) = (free_port().unwrap(), folder.path().join("effects"));
     let deaths = Arc::new(AtomicU64::new(0));
-    let alive = tokio::spawn(keep_alive(port, log.clone(), Arc::clone(&deaths)));
+    let arguments = vec![port.to_string().into(), log.clone().into_os_string()];
+    let alive = tokio::spawn(keep_alive("mortal", arguments, Arc::clone(&deaths)));
     dev.api.serve("mortal", &format!("http://127.0.0.1:{port}")).await.unwrap();
     dev.api.apply(name, &definition(name, policy)).await.unwrap();
     let sagas = (0..count).map(|number| start(&dev.api, name, number));

@@ -46,6 +46,7 @@ mod payloads;
 mod reflection;
 mod removal;
 mod rerun;
+mod restarts;
 mod restore;
 mod rollback;
 mod schedule;

@@ -1,17 +1,16 @@
 //! The Rust SDK with a real server: a program that serves its own steps, typed actions, and a microservice that dies
 //! between its commit and its response.
 
+use crate::restarts::keep_alive;
 use goconductor::{
     ActionError, CompensationInput, Conductor, Context, Service, Start, Status, Workflow, WorkflowStep,
 };
-use goconductor_harness::{Dev, DevOptions, goconductor};
+use goconductor_harness::{Dev, DevOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::process::{Child, Command};
 
 async fn dev(folder: &tempfile::TempDir) -> (Dev, Conductor) {
     let dev = Dev::start(folder.path(), DevOptions::default()).await.unwrap();
@@ -158,23 +157,6 @@ output: { attempt: '${ steps.work.output.attempt }' }
     );
 }
 
-/// Runs the fragile microservice and restarts it whenever it dies. Counts its deaths.
-async fn keep_alive(gateway: String, database: std::path::PathBuf, deaths: Arc<AtomicU32>) {
-    let program = goconductor().unwrap().as_std().get_program().to_owned();
-    let program = Path::new(&program).with_file_name("fragile");
-    loop {
-        let mut child: Child = Command::new(&program)
-            .arg(&gateway)
-            .arg(&database)
-            .stderr(std::process::Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        child.wait().await.unwrap();
-        deaths.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn participant_that_dies_after_commits_applies_each_effect_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,8 +171,9 @@ steps:
 ";
     conductor.apply("fragile", yaml).await.unwrap();
     let database = folder.path().join("fragile.db");
-    let deaths = Arc::new(AtomicU32::new(0));
-    let alive = tokio::spawn(keep_alive(_dev.api.base().to_owned(), database.clone(), Arc::clone(&deaths)));
+    let deaths = Arc::new(AtomicU64::new(0));
+    let arguments = vec![_dev.api.base().into(), database.clone().into_os_string()];
+    let alive = tokio::spawn(keep_alive("fragile", arguments, Arc::clone(&deaths)));
     let count = std::env::var("GOCONDUCTOR_HARNESS_ORDERS").map_or(100, |_| 500);
     let mut handles = Vec::new();
     for number in 0..count {

@@ -4,7 +4,7 @@ mod issuer;
 mod sign_in;
 
 use crate::cluster::{Load, ONE, all_end_right, orders, possible, serve_order};
-use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers};
+use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions};
 use issuer::{AUDIENCE, CLIENT, Issuer, Signer};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -28,14 +28,10 @@ async fn orders_end_right_with_tls_and_access_control_despite_faults() {
     }
     let _one = ONE.lock().await;
     let options = ClusterOptions {
-        queue: Broker::Kafka(1),
-        more_queues: Vec::new(),
-        each: 2,
         services: ["stock", "payments"].map(str::to_owned).to_vec(),
         proxied: true,
-        election: ElectionServers::Postgres,
         settings: ACCESS.to_owned(),
-        binaries: None,
+        ..ClusterOptions::new(Broker::Kafka(1), 2)
     };
     let mut cluster = Cluster::start_with_tls(options).await.unwrap();
     let participants = serve_order(&cluster.gateways[0]).await;

@@ -7,7 +7,7 @@ mod listeners;
 use crate::cluster::{ONE, possible};
 use futures::StreamExt;
 use goconductor::{Conductor, Context, Service, Start, Status, TlsFiles};
-use goconductor_harness::{Broker, Certificates, Cluster, ClusterOptions, ElectionServers};
+use goconductor_harness::{Broker, Certificates, Cluster, ClusterOptions};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,16 +30,7 @@ const LOADED: Duration = Duration::from_secs(4);
 const CLOSED: Duration = Duration::from_secs(20);
 
 pub(crate) fn options(each: u32) -> ClusterOptions {
-    ClusterOptions {
-        queue: Broker::Nats(1),
-        more_queues: Vec::new(),
-        each,
-        services: Vec::new(),
-        proxied: false,
-        election: ElectionServers::Postgres,
-        settings: String::new(),
-        binaries: None,
-    }
+    ClusterOptions::new(Broker::Nats(1), each)
 }
 
 fn files(certificates: &Certificates, role: &str) -> TlsFiles {

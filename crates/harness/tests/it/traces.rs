@@ -4,9 +4,7 @@ mod jaeger;
 
 use crate::cluster::{ONE, possible, serve_order};
 use goconductor_harness::check::{Start, UtcTime, digest};
-use goconductor_harness::{
-    Api, Broker, Call, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers, Participants,
-};
+use goconductor_harness::{Api, Broker, Call, Cluster, ClusterOptions, Dev, DevOptions, Participants};
 use jaeger::{Jaeger, Trace, TraceSpan};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -254,16 +252,11 @@ fn contains_bytes(text: &[u8], part: &[u8]) -> bool {
 async fn order_is_one_trace_over_processes_and_a_takeover() {
     let (true, Some(jaeger)) = (possible(), Jaeger::of_run()) else { return };
     let _one = ONE.lock().await;
+    // It delivers the messages of a killed consumer without the wait of a Kafka group.
     let options = ClusterOptions {
-        // It delivers the messages of a killed consumer without the wait of a Kafka group.
-        queue: Broker::Nats(1),
-        more_queues: Vec::new(),
-        each: 1,
         services: ["stock", "payments"].map(str::to_owned).to_vec(),
-        proxied: false,
-        election: ElectionServers::Postgres,
         settings: format!("{}executor: {{ redelivery: 1s }}\n", export(&jaeger, 1)),
-        binaries: None,
+        ..ClusterOptions::new(Broker::Nats(1), 1)
     };
     let mut cluster = Cluster::start(options).await.unwrap();
     let gateway = cluster.gateways[0].clone();

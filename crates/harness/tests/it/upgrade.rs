@@ -4,9 +4,7 @@
 
 use crate::cluster::{Load, ONE, all_end_right, dead_letters};
 use crate::restore::{execute, goconductor_db, postgres_server, with_database};
-use goconductor_harness::{
-    Api, Broker, Cluster, ClusterOptions, ElectionServers, Participants, free_port, goconductor,
-};
+use goconductor_harness::{Api, Broker, Cluster, ClusterOptions, Participants, free_port, goconductor};
 use goconductor_wire::internal::CheckRequest;
 use goconductor_wire::internal::state_store_service_client::StateStoreServiceClient;
 use serde_json::{Value, json};
@@ -92,14 +90,9 @@ async fn sagas_end_right_while_each_process_is_replaced_by_another_release_and_b
     let Some(former) = former_release() else { return };
     let _one = ONE.lock().await;
     let options = ClusterOptions {
-        queue: Broker::Kafka(1),
-        more_queues: Vec::new(),
-        each: 2,
         services: ["stock", "payments"].map(str::to_owned).to_vec(),
-        proxied: false,
-        election: ElectionServers::Postgres,
-        settings: String::new(),
         binaries: Some(former.clone()),
+        ..ClusterOptions::new(Broker::Kafka(1), 2)
     };
     let mut cluster = Cluster::start(options).await.unwrap();
     let participants = Participants::start().await.unwrap();

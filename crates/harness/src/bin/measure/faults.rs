@@ -1,7 +1,7 @@
 //! The effect on others when a process of a cluster is killed or terminated, and when topics contain garbage.
 
 use crate::{now, print_percentiles};
-use goconductor_harness::{Api, Broker, Call, Cluster, ClusterOptions, ElectionServers, ORDER, Participants};
+use goconductor_harness::{Api, Broker, Call, Cluster, ClusterOptions, ORDER, Participants};
 use goconductor_queue::kafka::{KafkaQueue, Settings};
 use goconductor_queue::{Message, Queue, Topic};
 use parking_lot::Mutex;
@@ -20,16 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A cluster with two processes of each kind over Kafka, the other queues, and the services of an order.
 pub(crate) async fn cluster(more_queues: Vec<Broker>) -> anyhow::Result<(Cluster, Participants)> {
     let services = SERVICES.map(str::to_owned).to_vec();
-    let options = ClusterOptions {
-        queue: Broker::Kafka(1),
-        more_queues,
-        each: 2,
-        services,
-        proxied: false,
-        election: ElectionServers::Postgres,
-        settings: String::new(),
-        binaries: None,
-    };
+    let options = ClusterOptions { more_queues, services, ..ClusterOptions::new(Broker::Kafka(1), 2) };
     let cluster = Cluster::start(options).await?;
     let participants = Participants::start().await?;
     let api = cluster.gateways.first().ok_or_else(|| anyhow::anyhow!("no gateway"))?;

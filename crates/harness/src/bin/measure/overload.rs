@@ -7,7 +7,7 @@
 
 use crate::{now, percentile, print_percentiles};
 use anyhow::Context;
-use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions, ElectionServers, ORDER};
+use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions, ORDER};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -145,16 +145,7 @@ impl System {
     async fn start(of: &str) -> anyhow::Result<Self> {
         if of == "cluster" {
             let services = SERVICES.map(str::to_owned).to_vec();
-            let options = ClusterOptions {
-                queue: Broker::Kafka(1),
-                more_queues: Vec::new(),
-                each: 2,
-                services,
-                proxied: false,
-                election: ElectionServers::Postgres,
-                settings: String::new(),
-                binaries: None,
-            };
+            let options = ClusterOptions { services, ..ClusterOptions::new(Broker::Kafka(1), 2) };
             return Ok(Self::Cluster(Box::new(Cluster::start(options).await?)));
         }
         let data = tempfile::tempdir()?;
