@@ -1,12 +1,9 @@
 //! Ids that definitions give to children.
 
-use crate::{Expressions, Failure, Json, Plan, Scope, State, StepIndex};
+use crate::{Expressions, Failure, Json, MAX_KEY_CHARS, Plan, Scope, State, StepIndex, is_idempotency_key};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
-
-/// Maximum characters of the id that a step gives its child, as of every idempotency key.
-const MAX_ID_CHARS: usize = 256;
 
 impl Plan {
     /// Returns the id that a step gives its child, or `None` if it gives none.
@@ -31,9 +28,9 @@ impl Plan {
                 return Err(Failure::of("CHILD_ID", message.to_owned()));
             }
         };
-        if text.trim().is_empty() || text.chars().count() > MAX_ID_CHARS || text.contains(char::is_control) {
+        if !is_idempotency_key(&text) {
             let message = format!(
-                "the id of the child must have 1 to {MAX_ID_CHARS} characters and no control characters, and this one \
+                "the id of the child must have 1 to {MAX_KEY_CHARS} characters and no control characters, and this one \
                  has {}",
                 text.chars().count()
             );

@@ -38,6 +38,7 @@ mod for_each;
 mod generation;
 mod graph;
 mod id;
+mod idempotency_key;
 mod json;
 mod labels;
 mod limits;
@@ -82,6 +83,7 @@ pub use expression::{ElementExpressions, ExpressionError, Expressions, PayloadRo
 pub use failure::Failure;
 pub use graph::{GraphError, Plan};
 pub use id::{OwedKey, Side, StepIndex, TimerKind, WorkflowId};
+pub use idempotency_key::{MAX_KEY_CHARS, is_idempotency_key};
 pub use json::{JsonError, JsonErrorKind, json_bytes, parse_json};
 pub use labels::{LabelsError, MAX_LABEL_CHARS, MAX_LABELS, check_labels};
 pub use lock::{KeyLock, LockScope, LockSpec, LockState};

@@ -12,7 +12,9 @@ use crate::request;
 use crate::schemas::Validation;
 use crate::view::{self, LockHolders, SummaryView, Waiting, WorkflowView};
 use goconductor_definition::InputProblem;
-use goconductor_saga::{Elements, Json, Plan, State, WorkflowId, check_labels, json_bytes};
+use goconductor_saga::{
+    Elements, Json, Plan, State, WorkflowId, check_labels, is_idempotency_key, json_bytes,
+};
 use goconductor_schedule::KEY_PREFIX;
 use goconductor_service_kit::fair::Permit;
 use goconductor_store::{Comparison, Field, Filter, FilterValue, ListRequest, Loaded};
@@ -31,8 +33,6 @@ const MAX_STATE_VALUE_BYTES: usize = 512 << 10;
 const MAX_WAIT: Duration = Duration::from_secs(300);
 /// Maximum pages of the store for one page of the list, which leaves out the workflows that run elements of a step.
 const MAX_PAGES_PER_LIST: usize = 20;
-/// The most characters of an idempotency key.
-pub(crate) const MAX_KEY_CHARS: usize = 256;
 
 /// A request to start a workflow.
 #[derive(Debug)]
@@ -474,7 +474,7 @@ pub(super) fn check_idempotency_key(outer: Option<&str>, field: Option<String>) 
         (Some(outer), None) => outer.to_owned(),
         (None, None) => return Ok(None),
     };
-    if key.trim().is_empty() || key.chars().count() > MAX_KEY_CHARS || key.chars().any(char::is_control) {
+    if !is_idempotency_key(&key) {
         return Err(invalid("invalid idempotency key: use 1 to 256 visible characters"));
     }
     Ok(Some(key))

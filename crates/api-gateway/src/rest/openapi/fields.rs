@@ -2,12 +2,12 @@
 
 use super::patterns;
 use crate::api::schedules::MAX_NEXT;
-use crate::api::workflows::{CountField, MAX_KEY_CHARS};
+use crate::api::workflows::CountField;
 use crate::api::{
     MAX_HEADER_BYTES, MAX_PAGE_SIZE, MAX_REASON_CHARS, access_keys, audit, batches, locks, secrets, services,
 };
 use crate::filter;
-use goconductor_saga::NameKind;
+use goconductor_saga::{MAX_KEY_CHARS, NameKind};
 use goconductor_schedule::{MAX_CATCH_UP, MIN_INTERVAL};
 use goconductor_service_kit::config::MAX_URL_BYTES;
 use goconductor_store::{BatchItemStatus, BatchOperation};
