@@ -121,7 +121,7 @@ pub(super) async fn remove(connection: &mut PgConnection, ended_by: EndedBy) -> 
 
 async fn remove_by_status(connection: &mut PgConnection, ended_by: EndedBy) -> Result<i64, Error> {
     let EndedBy { completed, rolled_back, terminated } = ended_by;
-    let times = [completed, rolled_back, terminated].map(|at| at.map(|at| at.0));
+    let times = ended_by.micros();
     let ids =
         [completed, rolled_back, terminated].map(|at| at.map_or(Uuid::nil(), |at: Timestamp| above(at).0));
     let mut query = sqlx::query_scalar(SELECT.as_str());
