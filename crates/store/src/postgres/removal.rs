@@ -5,6 +5,7 @@
 //! of its parent, or the child is in `kept_children`. The parent is looked up by scalar subqueries, which the planner does not
 //! replace by a join that would read all workflows.
 
+use super::listings::KINDS;
 use super::rows::number;
 use super::unavailable;
 use crate::Error;
@@ -79,14 +80,7 @@ static REMOVE_SELECTED: LazyLock<String> = LazyLock::new(|| {
 /// the lists, so that it does not read the workflows of a status that is kept for longer.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "WITH RECURSIVE kind AS (
-             (SELECT namespace, definition, listed FROM listings ORDER BY namespace, definition, listed LIMIT 1)
-             UNION ALL
-             SELECT next.namespace, next.definition, next.listed FROM kind CROSS JOIN LATERAL (
-                 SELECT namespace, definition, listed FROM listings
-                 WHERE (namespace, definition, listed) > (kind.namespace, kind.definition, kind.listed)
-                 ORDER BY namespace, definition, listed LIMIT 1) AS next
-         ), due (listed, ended_by, above) AS (
+        "WITH RECURSIVE {KINDS}, due (listed, ended_by, above) AS (
              VALUES ('COMPLETED', $1::bigint, $4::uuid), ('ROLLED_BACK', $2::bigint, $5::uuid),
                  ('TERMINATED', $3::bigint, $6::uuid)
          )
