@@ -1,8 +1,7 @@
 //! Users of an identity provider, by their JSON Web Tokens.
 
 use crate::credential::Rejection;
-use crate::grants::Grants;
-use crate::principal::{CredentialId, Principal};
+use crate::principal::Principal;
 use crate::sign_in_error::SignInError;
 use crate::start_error::StartError;
 use goconductor_oidc::{
@@ -10,7 +9,7 @@ use goconductor_oidc::{
     Settings, Verifier,
 };
 use goconductor_saga::Timestamp;
-use goconductor_service_kit::config::{AccessConfig, AccessSubject, OidcConfig, SessionConfig};
+use goconductor_service_kit::config::{AccessConfig, OidcConfig, SessionConfig};
 use lru::LruCache;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
@@ -121,18 +120,11 @@ impl Users {
         let micros = u64::try_from(now.0).unwrap_or_default();
         let claims = self.verifier.verify(token, UNIX_EPOCH + Duration::from_micros(micros)).await;
         let claims = claims.map_err(rejection)?;
-        let groups = claims.groups.into_iter().map(AccessSubject::Group);
-        let subjects: Vec<AccessSubject> =
-            groups.chain([AccessSubject::User(claims.subject.clone())]).collect();
         let expires_at = claims.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let expires_at = expires_at.saturating_add(self.clock_skew);
-        let credential = CredentialId::User(claims.subject);
-        let principal = Arc::new(Principal {
-            actor: credential.to_string(),
-            credential,
-            grants: Grants::of_subjects(&subjects, config),
-            expires_at: Some(Timestamp(i64::try_from(expires_at.as_micros()).unwrap_or(i64::MAX))),
-        });
+        let expires_at = Timestamp(i64::try_from(expires_at.as_micros()).unwrap_or(i64::MAX));
+        let principal =
+            Arc::new(Principal::of_user(&claims.subject, &claims.groups, config, Some(expires_at)));
         let verified = VerifiedToken { at: Instant::now(), principal: Arc::clone(&principal) };
         self.verified.lock().put(blake3::hash(token.as_bytes()), verified);
         Ok(principal)

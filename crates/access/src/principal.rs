@@ -2,6 +2,7 @@
 
 use crate::grants::Grants;
 use goconductor_saga::Timestamp;
+use goconductor_service_kit::config::{AccessConfig, AccessSubject};
 use std::fmt;
 
 /// Identifies a credential, without its secret.
@@ -39,4 +40,20 @@ pub struct Principal {
     pub grants: Grants,
     /// Time from which on the credential is refused. `None` if it does not expire.
     pub expires_at: Option<Timestamp>,
+}
+
+impl Principal {
+    /// Returns the principal of a user of the identity provider, with the rights that bindings give now.
+    pub(crate) fn of_user(
+        subject: &str,
+        groups: &[String],
+        config: &AccessConfig,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        let groups = groups.iter().cloned().map(AccessSubject::Group);
+        let subjects: Vec<AccessSubject> = groups.chain([AccessSubject::User(subject.to_owned())]).collect();
+        let credential = CredentialId::User(subject.to_owned());
+        let grants = Grants::of_subjects(&subjects, config);
+        Self { actor: credential.to_string(), credential, grants, expires_at }
+    }
 }

@@ -1,8 +1,7 @@
 //! Sign-ins of users at the identity provider.
 
 use crate::control::AccessControl;
-use crate::grants::Grants;
-use crate::principal::{CredentialId, Principal};
+use crate::principal::Principal;
 use crate::session::SessionIdentity;
 use crate::sign_in_error::SignInError;
 use goconductor_service_kit::config::AccessSubject;
@@ -51,15 +50,7 @@ impl AccessControl {
         if self.config().oidc.as_ref().is_none_or(|oidc| oidc.issuer != issuer) || !self.has_sign_in() {
             return None;
         }
-        let groups = groups.iter().cloned().map(AccessSubject::Group);
-        let subjects: Vec<AccessSubject> = groups.chain([AccessSubject::User(subject.to_owned())]).collect();
-        let credential = CredentialId::User(subject.to_owned());
-        Some(Principal {
-            actor: credential.to_string(),
-            credential,
-            grants: Grants::of_subjects(&subjects, self.config()),
-            expires_at: None,
-        })
+        Some(Principal::of_user(subject, groups, self.config(), None))
     }
 
     fn is_bound(&self, subject: &AccessSubject) -> bool {

@@ -3,6 +3,7 @@
 //! REST sends a [`Problem`] as `application/problem+json` (RFC 9457), gRPC as a status with `google.rpc` details.
 
 mod repair;
+mod session;
 
 use crate::admission::RateFields;
 use crate::audit_notes;
@@ -15,6 +16,10 @@ use std::any::Any;
 use std::time::Duration;
 
 pub(crate) use repair::{MIGRATION, RERUN};
+pub(crate) use session::{
+    CSRF, EXCESSIVE_GRANT, FORBIDDEN, INVALID_CREDENTIAL, NO_ACCESS_KEY, NO_SIGN_IN, PROVIDER_UNAVAILABLE,
+    SESSION_ENDED, UNAUTHENTICATED,
+};
 
 /// A kind of problem. Its title is that of the page about its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +77,6 @@ pub(crate) const NO_QUEUE: Kind = kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2034
 pub(crate) const QUEUE_CONFLICT: Kind = kind(StatusCode::CONFLICT, "GC2035", "queue switch not possible");
 pub(crate) const QUEUE_UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2036", "queue unavailable");
-pub(crate) const UNAUTHENTICATED: Kind = kind(StatusCode::UNAUTHORIZED, "GC2061", "authentication required");
-pub(crate) const INVALID_CREDENTIAL: Kind = kind(StatusCode::UNAUTHORIZED, "GC2062", "invalid credential");
-pub(crate) const FORBIDDEN: Kind = kind(StatusCode::FORBIDDEN, "GC2063", "permission denied");
-pub(crate) const NO_ACCESS_KEY: Kind = kind(StatusCode::NOT_FOUND, "GC2064", "access key not found");
-pub(crate) const EXCESSIVE_GRANT: Kind =
-    kind(StatusCode::FORBIDDEN, "GC2065", "access key with more rights than its creator");
-pub(crate) const PROVIDER_UNAVAILABLE: Kind =
-    kind(StatusCode::SERVICE_UNAVAILABLE, "GC2066", "identity provider unavailable");
 pub(crate) const AUDIT_UNAVAILABLE: Kind =
     kind(StatusCode::SERVICE_UNAVAILABLE, "GC2070", "audit log not writable");
 pub(crate) const AUDIT_DELAYED: Kind =
@@ -143,9 +140,6 @@ pub(crate) const SCHEDULE_ORIGIN: Kind =
 pub(crate) const ADDRESS_DENIED: Kind =
     kind(StatusCode::UNPROCESSABLE_ENTITY, "GC2120", "address that requests may not go to");
 
-pub(crate) const CSRF: Kind = kind(StatusCode::FORBIDDEN, "GC2142", "session without proof of its page");
-pub(crate) const SESSION_ENDED: Kind = kind(StatusCode::UNAUTHORIZED, "GC2143", "session not valid");
-pub(crate) const NO_SIGN_IN: Kind = kind(StatusCode::CONFLICT, "GC2144", "sign-in not available");
 pub(crate) const NOT_COMPENSATABLE: Kind =
     kind(StatusCode::CONFLICT, "GC2103", "workflow that cannot be compensated");
 
@@ -473,12 +467,6 @@ mod tests {
         DUPLICATE_KEY,
         INEXACT_NUMBER,
         VALIDATION_BUSY,
-        UNAUTHENTICATED,
-        INVALID_CREDENTIAL,
-        FORBIDDEN,
-        NO_ACCESS_KEY,
-        EXCESSIVE_GRANT,
-        PROVIDER_UNAVAILABLE,
         AUDIT_UNAVAILABLE,
         AUDIT_DELAYED,
         CONFIG_INVALID,
@@ -497,15 +485,12 @@ mod tests {
         TOO_MANY_SCHEDULES,
         BACKFILL_CONFLICT,
         SCHEDULE_ORIGIN,
-        CSRF,
-        SESSION_ENDED,
-        NO_SIGN_IN,
         NOT_COMPENSATABLE,
     ];
 
     #[test]
     fn title_is_that_of_the_page() {
-        for kind in KINDS.iter().chain(repair::KINDS) {
+        for kind in KINDS.iter().chain(repair::KINDS).chain(session::KINDS) {
             let page = PAGES.iter().find(|page| page.code == kind.code);
             assert_eq!(page.map(|page| page.title), Some(kind.title), "{}", kind.code);
         }

@@ -78,9 +78,9 @@ impl Redaction {
         let Ok(mut value) = goconductor_saga::parse_json(payload) else { return MASK.to_owned() };
         let mut is_masked = false;
         let definition = value.pointer("/state/definition").and_then(Json::as_str).unwrap_or_default();
-        let redaction = self.of_definition(definition).into_owned();
+        let redaction = self.of_definition(definition);
         for path in &redaction.paths {
-            let anywhere: Vec<Part> = std::iter::once(Part::AnyDepth).chain(path.iter().cloned()).collect();
+            let anywhere = at_any_depth(path);
             if matches(&value, &anywhere) {
                 mask(&mut value, &anywhere);
                 is_masked = true;
@@ -98,7 +98,7 @@ impl Redaction {
         let anywhere = |path: &Vec<Part>| -> Vec<Part> {
             let is_specific = |part: &Part| matches!(part, Part::Name(name) if name != "*");
             let last = path.iter().rposition(is_specific).unwrap_or_default();
-            std::iter::once(Part::AnyDepth).chain(path.iter().skip(last).cloned()).collect()
+            at_any_depth(path.get(last..).unwrap_or_default())
         };
         Cow::Owned(Self { paths: self.paths.iter().map(anywhere).collect() })
     }
@@ -134,7 +134,7 @@ impl Redaction {
     pub(crate) fn anywhere(&self, value: &Arc<Json>) -> Arc<Json> {
         let mut masked = Arc::clone(value);
         for path in &self.paths {
-            let anywhere: Vec<Part> = std::iter::once(Part::AnyDepth).chain(path.iter().cloned()).collect();
+            let anywhere = at_any_depth(path);
             if matches(&masked, &anywhere) {
                 mask(Arc::make_mut(&mut masked), &anywhere);
             }
@@ -187,6 +187,11 @@ impl Redaction {
             mask(value, path);
         }
     }
+}
+
+/// Returns a path that begins at any depth.
+fn at_any_depth(path: &[Part]) -> Vec<Part> {
+    std::iter::once(Part::AnyDepth).chain(path.iter().cloned()).collect()
 }
 
 fn matches(value: &Json, path: &[Part]) -> bool {

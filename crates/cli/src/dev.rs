@@ -11,7 +11,8 @@ use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
 use goconductor_process::{
     ConnectionLimits, LimitedListener, Listeners, LiveConfig, MembershipLease, StoreAccess, Vault,
-    VaultPayloadKeys, advertised_address, load_config, notify_systemd, until_failure,
+    VaultPayloadKeys, advertised_address, engine_settings, follow_engine_limits, load_config, notify_systemd,
+    until_failure,
 };
 use goconductor_queue::Queue;
 use goconductor_queue::memory::{Limits as QueueLimits, MemoryQueue};
@@ -26,7 +27,7 @@ use goconductor_store::{
     ActionLimits, DatabaseLocation, HttpEndpoint, ProcessInfo, SchemaPolicy, ServiceRecord, ServiceSettings,
     Store, maintenance_loop,
 };
-use goconductor_transition::{Engine, Settings, clock};
+use goconductor_transition::{Engine, clock};
 use goconductor_wire::v1::worker_service_server::WorkerServiceServer;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -266,13 +267,7 @@ fn follow(
 ) {
     let store = engine.store().clone();
     live.on_change(move |config| limits.set(config));
-    let engine = Arc::downgrade(engine);
-    live.on_change(move |config| {
-        if let Some(engine) = engine.upgrade() {
-            engine.set_state_bytes(config.limits.state_bytes);
-            engine.set_inline_bytes(config.limits.inline_bytes);
-        }
-    });
+    follow_engine_limits(live, engine);
     live.follow(store, info_changed, drain.token());
 }
 
@@ -284,14 +279,6 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
         async move { store.check().await.map_err(|error| error.to_string()) }
     });
     readiness
-}
-
-fn engine_settings(config: &Config) -> Settings {
-    Settings {
-        redelivery: config.executor.redelivery,
-        state_bytes: config.limits.state_bytes,
-        inline_bytes: config.limits.inline_bytes,
-    }
 }
 
 fn executor_settings(config: &Config, identity: String) -> goconductor_saga_executor::Settings {

@@ -196,11 +196,7 @@ impl AslImporter {
         data: &mut StateData,
         steps: &mut Vec<ImportedStep>,
     ) -> Result<(), ImportProblem> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            let text = format!("blocks are nested more than {MAX_DEPTH} levels deep: split the workflow up");
-            return Err(ImportProblem::new(path, text));
-        }
+        self.enter_block(path)?;
         if state.get("Retry").is_some() {
             self.build.lost(
                 &format!("{path}/Retry"),
@@ -220,6 +216,16 @@ impl AslImporter {
         let result = self.selected(path, state, StateData::of(Json::Array(outputs)));
         self.finish(path, state, data, result);
         self.depth -= 1;
+        Ok(())
+    }
+
+    /// Counts the nesting of a block. The caller counts it down at the end of the block.
+    fn enter_block(&mut self, path: &str) -> Result<(), ImportProblem> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            let text = format!("blocks are nested more than {MAX_DEPTH} levels deep: split the workflow up");
+            return Err(ImportProblem::new(path, text));
+        }
         Ok(())
     }
 

@@ -126,14 +126,20 @@ impl ConductorImporter {
         steps: &mut Vec<ImportedStep>,
     ) {
         let name = text(task, "name").unwrap_or(reference);
-        let action = self.build.action(name);
-        self.build.info(path, format!("the task {name} is the action {action}"));
-        let mut step = ImportedStep::new(self.build.name(reference), ImportedAction::Run(action));
+        let action = self.run(path, name);
+        let mut step = ImportedStep::new(self.build.name(reference), action);
         step.input = Some(match task.get("inputParameters") {
             Some(input) => self.template(path, input, scope),
             None => json!({}),
         });
         self.finish(path, reference, task, step, scope, steps);
+    }
+
+    /// Returns the action of a worker's task.
+    fn run(&mut self, path: &str, name: &str) -> ImportedAction {
+        let action = self.build.action(name);
+        self.build.info(path, format!("the task {name} is the action {action}"));
+        ImportedAction::Run(action)
     }
 
     /// Applies the settings that all tasks have, and adds the step.

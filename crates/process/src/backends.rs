@@ -1,6 +1,7 @@
 //! The backends of a service, as configured. A backend that is unreachable is retried; a backend that cannot work is an
 //! error.
 
+use crate::engine_limits;
 use crate::live_config::LiveConfig;
 use crate::process::Process;
 use crate::queues::{ConfiguredQueues, queue_of};
@@ -12,7 +13,7 @@ use goconductor_remote::{ChangesFeed, RemoteStore};
 use goconductor_service_kit::config::QueueBackend;
 use goconductor_store::Store;
 use goconductor_store::batching::{BatchingStore, Limits};
-use goconductor_transition::{Engine, Settings};
+use goconductor_transition::Engine;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,19 +59,9 @@ impl Backends {
         process.add_check("queue", &queues, |queues| async move { queues.check().await });
         drop(goconductor_supervisor::spawn("queue-migration", Arc::clone(&queues).run()));
         let queue = queues.queue();
-        let settings = Settings {
-            redelivery: config.executor.redelivery,
-            state_bytes: config.limits.state_bytes,
-            inline_bytes: config.limits.inline_bytes,
-        };
+        let settings = engine_limits::settings(config);
         let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), settings);
-        let bounded = Arc::downgrade(&engine);
-        live.on_change(move |config| {
-            if let Some(engine) = bounded.upgrade() {
-                engine.set_state_bytes(config.limits.state_bytes);
-                engine.set_inline_bytes(config.limits.inline_bytes);
-            }
-        });
+        engine_limits::follow(&live, &engine);
         start_rules::follow(process, &engine);
         // The membership publishes both views, so it waits for one notification.
         live.follow(store.clone(), queues.view_changed(), process.drain.token());

@@ -350,7 +350,7 @@ fn retention_of(config: &Config) -> Retention {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::vault::Vault;
     use goconductor_service_kit::config::{Flag, Sources};
@@ -359,7 +359,8 @@ mod tests {
     use secrecy::{ExposeSecret, SecretString};
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    async fn set(store: &Arc<dyn Store>, current: u64, settings: Value) {
+    /// Adds a version of the settings after the version `current`.
+    pub(crate) async fn set(store: &Arc<dyn Store>, current: u64, settings: Value) {
         let change = ConfigChange {
             id: format!("change-{current}"),
             settings,

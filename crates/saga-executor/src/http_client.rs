@@ -28,9 +28,18 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 type SecureClient = Client<Handshake, RequestBody>;
 
-/// The HTTP client that all participants of a process share, with its connection pool.
+/// The HTTP client that all participants of a process share, with its connection pools.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpClient {
+    http1: ConnectionPool,
+    /// The connections of gRPC, which uses HTTP/2 without negotiation.
+    http2: ConnectionPool,
+}
+
+/// The connections of one protocol.
+#[derive(Debug, Clone)]
+struct ConnectionPool {
+    protocol: Protocol,
     plain: Client<Dial, RequestBody>,
     /// Establishes the connections of both clients, and checks their addresses.
     dial: Dial,
@@ -38,10 +47,6 @@ pub(crate) struct HttpClient {
     /// Created on first use, because loading the system's root certificates is slow. A failure is not kept, because it
     /// may be temporary.
     secure: Arc<Mutex<Option<SecureClient>>>,
-    /// The connections of gRPC, which uses HTTP/2 without negotiation.
-    plain_http2: Client<Dial, RequestBody>,
-    /// Created on first use, like `secure`.
-    secure_http2: Arc<Mutex<Option<SecureClient>>>,
 }
 
 /// Why a request got no response.
@@ -62,10 +67,8 @@ impl HttpClient {
     /// It uses no proxy, whatever the environment says: a proxy would connect to addresses that were not checked.
     pub(crate) fn new(connect_timeout: Duration, outbound: Arc<OutboundPolicy>) -> Self {
         let dial = Dial::new(connect_timeout, outbound);
-        let plain = pool().build(dial.clone());
-        let plain_http2 = http2_pool().build(dial.clone());
-        let (secure, secure_http2) = (Arc::default(), Arc::default());
-        Self { plain, dial, connect_timeout, secure, plain_http2, secure_http2 }
+        let pool = |protocol| ConnectionPool::new(protocol, dial.clone(), connect_timeout);
+        Self { http1: pool(Protocol::Http1), http2: pool(Protocol::Http2) }
     }
 
     /// Sends a request and returns the response as soon as its headers have arrived.
@@ -74,12 +77,7 @@ impl HttpClient {
     /// Returns [`SendError::Connect`] if no connection was established, and [`SendError::Broken`] if the connection
     /// broke later.
     pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        let sent = if request.uri().scheme() == Some(&Scheme::HTTPS) {
-            self.secure().map_err(SendError::Connect)?.request(request)
-        } else {
-            self.plain.request(request)
-        };
-        sent.await.map_err(send_error)
+        self.http1.send(request).await
     }
 
     /// Sends a request of HTTP/2 and returns the response as soon as its headers have arrived.
@@ -90,12 +88,26 @@ impl HttpClient {
         &self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
+        self.http2.send(request).await
+    }
+}
+
+impl ConnectionPool {
+    fn new(protocol: Protocol, dial: Dial, connect_timeout: Duration) -> Self {
+        let plain = builder(protocol).build(dial.clone());
+        Self { protocol, plain, dial, connect_timeout, secure: Arc::default() }
+    }
+
+    async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let sent = if request.uri().scheme() == Some(&Scheme::HTTPS) {
-            self.secure_http2().map_err(SendError::Connect)?.request(request)
+            self.secure().map_err(SendError::Connect)?.request(request)
         } else {
-            self.plain_http2.request(request)
+            self.plain.request(request)
         };
-        sent.await.map_err(send_error)
+        sent.await.map_err(|error| match ConnectError::of(&error) {
+            Some(error) => SendError::Connect(error),
+            None => SendError::Broken(error),
+        })
     }
 
     fn secure(&self) -> Result<SecureClient, ConnectError> {
@@ -103,38 +115,22 @@ impl HttpClient {
         if let Some(client) = &*secure {
             return Ok(client.clone());
         }
-        let handshake = Handshake::new(self.dial.clone(), self.connect_timeout, Protocol::Http1)?;
-        Ok(secure.insert(pool().build(handshake)).clone())
-    }
-
-    fn secure_http2(&self) -> Result<SecureClient, ConnectError> {
-        let mut secure = self.secure_http2.lock();
-        if let Some(client) = &*secure {
-            return Ok(client.clone());
-        }
-        let handshake = Handshake::new(self.dial.clone(), self.connect_timeout, Protocol::Http2)?;
-        Ok(secure.insert(http2_pool().build(handshake)).clone())
+        let handshake = Handshake::new(self.dial.clone(), self.connect_timeout, self.protocol)?;
+        Ok(secure.insert(builder(self.protocol).build(handshake)).clone())
     }
 }
 
-fn send_error(error: hyper_util::client::legacy::Error) -> SendError {
-    match ConnectError::of(&error) {
-        Some(error) => SendError::Connect(error),
-        None => SendError::Broken(error),
-    }
-}
-
-fn http2_pool() -> hyper_util::client::legacy::Builder {
-    let mut builder = pool();
-    builder.http2_only(true).timer(TokioTimer::new());
-    // A connection whose server is gone must not hold requests until their deadlines.
-    builder.http2_keep_alive_interval(KEEP_ALIVE).http2_keep_alive_timeout(KEEP_ALIVE);
-    builder
-}
-
-fn pool() -> hyper_util::client::legacy::Builder {
+fn builder(protocol: Protocol) -> hyper_util::client::legacy::Builder {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(256);
+    match protocol {
+        Protocol::Http1 => {}
+        Protocol::Http2 => {
+            builder.http2_only(true).timer(TokioTimer::new());
+            // A connection whose server is gone must not hold requests until their deadlines.
+            builder.http2_keep_alive_interval(KEEP_ALIVE).http2_keep_alive_timeout(KEEP_ALIVE);
+        }
+    }
     builder
 }
 

@@ -38,6 +38,7 @@ mod settings;
 mod spans;
 mod stall_detector;
 mod task;
+mod verdict;
 mod worker_service;
 mod workers;
 

@@ -4,6 +4,7 @@ use crate::connection_log::{ConnectionLog, RecordedConnection};
 use crate::failure as failures;
 use crate::settings::Settings;
 use crate::task::Task;
+use crate::verdict::retry_at;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
 use goconductor_access::{AccessControl, Principal, Rejection, metrics};
@@ -28,8 +29,6 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
-/// A worker's `retry_after` is limited to this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// The maximum number of actions of a worker.
 const MAX_ACTIONS: usize = 10_000;
 /// The maximum size in bytes of the texts by which a worker names itself and its version.
@@ -341,7 +340,7 @@ impl SessionStream {
             Some(WireOutcome::Done(done)) => output(&done.output_json, self.settings.output_bytes),
             Some(WireOutcome::Retryable(retryable)) => {
                 let delay = retryable.retry_after.and_then(|delay| Duration::try_from(delay).ok());
-                let not_before = delay.map(|delay| clock::now().after(delay.min(MAX_RETRY_AFTER)));
+                let not_before = delay.map(|delay| retry_at(clock::now(), delay));
                 Outcome::Retryable { failure: failure(retryable.failure), not_before }
             }
             Some(WireOutcome::Refused(refused)) => Outcome::Refused { failure: failure(refused.failure) },

@@ -73,8 +73,15 @@ impl SimulatedCall {
     /// Returns the number of the element, or `None` for a step without elements.
     #[must_use]
     pub fn element(&self) -> Option<u32> {
-        self.name.strip_suffix(']')?.rsplit_once('[')?.1.parse().ok()
+        element_of(&self.name).1
     }
+}
+
+/// Splits the name of an element, such as `pick[1]`, into the name of its step and its number.
+pub(crate) fn element_of(name: &str) -> (&str, Option<u32>) {
+    let parts = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+    let element = parts.and_then(|(step, number)| Some((step, number.parse().ok()?)));
+    element.map_or((name, None), |(step, number)| (step, Some(number)))
 }
 
 /// The response of a participant, or its absence.

@@ -44,6 +44,17 @@ pub(crate) enum Turn {
     Stopped(NextActivity),
 }
 
+/// What a simulation does next.
+#[derive(Debug)]
+enum NextEvent {
+    /// The turn of a member, by its position.
+    Member(usize),
+    /// The next event of an attempt, by its position.
+    Attempt(usize),
+    /// The delivery of a row.
+    Row(OwedKey),
+}
+
 /// One workflow in memory.
 #[derive(Debug)]
 pub struct Simulation {
@@ -213,33 +224,36 @@ impl Simulation {
         if self.state.phase.is_final() {
             return Ok(Turn::Stopped(NextActivity::Ended));
         }
-        let (row, attempt, member) = (self.ledger.first(), self.first_attempt(), self.first_member());
-        let Some(at) = self.next_at() else { return Ok(Turn::Stopped(NextActivity::Idle)) };
+        let Some((at, next)) = self.next_event() else { return Ok(Turn::Stopped(NextActivity::Idle)) };
         self.now = self.now.max(at);
         let seconds = |time: Duration| time.as_secs();
         check("seconds of virtual time", seconds(self.elapsed()), seconds(self.limits.time))?;
-        if let Some((_, position)) = member.filter(|(due, _)| *due == at) {
-            return self.member_turn(position);
+        match next {
+            NextEvent::Member(position) => self.member_turn(position),
+            NextEvent::Attempt(position) => self.advance_attempt(position).map(|()| Turn::Went),
+            NextEvent::Row(key) => {
+                let call = self.deliver(key)?;
+                Ok(call.map_or(Turn::Went, |call| Turn::Stopped(NextActivity::Call(Box::new(call)))))
+            }
         }
-        if let Some((_, position)) = attempt.filter(|(due, _)| *due == at) {
-            return self.advance_attempt(position).map(|()| Turn::Went);
-        }
-        let call = match row {
-            Some((_, key)) => self.deliver(key)?,
-            None => None,
-        };
-        Ok(call.map_or(Turn::Went, |call| Turn::Stopped(NextActivity::Call(Box::new(call)))))
     }
 
     /// Returns when something happens next without an input.
     pub(crate) fn next_at(&self) -> Option<Timestamp> {
+        self.next_event().map(|(at, _)| at)
+    }
+
+    /// Returns what happens next without an input, and when. Of events at the same time, a member's precedes an attempt's, and
+    /// an attempt's that of a row.
+    fn next_event(&self) -> Option<(Timestamp, NextEvent)> {
         if self.state.phase.is_final() {
             return None;
         }
-        let row = self.ledger.first().map(|(at, _)| at);
-        let attempt = self.first_attempt().map(|(at, _)| at);
-        let member = self.first_member().map(|(at, _)| at);
-        [row, attempt, member].into_iter().flatten().min()
+        let member = self.first_member().map(|(at, position)| (at, NextEvent::Member(position)));
+        let attempt = self.first_attempt().map(|(at, position)| (at, NextEvent::Attempt(position)));
+        let row = self.ledger.first().map(|(at, key)| (at, NextEvent::Row(key)));
+        // The first of several minima.
+        [member, attempt, row].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Records the response to a call. It arrives `after` the delivery, but not after the deadline.

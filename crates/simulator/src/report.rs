@@ -1,6 +1,6 @@
 //! The courses of a definition: each step with each fault.
 
-use crate::call::Limits;
+use crate::call::{Limits, element_of};
 use crate::constructs::{not_simulated, waits_with_limit};
 use crate::course::{Conditions, Course, Script};
 use crate::engine::Simulation;
@@ -167,13 +167,6 @@ fn index_of(plan: &Plan, name: &str) -> Result<StepIndex, Error> {
         let names = plan.definition().steps.iter().map(|step| step.name.as_str());
         Error::UnknownStep(name.to_owned(), names.collect::<Vec<_>>().join(", "))
     })
-}
-
-/// Splits the name of an element, such as `pick[1]`, into the name of its step and its number.
-fn element_of(name: &str) -> (&str, Option<u32>) {
-    let parts = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
-    let element = parts.and_then(|(step, number)| Some((step, number.parse().ok()?)));
-    element.map_or((name, None), |(step, number)| (step, Some(number)))
 }
 
 struct Reporter {

@@ -61,6 +61,12 @@ impl EndedBy {
         self.completed.max(self.rolled_back).max(self.terminated)
     }
 
+    /// Returns the times in microseconds: for completed workflows, those that were rolled back, and terminated ones.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn micros(self) -> [Option<i64>; 3] {
+        [self.completed, self.rolled_back, self.terminated].map(|at| at.map(|at| at.0))
+    }
+
     /// Returns the time if it is the same for every status.
     pub(crate) fn uniform(self) -> Option<Timestamp> {
         self.completed.filter(|_| self.rolled_back == self.completed && self.terminated == self.completed)

@@ -5,7 +5,7 @@ use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::error::{ApiResult, Problem};
 use crate::redaction::Redaction;
-use crate::view::{self, EventView};
+use crate::view::EventView;
 use crate::waiters::Watch;
 use futures::stream::{self, Stream, TryStreamExt};
 use goconductor_saga::{EventKind, Plan, WorkflowId};
@@ -41,11 +41,8 @@ impl Api {
         let redaction = self.redaction.for_caller(context).of_definition(&plan.definition().name);
         let events = self.engine.history(namespace, loaded.state.id, after_seq, limit).await?;
         let mut payloads = ShownPayloads::new(self, namespace, loaded.state.id);
-        let mut views = Vec::with_capacity(events.len());
-        for event in &events {
-            views.push(redaction.event(payloads.event(view::event(&plan, event)).await));
-        }
-        Ok(EventPage { events: views, last_seq: loaded.state.seq })
+        let events = payloads.events(&plan, &redaction, &events).await;
+        Ok(EventPage { events, last_seq: loaded.state.seq })
     }
 
     /// Follows a history from the event after `after_seq` to its last event. The stream ends early if the gateway
@@ -112,10 +109,7 @@ impl Follower {
             self.after_seq = last.seq;
             self.has_ended = is_final(&last.kind);
             let mut payloads = ShownPayloads::new(&self.api, &self.namespace, self.id);
-            let mut views = Vec::with_capacity(events.len());
-            for event in &events {
-                views.push(self.redaction.event(payloads.event(view::event(&self.plan, event)).await));
-            }
+            let views = payloads.events(&self.plan, &self.redaction, &events).await;
             return Ok(Some((views, self)));
         }
         Ok(None)

@@ -6,7 +6,7 @@ use super::{Api, CallContext};
 use crate::audit_notes;
 use crate::error::{ApiResult, NO_STEP, NOT_COMPENSATABLE, Problem};
 use crate::view::WorkflowView;
-use goconductor_saga::{Input, Json, Phase, RollbackCause, State, StepIndex};
+use goconductor_saga::{Input, Json, Phase, Plan, RollbackCause, State, StepIndex};
 use goconductor_transition::Error;
 
 impl Api {
@@ -163,22 +163,18 @@ impl Api {
         self.workflow_view(context, self.load(context, id).await?).await
     }
 
-    pub(super) async fn step_index(
-        &self,
-        context: &CallContext,
-        id: &str,
-        step: &str,
-    ) -> ApiResult<StepIndex> {
+    async fn step_index(&self, context: &CallContext, id: &str, step: &str) -> ApiResult<StepIndex> {
         let loaded = self.load(context, parse_id(id)?).await?;
-        let plan = self.engine.plan_of(&loaded.state).await?;
-        plan.step_named(step).ok_or_else(|| {
-            let names: Vec<&str> = plan.definition().steps.iter().map(|step| step.name.as_str()).collect();
-            Problem::new(
-                NO_STEP,
-                format!("step {step} not found; the workflow's steps are {}", names.join(", ")),
-            )
-        })
+        step_of(&self.engine.plan_of(&loaded.state).await?, step)
     }
+}
+
+/// Returns the step with this name.
+pub(super) fn step_of(plan: &Plan, step: &str) -> ApiResult<StepIndex> {
+    plan.step_named(step).ok_or_else(|| {
+        let names: Vec<&str> = plan.definition().steps.iter().map(|step| step.name.as_str()).collect();
+        Problem::new(NO_STEP, format!("step {step} not found; the workflow's steps are {}", names.join(", ")))
+    })
 }
 
 /// Notes the parameters of an intervention for the audit log. The output that an operator supplies is not among them.

@@ -167,12 +167,8 @@ impl Api {
     /// Builds the view for a caller, without what it may not read.
     fn overview_view(&self, context: &CallContext, snapshot: &OverviewFigures) -> OverviewView {
         let namespace = context.namespace.as_str();
-        let may = |permission: Permission| {
+        let may = |permission: Permission, namespace: &str| {
             context.principal.as_ref().is_none_or(|caller| caller.grants.allows(permission, namespace))
-        };
-        let may_read = |namespace: &str| {
-            let caller = context.principal.as_ref();
-            caller.is_none_or(|caller| caller.grants.allows(Permission::WorkflowsRead, namespace))
         };
         let redaction = self.redaction.for_caller(context);
         let summaries = |summaries: &[Summary]| {
@@ -199,10 +195,15 @@ impl Api {
             paused: count(Status::Paused),
             backlog: snapshot.services.iter().map(|service| service.backlog).sum(),
             services: snapshot.services.iter().filter(|load| load.needs_attention()).cloned().collect(),
-            namespaces: snapshot.namespaces.iter().filter(|name| may_read(name)).cloned().collect(),
-            dead_letters: snapshot.dead_letters.filter(|_| may(Permission::DeadLettersRead)),
-            elections: snapshot.elections.clone().filter(|_| may(Permission::ElectionsRead)),
-            queue_switch: snapshot.queue_switch.clone().filter(|_| may(Permission::QueuesRead)),
+            namespaces: snapshot
+                .namespaces
+                .iter()
+                .filter(|name| may(Permission::WorkflowsRead, name))
+                .cloned()
+                .collect(),
+            dead_letters: snapshot.dead_letters.filter(|_| may(Permission::DeadLettersRead, namespace)),
+            elections: snapshot.elections.clone().filter(|_| may(Permission::ElectionsRead, namespace)),
+            queue_switch: snapshot.queue_switch.clone().filter(|_| may(Permission::QueuesRead, namespace)),
         }
     }
 }

@@ -5,9 +5,9 @@ use super::workflow_id::parse_id;
 use super::{Api, CallContext};
 use crate::error::{ApiResult, NO_PAYLOAD, Problem};
 use crate::redaction::Redaction;
-use crate::view::{EventView, WorkflowView};
+use crate::view::{self, EventView, WorkflowView};
 use futures::stream::{self, Stream, StreamExt};
-use goconductor_saga::{Json, PayloadDigest, PayloadRef, WorkflowId};
+use goconductor_saga::{Event, Json, PayloadDigest, PayloadRef, Plan, WorkflowId};
 use goconductor_store::PAYLOAD_CHUNK_BYTES;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -84,6 +84,20 @@ impl<'a> ShownPayloads<'a> {
             }
         }
         view
+    }
+
+    /// Returns the views of events, with their payloads and without the masked fields.
+    pub(super) async fn events(
+        &mut self,
+        plan: &Plan,
+        redaction: &Redaction,
+        events: &[Event],
+    ) -> Vec<EventView> {
+        let mut views = Vec::with_capacity(events.len());
+        for event in events {
+            views.push(redaction.event(self.event(view::event(plan, event)).await));
+        }
+        views
     }
 }
 

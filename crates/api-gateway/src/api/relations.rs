@@ -6,6 +6,7 @@ use crate::error::ApiResult;
 use crate::time::Time;
 use goconductor_saga::{LockState, Plan, State, Status, Step, StepIndex, WorkflowId};
 use goconductor_schedule::{NAME_LABEL, TIME_LABEL};
+use goconductor_telemetry::trace::SpanContext;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -165,9 +166,7 @@ fn views<'a>(step: Option<&'a str>, request: &'a LockState) -> impl Iterator<Ite
 
 /// Returns the trace id of a `traceparent` (W3C Trace Context, section 3.2).
 fn trace_id(traceparent: &str) -> Option<String> {
-    let id = traceparent.split('-').nth(1)?;
-    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id.then(|| id.to_owned())
+    SpanContext::read(Some(traceparent), None).map(|span| span.trace_id().to_owned())
 }
 
 #[cfg(test)]

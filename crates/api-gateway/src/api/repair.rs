@@ -1,5 +1,6 @@
 //! Repairs of a workflow: the re-run from a step, and the migration to another version of its definition.
 
+use super::operate::step_of;
 use super::reason::{optional_reason, required_reason};
 use super::workflow_id::parse_id;
 use super::{Api, CallContext};
@@ -7,7 +8,7 @@ use crate::audit_notes;
 use crate::error::{ApiResult, MIGRATION, Problem, RERUN, WRONG_SHAPE};
 use crate::view::WorkflowView;
 use goconductor_saga::{
-    Input, Json, MigrateWorkflow, PayloadRef, State, Status, StepIndex, StepStatus, WorkflowId,
+    Input, Json, MigrateWorkflow, PayloadRef, Plan, State, Status, StepIndex, StepStatus, WorkflowId,
 };
 use goconductor_transition::{Error, Migrated};
 use serde::Serialize;
@@ -72,27 +73,27 @@ impl Api {
         let effects = if keeps_effects { "keep" } else { "undo" };
         audit_notes::after(&serde_json::json!({"step": step, "effects": effects, "reason": reason}));
         let loaded = self.load(context, parse_id(id)?).await?;
-        if let Err(Error::NoSuchDefinition) = self.engine.plan_of(&loaded.state).await {
-            let State { definition, version, .. } = &loaded.state;
-            let detail = format!(
-                "version {version} of definition {definition} no longer exists, so the steps of workflow {id} are not known"
-            );
-            return Err(Problem::new(RERUN, detail));
-        }
-        let step = match step {
-            Some(name) => Some(self.step_index(context, id, &name).await?),
-            None => None,
+        let plan = match self.engine.plan_of(&loaded.state).await {
+            Ok(plan) => plan,
+            Err(Error::NoSuchDefinition) => {
+                let State { definition, version, .. } = &loaded.state;
+                let detail = format!(
+                    "version {version} of definition {definition} no longer exists, so the steps of workflow {id} are not known"
+                );
+                return Err(Problem::new(RERUN, detail));
+            }
+            Err(error) => return Err(error.into()),
         };
+        let step = step.map(|name| step_of(&plan, &name)).transpose()?;
         if let Some(step) = step {
-            self.check_kept_children(&loaded.state, step).await?;
+            self.check_kept_children(&plan, &loaded.state, step).await?;
         }
         self.submit(context, id, |actor| Input::Rerun { step, keeps_effects, actor, reason }).await
     }
 
     /// Refuses a re-run that builds on a child whose effects were undone. An operator can roll a completed child back once
     /// its parent has ended.
-    async fn check_kept_children(&self, state: &State, step: StepIndex) -> ApiResult<()> {
-        let plan = self.engine.plan_of(state).await?;
+    async fn check_kept_children(&self, plan: &Plan, state: &State, step: StepIndex) -> ApiResult<()> {
         let repeated = plan.downstream(step);
         for (index, kept) in (0u32..).map(StepIndex).zip(&state.steps) {
             if index == step || repeated.contains(&index) || kept.execution != StepStatus::Completed {

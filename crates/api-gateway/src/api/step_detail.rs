@@ -93,9 +93,10 @@ impl Api {
         let state = Arc::new(self.load(context, parse_id(id)?).await?.state);
         let plan = self.engine.plan_of(&state).await?;
         let redaction = self.redaction.for_caller(context).of_definition(&plan.definition().name);
-        let steps = (0u32..).map(StepIndex).zip(&plan.definition().steps);
-        let index = steps.into_iter().find(|(_, each)| each.name == step).map(|(index, _)| index);
-        let (Some(index), Some(step_state)) = (index, index.and_then(|index| state.step(index))) else {
+        let found = plan
+            .step_named(step)
+            .and_then(|index| Some((index, state.step(index)?, view::step(&plan, &state, index)?)));
+        let Some((index, step_state, mut view)) = found else {
             return Err(Problem::new(NO_STEP, format!("workflow {id} has no step {step:?}")));
         };
         let mut payloads = ShownPayloads::new(self, context.namespace.as_str(), state.id);
@@ -113,8 +114,6 @@ impl Api {
                 *side = Some(redaction.anywhere(&payloads.shown(value).await));
             }
         }
-        let no_step = || Problem::new(NO_STEP, format!("workflow {id} has no such step"));
-        let mut view = view::step(&plan, &state, index).ok_or_else(no_step)?;
         if let Some(output) = view.output.take() {
             view.output = Some(payloads.shown(output).await);
         }

@@ -1,6 +1,6 @@
 //! The state `Map`.
 
-use super::{AslImporter, MAX_DEPTH};
+use super::AslImporter;
 use crate::ImportProblem;
 use crate::build::UNLIMITED;
 use crate::data::StateData;
@@ -49,11 +49,7 @@ impl AslImporter {
             Some(selector) => StateData::of(self.template(&format!("{path}/ItemSelector"), selector, &input)),
             None => StateData::of(expression("item")),
         };
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            let text = format!("blocks are nested more than {MAX_DEPTH} levels deep: split the workflow up");
-            return Err(ImportProblem::new(path, text));
-        }
+        self.enter_block(path)?;
         let body = self.machine(&format!("{path}/"), processor, &mut inner)?;
         self.depth -= 1;
         let limit = state.get("MaxConcurrency").and_then(Json::as_u64).filter(|limit| *limit > 0);

@@ -28,11 +28,7 @@ impl ConductorImporter {
                 self.build.info(path, format!("import and apply the definition {child} before this one"));
                 ImportedAction::Child(child)
             }
-            (None, Some(name)) => {
-                let action = self.build.action(name);
-                self.build.info(path, format!("the task {name} is the action {action}"));
-                ImportedAction::Run(action)
-            }
+            (None, Some(name)) => self.run(path, name),
             (None, None) => return self.build.refused(path, refusal("FORK_JOIN_DYNAMIC")),
         };
         let Some(inputs) = inputs else {

@@ -133,10 +133,11 @@ fn has_same_connection(old: &Config, new: &Config) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live_config::tests::set;
     use goconductor_election::{Credentials, LocalElection};
     use goconductor_service_kit::config::{DynamicSettings, Sources};
+    use goconductor_store::Store;
     use goconductor_store::sqlite::SqliteStore;
-    use goconductor_store::{ConfigChange, ConfigHistory, Store};
     use serde_json::{Value, json};
     use std::time::Duration;
 
@@ -204,14 +205,7 @@ mod tests {
             json!({"election": moved(2), "limits": {"page_size": 7}}),
         ];
         for (current, settings) in (0u64..).zip(changes) {
-            let change = ConfigChange {
-                id: format!("change-{current}"),
-                settings,
-                digest: String::new(),
-                actor: None,
-                reason: None,
-            };
-            ConfigHistory::of(&*store).append(current, &change).await.expect("the store can be written");
+            set(&store, current, settings).await;
             live.refresh(&store).await.expect("the store can be read");
             assert!(!leads.is_valid(), "the term has ended");
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -12,6 +12,7 @@ use crate::failure;
 use crate::http_client::{HttpClient, RequestBody, chain};
 use crate::http_participant::{Exchange, Target, before_request, command_request, no_response};
 use crate::task::Task;
+use crate::verdict::Verdict;
 use descriptors::Descriptors;
 use goconductor_saga::{Failure, GrpcCall, Outcome, json_bytes};
 use goconductor_telemetry::trace;
@@ -22,7 +23,7 @@ use hyper::body::Incoming;
 use messages::{MessageError, MessageReader};
 use prost_reflect::MethodDescriptor;
 use serde_json::json;
-use status::{CallStatus, StatusMeaning};
+use status::CallStatus;
 use std::time::Duration;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -168,10 +169,8 @@ impl GrpcCalls {
         };
         trace::set_number(&task.span, "rpc.grpc.status_code", i64::from(status.code() as i32));
         match status.verdict() {
-            StatusMeaning::Done => self.done(method, &status, &read.messages),
-            StatusMeaning::Retry | StatusMeaning::Refused | StatusMeaning::Unknown { .. } => {
-                status.outcome(json!(null))
-            }
+            Verdict::Done => self.done(method, &status, &read.messages),
+            Verdict::Retry | Verdict::Refused | Verdict::Unknown { .. } => status.outcome(json!(null)),
         }
     }
 

@@ -3,13 +3,12 @@
 mod probe;
 
 use crate::failure::{self, FieldScan};
+use crate::verdict::{Verdict, retry_at, stated};
 use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Timestamp, parse_json, without_utf8_mark};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 use std::time::Duration;
 
-/// A participant's `Retry-After` is limited to this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// The maximum size of an output in plain text, in bytes.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 /// The maximum number of bytes that are read to find the code of a failure. A participant could otherwise keep a
@@ -17,8 +16,6 @@ const MAX_TEXT_BYTES: usize = 64 << 10;
 const MAX_FAILURE_BYTES: u64 = 64 << 20;
 /// Characters of an unreadable body that a failure keeps.
 const MAX_EXCERPT_CHARS: usize = 200;
-/// The response header in which a participant states the outcome itself.
-const OUTCOME: &str = "goconductor-outcome";
 
 /// The head of a response: everything but its body.
 #[derive(Debug)]
@@ -32,18 +29,6 @@ pub(super) struct ResponseHead {
     location: Option<String>,
     /// Whether an output in plain text is accepted.
     accepts_text: bool,
-}
-
-/// The outcome, as far as the head states it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Done,
-    Retry,
-    Refused,
-    Unknown {
-        /// Whether the request is over.
-        answered: bool,
-    },
 }
 
 /// The body of a response, as far as it was read.
@@ -239,18 +224,6 @@ fn verdict(rules: RulesVersion, status: StatusCode, headers: &HeaderMap) -> Verd
     }
 }
 
-/// Returns the outcome that the participant stated. A value that is not known is ignored.
-fn stated(headers: &HeaderMap) -> Option<Verdict> {
-    let value = headers.get(OUTCOME)?.to_str().ok()?.trim();
-    let values = [
-        ("done", Verdict::Done),
-        ("retry", Verdict::Retry),
-        ("refused", Verdict::Refused),
-        ("unknown", Verdict::Unknown { answered: true }),
-    ];
-    values.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, verdict)| verdict)
-}
-
 /// Reads the header `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
@@ -261,7 +234,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
             Timestamp(date.as_microsecond()).since(now)
         }
     };
-    Some(now.after(delay.min(MAX_RETRY_AFTER)))
+    Some(retry_at(now, delay))
 }
 
 #[cfg(test)]

@@ -71,6 +71,16 @@ pub(super) fn narrows(filter: Option<&Filter>) -> bool {
     definition.is_some() || bucket.is_some()
 }
 
+/// The table expression `kind`: the triples of namespace, definition and bucket. They are few, however many workflows exist.
+pub(super) const KINDS: &str = "kind AS (
+        (SELECT namespace, definition, listed FROM listings ORDER BY namespace, definition, listed LIMIT 1)
+        UNION ALL
+        SELECT next.namespace, next.definition, next.listed FROM kind CROSS JOIN LATERAL (
+            SELECT namespace, definition, listed FROM listings
+            WHERE (namespace, definition, listed) > (kind.namespace, kind.definition, kind.listed)
+            ORDER BY namespace, definition, listed LIMIT 1) AS next
+    )";
+
 /// Appends a `FROM` clause with the matching workflows, of one page or all.
 pub(super) fn push(
     namespace: &str,

@@ -5,6 +5,7 @@
 //! of its parent, or the child is in `kept_children`. The parent is looked up by scalar subqueries, which the planner does not
 //! replace by a join that would read all workflows.
 
+use super::listings::KINDS;
 use super::rows::number;
 use super::unavailable;
 use crate::Error;
@@ -79,14 +80,7 @@ static REMOVE_SELECTED: LazyLock<String> = LazyLock::new(|| {
 /// the lists, so that it does not read the workflows of a status that is kept for longer.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "WITH RECURSIVE kind AS (
-             (SELECT namespace, definition, listed FROM listings ORDER BY namespace, definition, listed LIMIT 1)
-             UNION ALL
-             SELECT next.namespace, next.definition, next.listed FROM kind CROSS JOIN LATERAL (
-                 SELECT namespace, definition, listed FROM listings
-                 WHERE (namespace, definition, listed) > (kind.namespace, kind.definition, kind.listed)
-                 ORDER BY namespace, definition, listed LIMIT 1) AS next
-         ), due (listed, ended_by, above) AS (
+        "WITH RECURSIVE {KINDS}, due (listed, ended_by, above) AS (
              VALUES ('COMPLETED', $1::bigint, $4::uuid), ('ROLLED_BACK', $2::bigint, $5::uuid),
                  ('TERMINATED', $3::bigint, $6::uuid)
          )
@@ -121,7 +115,7 @@ pub(super) async fn remove(connection: &mut PgConnection, ended_by: EndedBy) -> 
 
 async fn remove_by_status(connection: &mut PgConnection, ended_by: EndedBy) -> Result<i64, Error> {
     let EndedBy { completed, rolled_back, terminated } = ended_by;
-    let times = [completed, rolled_back, terminated].map(|at| at.map(|at| at.0));
+    let times = ended_by.micros();
     let ids =
         [completed, rolled_back, terminated].map(|at| at.map_or(Uuid::nil(), |at: Timestamp| above(at).0));
     let mut query = sqlx::query_scalar(SELECT.as_str());

@@ -1,6 +1,7 @@
 //! Figures about all workflows. Each query reads counters, or a limited number of entries from the beginning of an index
 //! range.
 
+use super::listings::KINDS;
 use super::rows::{number, status_of, unescape_nul};
 use super::unavailable;
 use crate::maintenance::started_at;
@@ -8,19 +9,15 @@ use crate::statistics::{COUNT_LIMIT, DUE_LIMIT, LaneStatistics, OLDEST_LIMIT};
 use crate::{Error, StoreStatistics};
 use goconductor_saga::{Status, Timestamp, WorkflowId};
 use sqlx::PgConnection;
+use std::sync::LazyLock;
 use uuid::Uuid;
 
 /// The pairs of namespace and definition with open workflows. The planner does not know that there are few and would read
 /// all workflows, so the query is written so that only this plan is possible.
-const OPEN: &str = "
-    WITH RECURSIVE kind AS (
-        (SELECT namespace, definition, listed FROM listings ORDER BY namespace, definition, listed LIMIT 1)
-        UNION ALL
-        SELECT next.namespace, next.definition, next.listed FROM kind CROSS JOIN LATERAL (
-            SELECT namespace, definition, listed FROM listings
-            WHERE (namespace, definition, listed) > (kind.namespace, kind.definition, kind.listed)
-            ORDER BY namespace, definition, listed LIMIT 1) AS next
-    )
+static OPEN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "
+    WITH RECURSIVE {KINDS}
     SELECT kind.namespace, open.count, running.id
     FROM kind
     CROSS JOIN LATERAL (
@@ -37,7 +34,9 @@ const OPEN: &str = "
             SELECT FROM workflows WHERE workflows.id = few.id AND workflows.astray IN ('PAUSED', 'ERROR'))
         ORDER BY few.id LIMIT 1
     ) AS running ON true
-    WHERE kind.listed = 'OPEN'";
+    WHERE kind.listed = 'OPEN'"
+    )
+});
 
 /// The open workflows that may need attention. They are few.
 const ATTENTION: &str = "
@@ -111,7 +110,7 @@ pub(super) async fn statistics(
 
 /// Adds the open workflows. All that do not need attention are in progress.
 async fn open(connection: &mut PgConnection, statistics: &mut StoreStatistics) -> Result<(), Error> {
-    let open: Vec<(String, i64, Option<Uuid>)> = sqlx::query_as(OPEN)
+    let open: Vec<(String, i64, Option<Uuid>)> = sqlx::query_as(OPEN.as_str())
         .bind(COUNT_LIMIT)
         .bind(OLDEST_LIMIT)
         .fetch_all(&mut *connection)

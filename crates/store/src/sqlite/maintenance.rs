@@ -64,16 +64,12 @@ fn ended(connection: &Connection, latest: Timestamp, ended_by: EndedBy) -> Resul
                      WHERE kept.id = ended.id))
              ORDER BY id LIMIT ?5"
     ))?;
-    let rows = statement.query_map(
-        params![
-            id_bytes(above(latest)),
-            ended_by.completed.map(|at| at.0),
-            ended_by.rolled_back.map(|at| at.0),
-            ended_by.terminated.map(|at| at.0),
-            i64::try_from(BATCH).unwrap_or(i64::MAX),
-        ],
-        |row| row.get::<_, Vec<u8>>(0),
-    )?;
+    let [completed, rolled_back, terminated] = ended_by.micros();
+    let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
+    let rows = statement
+        .query_map(params![id_bytes(above(latest)), completed, rolled_back, terminated, limit], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })?;
     rows.map(|bytes| id_of(&bytes?)).collect()
 }
 
@@ -93,19 +89,14 @@ fn remove(
 
 /// Removes a workflow with its history, its key and its count. Returns whether it existed.
 fn remove_one(connection: &Connection, id: WorkflowId, ended_by: EndedBy) -> Result<bool, Error> {
+    let [completed, rolled_back, terminated] = ended_by.micros();
     let gone: Option<(String, String)> = connection
         .prepare_cached(&format!(
             "SELECT namespace, idempotency_key FROM workflows WHERE id = ?1 AND {IS_DUE}"
         ))?
-        .query_row(
-            params![
-                id_bytes(id),
-                ended_by.completed.map(|at| at.0),
-                ended_by.rolled_back.map(|at| at.0),
-                ended_by.terminated.map(|at| at.0),
-            ],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+        .query_row(params![id_bytes(id), completed, rolled_back, terminated], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     let Some((namespace, key)) = gone else { return Ok(false) };
     connection

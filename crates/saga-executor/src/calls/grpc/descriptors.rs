@@ -1,12 +1,13 @@
 //! The types of messages: from the definition, or from the reflection of the server.
 
 use super::messages::frame;
-use super::status::{CallStatus, StatusMeaning};
+use super::status::CallStatus;
 use super::{BodyLimits, GrpcRequest, no_types, plain_request, read_body};
 use crate::calls::CallError;
 use crate::http_client::HttpClient;
 use crate::http_participant::no_response;
 use crate::task::Task;
+use crate::verdict::Verdict;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use goconductor_transition::clock;
@@ -210,7 +211,7 @@ impl Reflection<'_> {
         if status.code() == Code::Unimplemented {
             return Ok(None);
         }
-        if status.verdict() != StatusMeaning::Done {
+        if status.verdict() != Verdict::Done {
             return Err(no_types(&format!("reflection of the server: {}", status.failure().message)));
         }
         let answers = read.messages.iter().map(|bytes| ServerReflectionResponse::decode(bytes.as_slice()));

@@ -1,6 +1,7 @@
 //! The outcome of a gRPC status. The meaning of each status is part of the contract with servers that are called.
 
 use crate::failure;
+use crate::verdict::{Verdict, retry_at, stated};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -17,10 +18,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-/// The metadata in which a server states the outcome itself.
-const OUTCOME: &str = "goconductor-outcome";
-/// The longest delay that a server can ask for.
-const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The status of a response.
 #[derive(Debug)]
@@ -30,19 +27,7 @@ pub(super) struct CallStatus {
     /// The reason of the details, which is the code of the failure.
     reason: Option<String>,
     not_before: Option<Timestamp>,
-    verdict: StatusMeaning,
-}
-
-/// The outcome that a status states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StatusMeaning {
-    Done,
-    Retry,
-    Refused,
-    Unknown {
-        /// Whether the request is over.
-        answered: bool,
-    },
+    verdict: Verdict,
 }
 
 impl CallStatus {
@@ -64,12 +49,12 @@ impl CallStatus {
             code,
             message,
             reason: details.error_info().map(|info| info.reason.clone()).filter(|reason| !reason.is_empty()),
-            not_before: delay.map(|delay| now.after(delay.min(MAX_DELAY))),
+            not_before: delay.map(|delay| retry_at(now, delay)),
             verdict: stated.unwrap_or_else(|| verdict(code, delay.is_some())),
         })
     }
 
-    pub(super) fn verdict(&self) -> StatusMeaning {
+    pub(super) fn verdict(&self) -> Verdict {
         self.verdict
     }
 
@@ -81,10 +66,10 @@ impl CallStatus {
     pub(super) fn outcome(&self, output: goconductor_saga::Json) -> Outcome {
         let (failure, not_before) = (self.failure(), self.not_before);
         match self.verdict {
-            StatusMeaning::Done => Outcome::Done { output },
-            StatusMeaning::Retry => Outcome::Retryable { failure, not_before },
-            StatusMeaning::Refused => Outcome::Refused { failure },
-            StatusMeaning::Unknown { answered } => Outcome::Unknown { failure, not_before, answered },
+            Verdict::Done => Outcome::Done { output },
+            Verdict::Retry => Outcome::Retryable { failure, not_before },
+            Verdict::Refused => Outcome::Refused { failure },
+            Verdict::Unknown { answered } => Outcome::Unknown { failure, not_before, answered },
         }
     }
 
@@ -99,12 +84,12 @@ impl CallStatus {
 }
 
 /// Returns what a status says about the outcome. `says_when` is whether it says when to retry.
-fn verdict(code: Code, says_when: bool) -> StatusMeaning {
+fn verdict(code: Code, says_when: bool) -> Verdict {
     match code {
-        Code::Ok => StatusMeaning::Done,
+        Code::Ok => Verdict::Done,
         // The server, or a limit before it, did not begin, or has undone what it began.
-        Code::ResourceExhausted | Code::Aborted => StatusMeaning::Retry,
-        Code::Unavailable if says_when => StatusMeaning::Retry,
+        Code::ResourceExhausted | Code::Aborted => Verdict::Retry,
+        Code::Unavailable if says_when => Verdict::Retry,
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
@@ -112,25 +97,11 @@ fn verdict(code: Code, says_when: bool) -> StatusMeaning {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::Unimplemented
-        | Code::Unauthenticated => StatusMeaning::Refused,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusMeaning::Unknown { answered: true },
+        | Code::Unauthenticated => Verdict::Refused,
+        Code::Unknown | Code::Internal | Code::DataLoss => Verdict::Unknown { answered: true },
         // Proxies answer so when a connection broke after the request was sent.
-        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => {
-            StatusMeaning::Unknown { answered: false }
-        }
+        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => Verdict::Unknown { answered: false },
     }
-}
-
-/// Returns the outcome that the server stated. A value that is not known is ignored.
-fn stated(metadata: &HeaderMap) -> Option<StatusMeaning> {
-    let value = metadata.get(OUTCOME)?.to_str().ok()?.trim();
-    let values = [
-        ("done", StatusMeaning::Done),
-        ("retry", StatusMeaning::Retry),
-        ("refused", StatusMeaning::Refused),
-        ("unknown", StatusMeaning::Unknown { answered: true }),
-    ];
-    values.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, verdict)| verdict)
 }
 
 fn name(code: Code) -> &'static str {
@@ -158,6 +129,7 @@ fn name(code: Code) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::OUTCOME;
     use goconductor_saga::Json;
     use std::collections::HashMap;
     use tonic_types::ErrorDetails;
