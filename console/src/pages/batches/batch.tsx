@@ -73,7 +73,7 @@ function Facts({ batch }: { batch: BatchData }) {
           </li>
         ))}
       </ul>
-      <dl className="facts">
+      <dl className="batch-facts">
         <div className="wide"><dt>{text.filter}</dt><dd><FilterLink filter={batch.filter} /></dd></div>
         <div className="wide"><dt>{text.reason}</dt><dd>{batch.reason}</dd></div>
         <div><dt>{text.actor}</dt><dd>{batch.actor ?? "–"}</dd></div>

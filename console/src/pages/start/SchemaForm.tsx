@@ -3,6 +3,7 @@ import { formatJson, isRawNumber, parseExact } from "../../api/json";
 import { s } from "../../strings";
 import { Button, Field, Select, TextArea, TextField } from "../../ui";
 import { initialValue, isObject, join, kindOf, matchingChoice, resolve, type Json, type JsonObject, type Problem, type Schema } from "./schema";
+import "./start.css";
 
 const text = s.start;
 const LONG_TEXT = 200;

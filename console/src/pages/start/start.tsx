@@ -11,7 +11,6 @@ import { s } from "../../strings";
 import { Button, cli, CodeEditor, CopyAs, CopyButton, curl, Empty, ErrorState, Loaded, Loading, Page, Panel, ProblemBox, Select, showToast, TextField, useParam } from "../../ui";
 import { initialValue, isObject, validate, type Json, type Problem, type Schema } from "./schema";
 import { containsInvalid, SchemaField } from "./SchemaForm";
-import "./start.css";
 
 const text = s.start;
 

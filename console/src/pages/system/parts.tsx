@@ -121,7 +121,7 @@ export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone
 /** A field that narrows the rows of a loaded list. */
 export function Narrow({ value, onChange }: { value: string; onChange: (value: string) => void }) {
   return (
-    <div className="narrow">
+    <div className="narrow-field">
       <input className="input" aria-label={s.system.narrow} placeholder={s.system.narrow} type="search" value={value} onChange={(event) => onChange(event.target.value)} />
     </div>
   );

@@ -44,7 +44,7 @@ export function HistoryTab({ workflow }: { workflow: Workflow }) {
         <span className="gap" />
         <Button small icon="down_line" onClick={() => download(workflow, history.entries)}>{text.export}</Button>
       </div>
-      <div className="split">
+      <div className="panes">
         <Table label={text.history} columns={columns} rows={shown} rowKey={(row) => String(row.event.seq)} onOpen={(row) => setOpened(row.event.seq)}
           empty={<Empty title={text.noEvents} />}
           foot={

@@ -70,8 +70,8 @@ function Loaded({ workflow }: { workflow: WorkflowData }) {
   };
   const panel = step && <StepPanel key={step.name} workflow={workflow} step={step} node={graph.data?.nodes.find((node) => node.name === step.name)} focus={opened} onClose={close} />;
   const shown: Tab[] = [
-    { id: "graph", label: text.tabs.graph, render: () => <div className="split"><GraphTab workflow={workflow} graph={graph} selected={step?.name} onSelect={select} />{panel}</div> },
-    { id: "timeline", label: text.tabs.timeline, render: () => <div className="split">{later(<TimelineTab workflow={workflow} selected={step?.name} onSelect={select} />)}{panel}</div> },
+    { id: "graph", label: text.tabs.graph, render: () => <div className="panes"><GraphTab workflow={workflow} graph={graph} selected={step?.name} onSelect={select} />{panel}</div> },
+    { id: "timeline", label: text.tabs.timeline, render: () => <div className="panes">{later(<TimelineTab workflow={workflow} selected={step?.name} onSelect={select} />)}{panel}</div> },
     { id: "history", label: text.tabs.history, render: () => later(<HistoryTab workflow={workflow} />) },
     { id: "data", label: text.tabs.data, render: () => later(<DataTab workflow={workflow} />) },
     { id: "relations", label: text.tabs.relations, render: () => later(<RelationsTab workflow={workflow} />) },
