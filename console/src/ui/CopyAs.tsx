@@ -9,8 +9,9 @@ export async function copyText(text: string): Promise<void> {
   showToast({ tone: "idle", text: s.common.copied });
 }
 
-export function CopyButton({ text, label = s.common.copy }: { text: string; label?: string }) {
-  return <Button tone="plain" small icon="copy" label={label} onClick={() => void copyText(text)} />;
+/** Copies a text. A long text is passed as a function, which is called when it is copied. */
+export function CopyButton({ text, label = s.common.copy }: { text: string | (() => string); label?: string }) {
+  return <Button tone="plain" small icon="copy" label={label} onClick={() => void copyText(typeof text === "string" ? text : text())} />;
 }
 
 /** Quotes an argument for a POSIX shell. */
