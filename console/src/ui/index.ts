@@ -16,6 +16,7 @@ export { Page, Panel } from "./Page";
 export { PageLink } from "./PageLink";
 export { Popover } from "./Popover";
 export { ProblemBox } from "./ProblemBox";
+export { saveFile } from "./save";
 export { Empty, ErrorState, Loaded, Loading } from "./States";
 export { Badge, StatusBadge, statusIcon, statusLabel, statusTone, type Tone } from "./StatusBadge";
 export { Table, type Column, type Sort } from "./Table";
