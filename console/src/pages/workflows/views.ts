@@ -1,5 +1,6 @@
 // Saved views of the list: a filter with its sort order and columns. They are kept in the browser.
 import { currentNamespace } from "../../api/session";
+import { OPEN_FILTER, STUCK_FILTER } from "../../filter/filter";
 import { s } from "../../strings";
 
 export interface View {
@@ -16,8 +17,8 @@ const COLUMNS_KEY = "goconductor.workflow-columns";
 /** Views that every namespace has. */
 export const BUILT_IN: readonly View[] = [
   { name: s.workflows.views.needsOperator, filter: "status = ERROR" },
-  { name: s.workflows.views.open, filter: "(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK OR status = PAUSED)" },
-  { name: s.workflows.views.stuck, filter: '(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK) AND created_at < "-1h"' },
+  { name: s.workflows.views.open, filter: OPEN_FILTER },
+  { name: s.workflows.views.stuck, filter: STUCK_FILTER },
   { name: s.workflows.views.rolledBack, filter: 'status = ROLLED_BACK AND created_at > "-24h"' },
 ];
 
