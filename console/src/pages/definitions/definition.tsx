@@ -22,9 +22,10 @@ export default function Definition() {
   const { name = "" } = useParams<{ name: string }>();
   const [wanted, setWanted] = useParam("version");
   const [tab, setTab] = useParam("tab", "graph");
+  const isVersion = /^[1-9]\d*$/.test(wanted);
   const newest = useDefinition(name);
-  const old = useDefinition(name, Number(wanted), /^[1-9]\d*$/.test(wanted));
-  const query = /^[1-9]\d*$/.test(wanted) ? old : newest;
+  const old = useDefinition(name, Number(wanted), { enabled: isVersion });
+  const query = isVersion ? old : newest;
   const version = query.data?.version;
   const graph = useGraph(name, version);
   const tabs = [

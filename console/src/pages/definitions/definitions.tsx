@@ -1,14 +1,12 @@
-import { useQuery } from "@tanstack/react-query";
 import type { CSSProperties } from "react";
 import { Link, useLocation } from "wouter";
 import { usePermissions } from "../../api/access";
-import { api, data } from "../../api/client";
-import { keys } from "../../api/keys";
 import type { Definition } from "../../api/types";
 import { OPEN_FILTER } from "../../filter/filter";
 import { s } from "../../strings";
 import { CopyButton, Empty, Icon, Loaded, Page, PageLink, Table, Time, useParam, type Column } from "../../ui";
 import { countsOf, useDefinitionCounts, type DefinitionCounts } from "./counts";
+import { useDefinitions } from "./queries";
 import "./definitions.css";
 
 const text = s.definitions;
@@ -31,7 +29,7 @@ export default function Definitions() {
   const [search, setSearch] = useParam("search");
   const [, navigate] = useLocation();
   const { can } = usePermissions();
-  const query = useQuery({ queryKey: keys.definitions(), queryFn: ({ signal }) => data(api.GET("/api/v1/definitions", { signal })) });
+  const query = useDefinitions();
   const counts = useDefinitionCounts();
   const wanted = search.trim().toLowerCase();
   const rows = (query.data?.definitions ?? [])
