@@ -4,7 +4,7 @@ import { Button } from "./Button";
 import { Menu } from "./Menu";
 import { showToast } from "./toast";
 
-export async function copyText(text: string): Promise<void> {
+async function copyText(text: string): Promise<void> {
   await navigator.clipboard.writeText(text);
   showToast({ tone: "idle", text: s.common.copied });
 }

@@ -4,7 +4,7 @@ export { Button } from "./Button";
 export { Chart, type ChartProps, type Series } from "./Chart";
 export { CodeEditor, type CodeEditorProps, type CodeProblem, type Completion } from "./CodeEditor";
 export { ConfirmDialog } from "./ConfirmDialog";
-export { cli, CopyAs, CopyButton, copyText, curl } from "./CopyAs";
+export { cli, CopyAs, CopyButton, curl } from "./CopyAs";
 export { Dialog } from "./Dialog";
 export { Checkbox, Field, Select, TextArea, TextField } from "./Field";
 export { FilterBar } from "./FilterBar";

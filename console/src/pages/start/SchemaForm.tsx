@@ -145,7 +145,7 @@ function JsonField(props: Resolved) {
 }
 
 /** A value that is not JSON. The page refuses to send it. */
-export const INVALID = Symbol("invalid JSON");
+const INVALID = Symbol("invalid JSON");
 export function containsInvalid(value: Json): boolean {
   if (value === INVALID) return true;
   if (Array.isArray(value)) return value.some(containsInvalid);

@@ -80,13 +80,11 @@ interface FormProps<T> {
   onDone?: (result: T) => void;
   refresh?: readonly (readonly unknown[])[];
   wide?: boolean;
-  danger?: boolean;
-  extra?: ReactNode;
   children: ReactNode;
 }
 
 /** A dialog with fields for a change. It stays open after an error. */
-export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone, refresh, wide, danger, extra, children }: FormProps<T>) {
+export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone, refresh, wide, children }: FormProps<T>) {
   const client = useQueryClient();
   const [tried, setTried] = useState(false);
   const change = useMutation({
@@ -106,9 +104,8 @@ export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone
     <Dialog title={title} onClose={onClose} onSubmit={submit} wide={wide ?? false}
       foot={
         <>
-          {extra}
           <Button onClick={onClose}>{s.common.cancel}</Button>
-          <Button type="submit" tone={danger ? "danger-solid" : "primary"} disabled={change.isPending}>{verb}</Button>
+          <Button type="submit" tone="primary" disabled={change.isPending}>{verb}</Button>
         </>
       }>
       {children}

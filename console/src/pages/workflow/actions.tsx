@@ -114,7 +114,7 @@ export function sendSignal(workflow: Workflow, step: WorkflowStep): void {
   });
 }
 
-export function JsonInput({ label, initial, onChange }: { label: string; initial: string; onChange: (value: string) => void }) {
+function JsonInput({ label, initial, onChange }: { label: string; initial: string; onChange: (value: string) => void }) {
   const [value, setValue] = useState(initial);
   return (
     <Field label={label}>

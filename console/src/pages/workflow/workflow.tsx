@@ -105,14 +105,12 @@ function useSaga(workflow: WorkflowData): Saga {
 }
 
 /** The workflows of each step by whether they have ended. */
-export function elementCounts(children: readonly RelatedWorkflow[]): Map<string, Counts> {
+function elementCounts(children: readonly RelatedWorkflow[]): Map<string, Counts> {
   const counts = new Map<string, Counts>();
   for (const { step, status } of children) {
     if (step === null) continue;
-    const before = counts.get(step) ?? { total: 0, ended: 0, failed: 0 };
-    counts.set(step, {
-      total: before.total + 1, ended: before.ended + (FINAL_STATUSES.includes(status ?? "") ? 1 : 0), failed: before.failed + (status === "ERROR" ? 1 : 0),
-    });
+    const before = counts.get(step) ?? { total: 0, ended: 0 };
+    counts.set(step, { total: before.total + 1, ended: before.ended + (FINAL_STATUSES.includes(status ?? "") ? 1 : 0) });
   }
   return counts;
 }
