@@ -121,6 +121,30 @@ prepare() { :; }
 complete() { :; }
 stopped() { :; }
 
+# as_user USER COMMAND...: run a command as the user if this is root, for servers that refuse to run as root.
+as_user() {
+  local user=$1
+  shift
+  if [ "$(id -u)" = 0 ]; then
+    env -C / setpriv --reuid="$user" --regid="$user" --init-groups -- "$@"
+  else
+    env -C / "$@"
+  fi
+}
+
+# launch_as USER COMMAND...: start the server in the background, as the user if this is root.
+launch_as() {
+  local server=("${@:2}")
+  if [ "$(id -u)" = 0 ]; then server=(setpriv --reuid="$1" --regid="$1" --init-groups -- "${server[@]}"); fi
+  # exec makes the recorded process the server. Descriptor 9 is the lock of these scripts.
+  (
+    exec 9>&-
+    exec setsid env -C / "${server[@]}"
+  ) >"$DIR/log" 2>&1 </dev/null &
+  remember_process "$DIR/pid" $!
+  disown $!
+}
+
 # new_password FILE: write a random password.
 new_password() { (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$1"); }
 

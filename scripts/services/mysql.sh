@@ -13,14 +13,7 @@ install() {
   [ -x /usr/sbin/mariadbd ] || die "mariadb-server was installed, but /usr/sbin/mariadbd is missing"
 }
 
-# as_server COMMAND...: MariaDB refuses to run as root.
-as_server() {
-  if [ "$(id -u)" = 0 ]; then
-    env -C / setpriv --reuid=mysql --regid=mysql --init-groups -- "$@"
-  else
-    env -C / "$@"
-  fi
-}
+as_server() { as_user mysql "$@"; }
 
 sql() { # run as superuser over the Unix socket, which only the server's user can open
   as_server mariadb --no-defaults --batch --skip-column-names --socket "$DIR/socket/mysql.sock" -u "$(server_user)" -e "$1"
@@ -42,18 +35,8 @@ prepare() {
 }
 
 launch() {
-  # exec makes the recorded process the server. Descriptor 9 is the lock of these scripts.
-  (
-    exec 9>&-
-    server=(/usr/sbin/mariadbd --no-defaults --datadir="$DIR/data" --socket="$DIR/socket/mysql.sock"
-      --bind-address=127.0.0.1 --port="$(port)" --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M)
-    if [ "$(id -u)" = 0 ]; then
-      server=(setpriv --reuid=mysql --regid=mysql --init-groups -- "${server[@]}")
-    fi
-    exec setsid env -C / "${server[@]}"
-  ) >"$DIR/log" 2>&1 </dev/null &
-  remember_process "$DIR/pid" $!
-  disown $!
+  launch_as mysql /usr/sbin/mariadbd --no-defaults --datadir="$DIR/data" --socket="$DIR/socket/mysql.sock" \
+    --bind-address=127.0.0.1 --port="$(port)" --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M
 }
 
 complete() {

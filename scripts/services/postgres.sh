@@ -30,14 +30,7 @@ install() {
   binaries >/dev/null || die "postgresql was installed, but its binaries are not in /usr/lib/postgresql/*/bin"
 }
 
-# as_server COMMAND...: PostgreSQL refuses to run as root.
-as_server() {
-  if [ "$(id -u)" = 0 ]; then
-    env -C / setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"
-  else
-    env -C / "$@"
-  fi
-}
+as_server() { as_user postgres "$@"; }
 
 sql() { # sql DATABASE TEXT: run as superuser over the Unix socket, which only the server's user can open
   as_server "$(binaries)/psql" -qAtX -v ON_ERROR_STOP=1 -h "$DIR/socket" -p "$(port)" -U postgres -d "$1" -c "$2"
@@ -58,7 +51,7 @@ prepare() {
     as_server "$(binaries)/initdb" -D "$data" -U postgres -E UTF8 --locale=C.UTF-8 --no-sync \
       --auth-local=trust --auth-host=scram-sha-256 >"$DIR/initdb.log" 2>&1 ||
       die "initdb failed: $(tail -n 3 "$DIR/initdb.log")"
-    (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$DIR/password")
+    new_password "$DIR/password"
     if [ "$SECURED" = 1 ]; then secure; fi
     boot >"$DIR/boot"
   fi
@@ -108,18 +101,8 @@ launch() {
   else
     options=(-c shared_buffers=64MB -c fsync=off -c synchronous_commit=off -c full_page_writes=off)
   fi
-  # exec makes the recorded process the server. Descriptor 9 is the lock of these scripts.
-  (
-    exec 9>&-
-    server=("$(binaries)/postgres" -D "$DIR/data" -k "$DIR/socket" -p "$(port)" -c listen_addresses=127.0.0.1
-      -c max_connections=200 -c log_line_prefix='%m [%p] %d ' "${options[@]}")
-    if [ "$(id -u)" = 0 ]; then
-      server=(setpriv --reuid=postgres --regid=postgres --init-groups -- "${server[@]}")
-    fi
-    exec setsid env -C / "${server[@]}"
-  ) >"$DIR/log" 2>&1 </dev/null &
-  remember_process "$DIR/pid" $!
-  disown $!
+  launch_as postgres "$(binaries)/postgres" -D "$DIR/data" -k "$DIR/socket" -p "$(port)" -c listen_addresses=127.0.0.1 \
+    -c max_connections=200 -c log_line_prefix='%m [%p] %d ' "${options[@]}"
 }
 
 # The role is not a superuser, because the project must not need one in production.

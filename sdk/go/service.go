@@ -91,10 +91,6 @@ func (s *Service) Actions() []string { return slices.Sorted(maps.Keys(s.actions)
 
 // Handle adds an action that receives and returns JSON. [Action] and [Pair] add typed actions.
 func (s *Service) Handle(name string, handler Handler, options ...ActionOption) {
-	s.add(name, handler, options...)
-}
-
-func (s *Service) add(name string, handler Handler, options ...ActionOption) {
 	if _, exists := s.actions[name]; exists && s.invalid == nil {
 		s.invalid = misuse("the service %s has the action %s twice", s.name, name)
 	}
@@ -133,7 +129,7 @@ func Action[I, O any](
 	execute func(ctx context.Context, input I) (O, error),
 	options ...ActionOption,
 ) {
-	service.add(name, func(ctx context.Context, text json.RawMessage) (json.RawMessage, error) {
+	service.Handle(name, func(ctx context.Context, text json.RawMessage) (json.RawMessage, error) {
 		input, err := decodeAs[I](text)
 		if err != nil {
 			return nil, Refused("BAD_INPUT", err.Error()).WithCause(err)

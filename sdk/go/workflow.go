@@ -195,9 +195,9 @@ func (s WorkflowStep) name() string { return words(s.Name, "_") }
 func (w Workflow) Service() (*Service, error) {
 	service := NewService(w.DefinitionName())
 	for _, step := range w.Steps {
-		service.add(step.name(), stepHandler(step.Execute))
+		service.Handle(step.name(), stepHandler(step.Execute))
 		if step.Compensate != nil {
-			service.add("undo_"+step.name(), stepHandler(step.Compensate))
+			service.Handle("undo_"+step.name(), stepHandler(step.Compensate))
 		}
 	}
 	return service, service.check()

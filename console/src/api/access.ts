@@ -1,7 +1,7 @@
 // Who the caller is and what it may do: `GET /session`.
 import { useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
 import { useEffect } from "react";
-import { ApiError, getJson } from "./client";
+import { api, ApiError, data } from "./client";
 import { keys } from "./keys";
 import { onUnauthorized } from "./session";
 import type { Grant, Session } from "./types";
@@ -25,7 +25,7 @@ export function useSession(): UseQueryResult<Session | null> {
 
 async function readSession(signal: AbortSignal): Promise<Session | null> {
   try {
-    return await getJson<Session>("/api/v1/session", { signal });
+    return (await data(api.GET("/api/v1/session", { signal }))) as Session;
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) return null;
     throw error;

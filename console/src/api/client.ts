@@ -45,14 +45,7 @@ export async function data<T>(call: Promise<Result<T>>): Promise<T> {
   return result.data as T;
 }
 
-/** Reads a route that `openapi.json` does not describe yet. `path` begins with `/api/v1`. */
-export async function getJson<T>(path: string, options: { query?: Record<string, string | number>; signal?: AbortSignal } = {}): Promise<T> {
-  const { query, signal } = options;
-  const get = api.GET as unknown as (path: string, init: unknown) => Promise<Result<T>>;
-  return data(get(path, { ...(query && { params: { query } }), ...(signal && { signal }) }));
-}
-
-/** Makes a change by a route that `openapi.json` does not describe yet, or with a body of any shape. */
+/** Makes a change with a path or a body that is computed. `path` begins with `/api/v1`. */
 export async function postJson<T>(path: string, body: unknown): Promise<T> {
   const post = api.POST as unknown as (path: string, init: unknown) => Promise<Result<T>>;
   return data(post(path, { body, headers: { "content-type": "application/json" } }));

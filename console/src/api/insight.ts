@@ -1,6 +1,6 @@
 // What the console reads about one workflow beyond its view: graph, relations, and the attempts of a step.
 import { useQuery } from "@tanstack/react-query";
-import { getJson } from "./client";
+import { api, data } from "./client";
 import { keys } from "./keys";
 import type { DefinitionGraph, Relations, WorkflowStep } from "./types";
 
@@ -41,13 +41,11 @@ export interface StepDetail {
   is_more: boolean;
 }
 
-const base = (id: string) => `/api/v1/workflows/${encodeURIComponent(id)}`;
-
 /** The graph of the definition that a workflow follows. It changes only with a migration to another version. */
 export function useWorkflowGraph(id: string, definition: string, version: number) {
   return useQuery({
     queryKey: [...keys.graph(definition, version), id],
-    queryFn: ({ signal }) => getJson<WorkflowGraph>(`${base(id)}/graph`, { signal }),
+    queryFn: ({ signal }): Promise<WorkflowGraph> => data(api.GET("/api/v1/workflows/{id}/graph", { params: { path: { id } }, signal })),
     staleTime: Infinity,
   });
 }
@@ -56,7 +54,7 @@ export function useWorkflowGraph(id: string, definition: string, version: number
 export function useRelations(id: string, seq: number, enabled = true) {
   return useQuery({
     queryKey: [...keys.workflow(id), "relations", seq],
-    queryFn: ({ signal }) => getJson<Relations>(`${base(id)}/relations`, { signal }),
+    queryFn: async ({ signal }) => (await data(api.GET("/api/v1/workflows/{id}/relations", { params: { path: { id } }, signal }))) as Relations,
     placeholderData: (old) => old,
     enabled,
   });
@@ -66,7 +64,7 @@ export function useRelations(id: string, seq: number, enabled = true) {
 export function useStepDetail(id: string, step: string, seq: number) {
   return useQuery({
     queryKey: [...keys.workflow(id), "step", step, seq],
-    queryFn: ({ signal }) => getJson<StepDetail>(`${base(id)}/steps/${encodeURIComponent(step)}`, { signal }),
+    queryFn: async ({ signal }) => (await data(api.GET("/api/v1/workflows/{id}/steps/{step}", { params: { path: { id, step } }, signal }))) as StepDetail,
     // Only the data of the same step may stand in while it is read again.
     placeholderData: (old) => (old?.step.name === step ? old : undefined),
   });

@@ -11,7 +11,6 @@ export const keys = {
   workflowList: (filter: string) => key("workflows", "list", filter),
   workflowCounts: (by: string, filter: string) => key("workflows", "counts", by, filter),
   workflow: (id: string) => key("workflows", "one", id),
-  events: (id: string) => key("workflows", "one", id, "events"),
   definitions: () => key("definitions"),
   definition: (name: string, version?: number) => key("definitions", name, version ?? "newest"),
   graph: (name: string, version?: number) => key("definitions", name, version ?? "newest", "graph"),

@@ -1,6 +1,6 @@
 // `GET /overview`: what needs a person in the namespace, and figures about what runs.
 import { useQuery, type UseQueryResult } from "@tanstack/react-query";
-import { getJson } from "./client";
+import { api, data } from "./client";
 import { keys } from "./keys";
 import { REFRESH } from "./query";
 import type { Overview } from "./types";
@@ -11,7 +11,7 @@ export type { Overview };
 export function useOverview(options: { every?: number; enabled?: boolean } = {}): UseQueryResult<Overview> {
   return useQuery({
     queryKey: keys.overview(),
-    queryFn: ({ signal }) => getJson<Overview>("/api/v1/overview", { signal }),
+    queryFn: async ({ signal }) => (await data(api.GET("/api/v1/overview", { signal }))) as Overview,
     refetchInterval: options.every ?? REFRESH.normal,
     enabled: options.enabled ?? true,
   });

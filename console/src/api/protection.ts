@@ -1,5 +1,6 @@
 // Namespaces in which a destructive change must be confirmed by typing the name: those that begin with `prod`, and those
 // that a person has marked in this browser.
+import { storedTexts } from "./stored";
 const KEY = "goconductor.protected";
 const ALWAYS = /^prod/i;
 
@@ -16,11 +17,4 @@ export function setProtected(namespace: string, on: boolean): void {
   localStorage.setItem(KEY, JSON.stringify(on ? [...others, namespace] : others));
 }
 
-function marked(): string[] {
-  try {
-    const stored: unknown = JSON.parse(localStorage.getItem(KEY) ?? "[]");
-    return Array.isArray(stored) ? stored.filter((name): name is string => typeof name === "string") : [];
-  } catch {
-    return [];
-  }
-}
+const marked = (): string[] => storedTexts(KEY) ?? [];

@@ -1,4 +1,5 @@
 // The namespace of the page, from its URL: `/ui/ns/{namespace}/…`, or the default namespace with `/ui/…`.
+import { storedTexts } from "./stored";
 
 export const DEFAULT_NAMESPACE = "default";
 /** Where the gateway serves the console. */
@@ -23,13 +24,7 @@ export function currentNamespace(): string {
 }
 
 export function recentNamespaces(): string[] {
-  try {
-    const stored: unknown = JSON.parse(localStorage.getItem(RECENT) ?? "[]");
-    const names = Array.isArray(stored) ? stored.filter((name): name is string => typeof name === "string") : [];
-    return [...new Set([DEFAULT_NAMESPACE, ...names])];
-  } catch {
-    return [DEFAULT_NAMESPACE];
-  }
+  return [...new Set([DEFAULT_NAMESPACE, ...(storedTexts(RECENT) ?? [])])];
 }
 
 export function rememberNamespace(namespace: string): void {

@@ -34,6 +34,5 @@ export type AuditRecord = Schemas["AuditRecordView"];
 export const WORKFLOW_STATUSES = [
   "ERROR", "ROLLING_BACK", "PAUSED", "IN_PROGRESS", "QUEUED", "ROLLED_BACK", "TERMINATED", "COMPLETED",
 ] as const;
-export type WorkflowStatus = (typeof WORKFLOW_STATUSES)[number];
 
 export const FINAL_STATUSES: readonly string[] = ["COMPLETED", "ROLLED_BACK", "TERMINATED"];

@@ -11,6 +11,11 @@ export interface Condition {
 export const OPERATORS = ["=", "!=", "<", "<=", ">", ">="] as const;
 export const FIELDS = ["status", "definition", "labels.", "cause", "error.code", "idempotency_key", "created_at", "ended_at", "version", "id"] as const;
 
+/** Workflows that have not ended and need no operator. */
+export const OPEN_FILTER = "(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK OR status = PAUSED)";
+/** Workflows that should have ended by now. */
+export const STUCK_FILTER = '(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK) AND created_at < "-1h"';
+
 interface Token {
   kind: "word" | "text" | "operator" | "open" | "close";
   text: string;

@@ -7,7 +7,6 @@ export type Way = "forward" | "undo" | "both";
 export interface Counts {
   total: number;
   ended: number;
-  failed: number;
 }
 
 export interface StepNode {

@@ -48,7 +48,6 @@ export const batches = {
   actor: "By",
   created: "Created",
   ended: "Ended",
-  rateColumn: "Rate",
   perSecond: (value: number) => `at most ${count(value)}/s`,
   remaining: (time: string) => `about ${time} left at this rate`,
   emptyTitle: "No batch yet",

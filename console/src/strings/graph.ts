@@ -10,9 +10,7 @@ export const graph = {
   retriable: "Retried until it succeeds",
   attempts: (count: number) => `${count} attempts`,
   undo: (place: number) => `undo ${place}`,
-  undoNone: "no undo",
   elements: (ended: number, total: number) => `${ended} of ${total} elements`,
-  elementsFailed: (count: number) => `${count} need an operator`,
   forEach: "for each",
   condition: (text: string) => `if ${text}`,
   legend: {

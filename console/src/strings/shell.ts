@@ -77,7 +77,6 @@ export const ui = {
   selected: (count: number) => `${count} selected`,
   rows: (count: number) => `${count} rows`,
   loadingMore: "Loading more",
-  endOfList: "End of the list",
   expand: "Expand",
   collapse: "Collapse",
   expandAll: "Expand all",

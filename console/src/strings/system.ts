@@ -35,7 +35,6 @@ export const services = {
   executors: "Executors that serve it",
   executor: "Executor",
   by: "By",
-  actionsServed: "Actions",
   all: "all",
   capacity: "In flight at most",
   done: (name: string) => `The settings of ${name} were set`,
@@ -216,7 +215,6 @@ export const accessKeys = {
   expiresIn: "Expires after",
   expiresInHint: "Such as 90d. Empty if it does not expire.",
   created: "Created",
-  createdBy: "By",
   expires: "Expires",
   state: "State",
   states: { active: "Active", expired: "Expired", revoked: "Revoked" },
@@ -447,6 +445,5 @@ export const audit = {
   export: "Export",
   exportJson: "JSON Lines",
   exportCsv: "CSV",
-  exporting: (count: number) => `Exporting: ${count} records`,
   exported: (count: number) => `${count} records were exported`,
 } as const;

@@ -22,7 +22,6 @@ export const workflow = {
     other: (verb: string, cause: string) => `${verb}: ${cause}`,
     rolledBack: "Rolled back",
     rollingBack: "Rolling back",
-    undoing: "The undo is stuck",
     paused: "Paused by an operator",
     pausedHint: "Nothing new begins until somebody resumes it.",
     terminated: "Terminated without a rollback. Effects of its steps stay.",
@@ -33,7 +32,6 @@ export const workflow = {
     left: (count: number) => (count === 1 ? "1 effect is not undone." : `${count} effects are not undone.`),
   },
   showStep: "Show the step",
-  fromHistory: (actor: string, reason: string) => (reason ? `${actor}: ${reason}` : actor),
 
   waiting: "Waiting for",
   waitingMore: (count: number) => `and ${count} more`,
@@ -143,12 +141,9 @@ export const workflow = {
   noInput: "The step was not queued.",
   byOperator: (actor: string, reason: string) => `Recorded by ${actor}${reason ? `: ${reason}` : ""}`,
   openChild: "Open the child workflow",
-  elementsOf: (step: string) => `Workflows of “${step}”`,
 
   // Tree
   tree: "Steps in order",
-  undoDone: "undone",
-  undoPlanned: "would be undone",
 
   // Timeline
   timeline: "Timeline of attempts",

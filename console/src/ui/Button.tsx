@@ -13,7 +13,7 @@ interface Props extends ButtonHTMLAttributes<HTMLButtonElement> {
 
 export function Button({ tone, small, icon, label, children, className, type = "button", ...rest }: Props) {
   const classes = ["button"];
-  if (tone) classes.push(...tone.split("-").map((part) => part));
+  if (tone) classes.push(...tone.split("-"));
   if (small) classes.push("small");
   if (icon && children === undefined) classes.push("icon-only");
   if (className) classes.push(className);

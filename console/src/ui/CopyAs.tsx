@@ -4,13 +4,14 @@ import { Button } from "./Button";
 import { Menu } from "./Menu";
 import { showToast } from "./toast";
 
-export async function copyText(text: string): Promise<void> {
+async function copyText(text: string): Promise<void> {
   await navigator.clipboard.writeText(text);
   showToast({ tone: "idle", text: s.common.copied });
 }
 
-export function CopyButton({ text, label = s.common.copy }: { text: string; label?: string }) {
-  return <Button tone="plain" small icon="copy" label={label} onClick={() => void copyText(text)} />;
+/** Copies a text. A long text is passed as a function, which is called when it is copied. */
+export function CopyButton({ text, label = s.common.copy }: { text: string | (() => string); label?: string }) {
+  return <Button tone="plain" small icon="copy" label={label} onClick={() => void copyText(typeof text === "string" ? text : text())} />;
 }
 
 /** Quotes an argument for a POSIX shell. */

@@ -36,13 +36,13 @@ export function JsonView({ value, label, compact }: { value: unknown; label: str
   };
   return (
     <div className={`json${compact ? " compact" : ""}`}>
-      {compact ? <div className="json-copy"><CopyButton text={formatJson(value)} /></div> : <div className="json-bar">
+      {compact ? <div className="json-copy"><CopyButton text={() => formatJson(value)} /></div> : <div className="json-bar">
         <input className="input" type="search" aria-label={s.ui.jsonSearch} placeholder={s.common.search} value={search}
           onChange={(event) => setSearch(event.target.value)} />
         <span className="muted num" role="status">{text !== "" && s.ui.matches(found.matches.size)}</span>
         <Button tone="plain" small onClick={() => setAll(Infinity)}>{s.ui.expandAll}</Button>
         <Button tone="plain" small onClick={() => setAll(1)}>{s.ui.collapseAll}</Button>
-        <CopyButton text={formatJson(value)} />
+        <CopyButton text={() => formatJson(value)} />
       </div>}
       {/* A scrolling area must be reachable by keyboard. */}
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}

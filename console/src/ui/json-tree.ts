@@ -12,11 +12,11 @@ export interface JsonLine {
   open: boolean;
 }
 
-export function isContainer(value: unknown): value is Record<string, unknown> | unknown[] {
+function isContainer(value: unknown): value is Record<string, unknown> | unknown[] {
   return typeof value === "object" && value !== null && !isRawNumber(value);
 }
 
-export function entriesOf(value: Record<string, unknown> | unknown[]): [string, unknown][] {
+function entriesOf(value: Record<string, unknown> | unknown[]): [string, unknown][] {
   return Array.isArray(value) ? value.map((item, index) => [String(index), item]) : Object.entries(value);
 }
 

@@ -29,11 +29,11 @@ export function setTheme(theme: Theme): void {
   apply();
 }
 
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
 export function useTheme(): { theme: Theme; resolved: "light" | "dark" } {
-  const subscribe = (listener: () => void) => {
-    listeners.add(listener);
-    return () => listeners.delete(listener);
-  };
   const theme = useSyncExternalStore(subscribe, chosen);
   const resolved = useSyncExternalStore(subscribe, resolve);
   return { theme, resolved };

@@ -2,25 +2,18 @@ package inbox_test
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	_ "github.com/go-sql-driver/mysql"
-	"github.com/jackc/pgx/v5"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/mattn/go-sqlite3"
-
 	"github.com/goconductor/goconductor/sdk/go"
 	"github.com/goconductor/goconductor/sdk/go/inbox"
+	"github.com/goconductor/goconductor/sdk/go/internal/testdb"
 )
 
 // participant is a participant with a table of effects and an inbox.
@@ -35,7 +28,6 @@ const effects = "CREATE TABLE effects (step VARCHAR(200) NOT NULL, applied INT N
 
 func newParticipant(t *testing.T, db *sql.DB, box *inbox.Inbox, marks ...string) *participant {
 	t.Helper()
-	t.Cleanup(func() { _ = db.Close() })
 	db.SetMaxOpenConns(16)
 	var group sync.WaitGroup
 	for range 2 {
@@ -56,70 +48,18 @@ func newParticipant(t *testing.T, db *sql.DB, box *inbox.Inbox, marks ...string)
 	}
 }
 
-func open(t *testing.T, driver, source string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open(driver, source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
-
 func onSQLite(t *testing.T) *participant {
-	file := filepath.Join(t.TempDir(), "participant.db")
-	db := open(t, "sqlite3", "file:"+file+"?_busy_timeout=30000&_journal_mode=WAL")
+	db := testdb.SQLite(t)
 	return newParticipant(t, db, inbox.SQLite(db), "?", "?", "?")
 }
 
-// address returns the address of a database server. It skips the test without one, unless services are required.
-func address(t *testing.T, variable string) string {
-	t.Helper()
-	value := os.Getenv(variable)
-	if value != "" {
-		return value
-	}
-	if os.Getenv("GOCONDUCTOR_TEST_REQUIRE_SERVICES") == "1" {
-		t.Fatalf("%s is not set", variable)
-	}
-	t.Skipf("%s is not set", variable)
-	return ""
-}
-
 func onPostgres(t *testing.T) *participant {
-	url := address(t, "GOCONDUCTOR_TEST_POSTGRES_URL")
-	schema := "inbox_" + strings.ToLower(rand.Text())
-	connection, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = connection.Close(t.Context()) }()
-	if _, err := connection.Exec(t.Context(), "CREATE SCHEMA "+schema); err != nil {
-		t.Fatal(err)
-	}
-	joint := "?"
-	if strings.Contains(url, "?") {
-		joint = "&"
-	}
-	db := open(t, "pgx", url+joint+"search_path="+schema)
+	db := testdb.Postgres(t)
 	return newParticipant(t, db, inbox.Postgres(db), "$1", "$2", "$3")
 }
 
 func onMySQL(t *testing.T) *participant {
-	source := address(t, "GOCONDUCTOR_TEST_MYSQL_DSN")
-	name := "inbox_" + strings.ToLower(rand.Text())
-	server := open(t, "mysql", source)
-	defer func() { _ = server.Close() }()
-	if _, err := server.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		server := open(t, "mysql", source)
-		defer func() { _ = server.Close() }()
-		_, _ = server.ExecContext(context.Background(), "DROP DATABASE "+name)
-	})
-	before, after, _ := strings.Cut(source, "/")
-	_, parameters, _ := strings.Cut(after, "?")
-	db := open(t, "mysql", before+"/"+name+"?"+parameters)
+	db := testdb.MySQL(t)
 	return newParticipant(t, db, inbox.MySQL(db), "?", "?", "?")
 }
 

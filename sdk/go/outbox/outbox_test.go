@@ -2,81 +2,30 @@ package outbox_test
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	_ "github.com/go-sql-driver/mysql"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/mattn/go-sqlite3"
-
+	"github.com/goconductor/goconductor/sdk/go/internal/testdb"
 	"github.com/goconductor/goconductor/sdk/go/outbox"
 )
 
-// databases opens an empty database of each kind. A test is skipped without a server, unless services are required.
+// databases opens an empty database of each kind.
 var databases = map[string]func(t *testing.T) (*sql.DB, *outbox.Outbox){
 	"sqlite": func(t *testing.T) (*sql.DB, *outbox.Outbox) {
-		file := filepath.Join(t.TempDir(), "participant.db")
-		db := connect(t, "sqlite3", "file:"+file+"?_busy_timeout=30000&_journal_mode=WAL")
+		db := testdb.SQLite(t)
 		return db, outbox.SQLite(db)
 	},
 	"postgres": func(t *testing.T) (*sql.DB, *outbox.Outbox) {
-		url := address(t, "GOCONDUCTOR_TEST_POSTGRES_URL")
-		name := create(t, "pgx", url, "SCHEMA", " CASCADE")
-		joint := "?"
-		if strings.Contains(url, "?") {
-			joint = "&"
-		}
-		db := connect(t, "pgx", url+joint+"search_path="+name)
+		db := testdb.Postgres(t)
 		return db, outbox.Postgres(db)
 	},
 	"mysql": func(t *testing.T) (*sql.DB, *outbox.Outbox) {
-		source := address(t, "GOCONDUCTOR_TEST_MYSQL_DSN")
-		before, after, _ := strings.Cut(source, "/")
-		_, parameters, _ := strings.Cut(after, "?")
-		db := connect(t, "mysql", before+"/"+create(t, "mysql", source, "DATABASE", "")+"?"+parameters)
+		db := testdb.MySQL(t)
 		return db, outbox.MySQL(db)
 	},
-}
-
-func address(t *testing.T, variable string) string {
-	t.Helper()
-	value := os.Getenv(variable)
-	if value == "" && os.Getenv("GOCONDUCTOR_TEST_REQUIRE_SERVICES") == "1" {
-		t.Fatalf("%s is not set", variable)
-	}
-	if value == "" {
-		t.Skipf("%s is not set", variable)
-	}
-	return value
-}
-
-func connect(t *testing.T, driver, source string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open(driver, source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
-
-// create creates a schema or a database that is dropped at the end of the test, and returns its name.
-func create(t *testing.T, driver, source, kind, drop string) string {
-	t.Helper()
-	name := "outbox_" + strings.ToLower(rand.Text())
-	db := connect(t, driver, source)
-	if _, err := db.ExecContext(t.Context(), "CREATE "+kind+" "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = db.ExecContext(context.Background(), "DROP "+kind+" "+name+drop) })
-	return name
 }
 
 // onEach runs a test on each database.

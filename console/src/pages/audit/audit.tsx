@@ -6,11 +6,11 @@ import { readAll, usePaged } from "../../api/paged";
 import { toApiError } from "../../api/problem";
 import type { AuditRecord } from "../../api/types";
 import { s } from "../../strings";
-import { Badge, Button, Empty, JsonDiff, JsonView, Menu, Page, Select, showToast, Table, TextField, Time, useParam, type Column, type Tone } from "../../ui";
+import { Badge, Button, Empty, JsonDiff, JsonView, Menu, Page, saveFile, Select, showToast, Table, TextField, Time, useParam, type Column, type Tone } from "../../ui";
 import { Detail, Facts, ListState } from "../system/parts";
 import { readRecords, type Filter } from "./records";
 import { changeOf } from "./change";
-import { header, line, save, type Format } from "./export";
+import { header, line, type Format } from "./export";
 import { VerifyDialog } from "./verify";
 
 const text = s.audit;
@@ -153,7 +153,7 @@ async function exportAll(filter: Filter, format: Format): Promise<void> {
       total = count;
       parts.push(rows.map((row) => line(row, format)).join(""));
     });
-    save(parts, `goconductor-audit-${new Date().toISOString().slice(0, 10)}.${format}`, format === "csv" ? "text/csv" : "application/x-ndjson");
+    saveFile(parts, `goconductor-audit-${new Date().toISOString().slice(0, 10)}.${format}`, format === "csv" ? "text/csv" : "application/x-ndjson");
     showToast({ tone: "good", text: text.exported(total) });
   } catch (error) {
     const problem = toApiError(error);

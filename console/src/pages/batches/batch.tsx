@@ -1,8 +1,9 @@
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link, useLocation, useParams } from "wouter";
 import { usePermissions } from "../../api/access";
 import { api, data } from "../../api/client";
 import { keys } from "../../api/keys";
+import { usePaged } from "../../api/paged";
 import { REFRESH } from "../../api/query";
 import type { components } from "../../api/schema";
 import type { Batch as BatchData } from "../../api/types";
@@ -73,7 +74,7 @@ function Facts({ batch }: { batch: BatchData }) {
           </li>
         ))}
       </ul>
-      <dl className="facts">
+      <dl className="batch-facts">
         <div className="wide"><dt>{text.filter}</dt><dd><FilterLink filter={batch.filter} /></dd></div>
         <div className="wide"><dt>{text.reason}</dt><dd>{batch.reason}</dd></div>
         <div><dt>{text.actor}</dt><dd>{batch.actor ?? "–"}</dd></div>
@@ -115,16 +116,12 @@ const itemColumns: readonly Column<Item>[] = [
 function Items({ batch }: { batch: BatchData }) {
   const [status, setStatus] = useParam("status");
   const [, navigate] = useLocation();
-  const query = useInfiniteQuery({
-    queryKey: [...keys.batches(), batch.id, "items", status],
-    queryFn: ({ pageParam, signal }) => data(api.GET("/api/v1/batches/{id}/items", {
-      params: { path: { id: batch.id }, query: { page_size: 200, page_token: pageParam, ...(status && { status: status as "DONE" }) } }, signal,
-    })),
-    initialPageParam: "",
-    getNextPageParam: (page) => page.next_page_token || undefined,
-    refetchInterval: batch.status === "RUNNING" ? REFRESH.fast : false,
-  });
-  const rows = query.data?.pages.flatMap((page) => page.items) ?? [];
+  const { query, rows, more } = usePaged([...keys.batches(), batch.id, "items", status], async (token, signal) => {
+    const page = await data(api.GET("/api/v1/batches/{id}/items", {
+      params: { path: { id: batch.id }, query: { page_size: 200, page_token: token, ...(status && { status: status as "DONE" }) } }, signal,
+    }));
+    return { rows: page.items, next: page.next_page_token };
+  }, batch.status === "RUNNING" ? REFRESH.fast : undefined);
   const filters = (
     <div className="row" role="group" aria-label={text.status}>
       {ITEM_STATUSES.map((each) => (
@@ -140,7 +137,7 @@ function Items({ batch }: { batch: BatchData }) {
       {query.isPending ? <Loading /> : (
         <Table label={text.items} columns={itemColumns} rows={rows} rowKey={(row) => row.workflow_id}
           {...(pageExists("/workflows/:id") && { onOpen: (row: Item) => navigate(`/workflows/${row.workflow_id}`) })}
-          onEnd={query.hasNextPage && !query.isFetchingNextPage ? () => void query.fetchNextPage() : undefined}
+          onEnd={more}
           empty={query.isSuccess && <Empty title={text.noItems} />}
           foot={<span className="num" role="status">{query.isFetchingNextPage ? s.ui.loadingMore : s.ui.rows(rows.length)}</span>} />
       )}

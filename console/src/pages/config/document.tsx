@@ -29,7 +29,7 @@ function jsonProblem(document: string): string | undefined {
 }
 
 /** The problems of a refused document at their lines. */
-export function problemsOf(error: unknown, document: string): CodeProblem[] {
+function problemsOf(error: unknown, document: string): CodeProblem[] {
   if (!(error instanceof ApiError)) return [];
   return error.errors.map((each) => ({
     ...(each.line ? { line: each.line, column: each.column ?? 1 } : placeOf(document, each.pointer)), message: each.detail,

@@ -8,7 +8,7 @@ import type { Definition as DefinitionData } from "../../api/types";
 import { sagaGraph, type Way } from "../../graph/model";
 import { StepGraph, WaySwitch } from "../../graph/StepGraph";
 import { s } from "../../strings";
-import { Button, cli, CodeEditor, confirmAction, CopyAs, CopyButton, curl, Empty, Icon, Loaded, Menu, Page, Panel, Select, Table, Tabs, Time, useParam, type Column } from "../../ui";
+import { Button, cli, CodeEditor, confirmAction, CopyAs, CopyButton, curl, Empty, Icon, Loaded, Menu, Page, Panel, saveFile, Select, Table, Tabs, Time, useParam, type Column } from "../../ui";
 import { GraphDiff, TextDiff } from "./Changes";
 import { countsOf, useDefinitionCounts } from "./counts";
 import { Success } from "./definitions";
@@ -22,9 +22,10 @@ export default function Definition() {
   const { name = "" } = useParams<{ name: string }>();
   const [wanted, setWanted] = useParam("version");
   const [tab, setTab] = useParam("tab", "graph");
+  const isVersion = /^[1-9]\d*$/.test(wanted);
   const newest = useDefinition(name);
-  const old = useDefinition(name, Number(wanted), /^[1-9]\d*$/.test(wanted));
-  const query = /^[1-9]\d*$/.test(wanted) ? old : newest;
+  const old = useDefinition(name, Number(wanted), { enabled: isVersion });
+  const query = isVersion ? old : newest;
   const version = query.data?.version;
   const graph = useGraph(name, version);
   const tabs = [
@@ -118,20 +119,15 @@ function Steps({ graph, step }: { graph: WorkflowGraph; step: string }) {
 
 function Source({ definition }: { definition: DefinitionData }) {
   const source = definition.source ?? "";
-  const save = () => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([source], { type: "text/plain" }));
-    link.download = `${definition.name}.${definition.source_format === "json" ? "json" : "yaml"}`;
-    link.click();
-    URL.revokeObjectURL(link.href);
-  };
+  const language = definition.source_format === "json" ? "json" : "yaml";
+  const save = () => saveFile([source], `${definition.name}.${language}`, "text/plain");
   return (
     <section className="panel definition-tab" aria-label={text.tabs.source}>
       <div className="panel-head">
         <h2>{text.tabs.source}</h2>
         <span className="row"><CopyButton text={source} label={text.copySource} /><Button small onClick={save}>{text.download}</Button></span>
       </div>
-      <div className="source-view"><CodeEditor key={definition.version} label={text.source(definition.name, definition.version)} language={definition.source_format === "json" ? "json" : "yaml"} value={source} readOnly /></div>
+      <div className="source-view"><CodeEditor key={definition.version} label={text.source(definition.name, definition.version)} language={language} value={source} readOnly /></div>
     </section>
   );
 }

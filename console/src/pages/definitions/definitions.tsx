@@ -1,13 +1,12 @@
-import { useQuery } from "@tanstack/react-query";
 import type { CSSProperties } from "react";
 import { Link, useLocation } from "wouter";
 import { usePermissions } from "../../api/access";
-import { api, data } from "../../api/client";
-import { keys } from "../../api/keys";
 import type { Definition } from "../../api/types";
+import { OPEN_FILTER } from "../../filter/filter";
 import { s } from "../../strings";
 import { CopyButton, Empty, Icon, Loaded, Page, PageLink, Table, Time, useParam, type Column } from "../../ui";
 import { countsOf, useDefinitionCounts, type DefinitionCounts } from "./counts";
+import { useDefinitions } from "./queries";
 import "./definitions.css";
 
 const text = s.definitions;
@@ -20,7 +19,7 @@ const columns: readonly Column<Row>[] = [
   },
   { id: "version", header: text.version, width: "4.5rem", from: 420, cell: (row) => <span className="num">v{row.version}</span> },
   { id: "success", header: text.success, width: "minmax(8rem, 1.2fr)", cell: (row) => <Success counts={row.counts} /> },
-  { id: "open", header: text.open, width: "4.5rem", align: "end", from: 560, cell: (row) => <CountLink row={row} value={row.counts.open} filter="(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK OR status = PAUSED)" /> },
+  { id: "open", header: text.open, width: "4.5rem", align: "end", from: 560, cell: (row) => <CountLink row={row} value={row.counts.open} filter={OPEN_FILTER} /> },
   { id: "errors", header: text.errors, width: "4.5rem", align: "end", from: 480, cell: (row) => <CountLink row={row} value={row.counts.errors} filter="status = ERROR" bad /> },
   { id: "applied", header: text.applied, width: "6rem", align: "end", from: 620, cell: (row) => <Time at={row.created_at} /> },
   { id: "actor", header: text.actor, width: "8rem", from: 900, cell: (row) => row.actor },
@@ -30,7 +29,7 @@ export default function Definitions() {
   const [search, setSearch] = useParam("search");
   const [, navigate] = useLocation();
   const { can } = usePermissions();
-  const query = useQuery({ queryKey: keys.definitions(), queryFn: ({ signal }) => data(api.GET("/api/v1/definitions", { signal })) });
+  const query = useDefinitions();
   const counts = useDefinitionCounts();
   const wanted = search.trim().toLowerCase();
   const rows = (query.data?.definitions ?? [])

@@ -4,21 +4,34 @@ import type { WorkflowGraph } from "../../api/insight";
 import { keys } from "../../api/keys";
 import type { Simulation } from "./simulation";
 
+/** The newest version of each definition. */
+export function useDefinitions() {
+  return useQuery({ queryKey: keys.definitions(), queryFn: ({ signal }) => data(api.GET("/api/v1/definitions", { signal })) });
+}
+
+interface DefinitionOptions {
+  enabled?: boolean;
+  /** The newest version is not followed. */
+  fixed?: boolean;
+}
+
 /** A definition, with its source. Without a version, the newest. */
-export function useDefinition(name: string, version?: number, enabled = true) {
+export function useDefinition(name: string, version?: number, { enabled = true, fixed = version !== undefined }: DefinitionOptions = {}) {
   return useQuery({
     queryKey: keys.definition(name, version),
     enabled: enabled && name !== "",
     queryFn: ({ signal }) => (version === undefined
       ? data(api.GET("/api/v1/definitions/{name}", { params: { path: { name } }, signal }))
       : data(api.GET("/api/v1/definitions/{name}/versions/{version}", { params: { path: { name, version } }, signal }))),
-    ...(version !== undefined && { staleTime: Infinity }),
+    ...(fixed && { staleTime: Infinity }),
   });
 }
 
+/** The versions of a definition, the newest first. */
 export function useVersions(name: string) {
   return useQuery({
     queryKey: [...keys.definition(name), "versions"],
+    enabled: name !== "",
     queryFn: ({ signal }) => data(api.GET("/api/v1/definitions/{name}/versions", { params: { path: { name } }, signal })),
     select: (list) => [...list.versions].sort((a, b) => b.version - a.version),
   });

@@ -1,5 +1,6 @@
 import type { Overview } from "../../api/overview";
 import type { WorkflowSummary } from "../../api/types";
+import { STUCK_FILTER } from "../../filter/filter";
 import { s } from "../../strings";
 import type { IconName } from "../../ui";
 
@@ -18,7 +19,6 @@ export interface Attention {
 
 /** The overview names this many stuck workflows at most. */
 const MAX_NAMED = 10;
-export const STUCK_FILTER = '(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK) AND created_at < "-1h"';
 const text = s.home;
 
 /** What needs a person, the most urgent first. Parts that the caller may not read raise nothing. */

@@ -14,7 +14,7 @@ type Switch = components["schemas"]["SwitchView"];
 type Target = components["schemas"]["SwitchBody"]["to"];
 const TARGETS: readonly Target[] = ["kafka", "nats", "rabbitmq", "kinesis"];
 
-export const queueName = (queue: string) => text.names[queue] ?? queue;
+const queueName = (queue: string) => text.names[queue] ?? queue;
 
 const count = (lane: Backlog["execute"]) => <span className="num">{lane.waiting?.toLocaleString("en") ?? "–"}</span>;
 const columns: readonly Column<Backlog>[] = [

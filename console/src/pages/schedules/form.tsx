@@ -1,4 +1,3 @@
-import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, data } from "../../api/client";
 import { formatJson } from "../../api/json";
@@ -6,6 +5,7 @@ import { keys } from "../../api/keys";
 import type { Schedule } from "../../api/types";
 import { s } from "../../strings";
 import { Select, TextArea, TextField } from "../../ui";
+import { useDefinitions } from "../definitions/queries";
 import { FormDialog } from "../system/parts";
 import { draftOf, scheduleBody, toUtc, type ScheduleDraft } from "./draft";
 
@@ -15,10 +15,7 @@ const text = s.schedules;
 export function ScheduleForm({ schedule, onClose, onDone }: { schedule?: Schedule; onClose: () => void; onDone?: (name: string) => void }) {
   const [draft, setDraft] = useState(() => draftOf(schedule));
   const edit = (field: keyof ScheduleDraft) => (event: { target: { value: string } }) => setDraft({ ...draft, [field]: event.target.value });
-  const definitions = useQuery({
-    queryKey: [...keys.definitions(), "names"],
-    queryFn: ({ signal }) => data(api.GET("/api/v1/definitions", { signal })),
-  });
+  const definitions = useDefinitions();
   const { body, problem } = scheduleBody(draft, schedule);
   const name = draft.name.trim();
   return (

@@ -17,7 +17,7 @@ export function formatPairs(pairs: Record<string, unknown> | null | undefined): 
 }
 
 /** Parses a whole number above 0. Empty is undefined. */
-export function parseCount(text: string): { count?: number; problem?: string } {
+function parseCount(text: string): { count?: number; problem?: string } {
   const trimmed = text.trim();
   if (trimmed === "") return {};
   return /^[1-9]\d{0,8}$/.test(trimmed) ? { count: Number(trimmed) } : { problem: s.services.badNumber(trimmed) };

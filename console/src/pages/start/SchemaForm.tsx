@@ -3,6 +3,7 @@ import { formatJson, isRawNumber, parseExact } from "../../api/json";
 import { s } from "../../strings";
 import { Button, Field, Select, TextArea, TextField } from "../../ui";
 import { initialValue, isObject, join, kindOf, matchingChoice, resolve, type Json, type JsonObject, type Problem, type Schema } from "./schema";
+import "./start.css";
 
 const text = s.start;
 const LONG_TEXT = 200;
@@ -144,7 +145,7 @@ function JsonField(props: Resolved) {
 }
 
 /** A value that is not JSON. The page refuses to send it. */
-export const INVALID = Symbol("invalid JSON");
+const INVALID = Symbol("invalid JSON");
 export function containsInvalid(value: Json): boolean {
   if (value === INVALID) return true;
   if (Array.isArray(value)) return value.some(containsInvalid);

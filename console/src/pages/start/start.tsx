@@ -1,17 +1,16 @@
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useMutation } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { usePermissions } from "../../api/access";
 import { api, ApiError, data } from "../../api/client";
 import { formatJson, parseExact } from "../../api/json";
-import { keys } from "../../api/keys";
-import type { Definition, Workflow } from "../../api/types";
+import type { Workflow } from "../../api/types";
 import { pageExists } from "../../routes";
 import { s } from "../../strings";
 import { Button, cli, CodeEditor, CopyAs, CopyButton, curl, Empty, ErrorState, Loaded, Loading, Page, Panel, ProblemBox, Select, showToast, TextField, useParam } from "../../ui";
+import { useDefinition, useDefinitions, useVersions } from "../definitions/queries";
 import { initialValue, isObject, validate, type Json, type Problem, type Schema } from "./schema";
 import { containsInvalid, SchemaField } from "./SchemaForm";
-import "./start.css";
 
 const text = s.start;
 
@@ -19,14 +18,11 @@ export default function Start() {
   const [name, setName] = useParam("definition");
   const [version, setVersion] = useParam("version");
   const [prefill] = useParam("input");
-  const list = useQuery({ queryKey: keys.definitions(), queryFn: ({ signal }) => data(api.GET("/api/v1/definitions", { signal })) });
+  const list = useDefinitions();
   const definitions = list.data?.definitions ?? [];
   const only = definitions.length === 1 ? definitions[0]?.name : undefined;
   const chosen = name || only || "";
-  const versions = useQuery({
-    queryKey: [...keys.definition(chosen), "versions"], enabled: chosen !== "",
-    queryFn: ({ signal }) => data(api.GET("/api/v1/definitions/{name}/versions", { params: { path: { name: chosen } }, signal })),
-  });
+  const versions = useVersions(chosen);
   const newest = definitions.find((each) => each.name === chosen);
   return (
     <Page title={text.title}>
@@ -41,7 +37,7 @@ export default function Start() {
                 options={[...(chosen === "" ? [["", text.choose] as const] : []), ...definitions.map((each) => [each.name, each.title ? `${each.name} · ${each.title}` : each.name] as const)]} />
               {chosen !== "" && newest && (
                 <Select label={text.version} value={version} onChange={(event) => setVersion(event.target.value)}
-                  options={[["", text.newest(newest.version)], ...(versions.data?.versions ?? []).filter((each) => each.version !== newest.version).map((each) => [String(each.version), `v${each.version}`] as const)]} />
+                  options={[["", text.newest(newest.version)], ...(versions.data ?? []).filter((each) => each.version !== newest.version).map((each) => [String(each.version), `v${each.version}`] as const)]} />
               )}
             </div>
             {chosen === "" ? <Empty title={text.chooseTitle} hint={text.chooseHint} /> : <ForDefinition key={`${chosen}@${version}`} name={chosen} version={version === "" ? undefined : Number(version)} prefill={prefill} />}
@@ -63,14 +59,8 @@ function NoDefinitions() {
 }
 
 function ForDefinition({ name, version, prefill }: { name: string; version: number | undefined; prefill: string }) {
-  const query = useQuery({
-    queryKey: keys.definition(name, version),
-    queryFn: ({ signal }): Promise<Definition> => (version === undefined
-      ? data(api.GET("/api/v1/definitions/{name}", { params: { path: { name } }, signal }))
-      : data(api.GET("/api/v1/definitions/{name}/versions/{version}", { params: { path: { name, version } }, signal }))),
-    // The form keeps what was typed: it does not follow later versions.
-    staleTime: Infinity,
-  });
+  // The form keeps what was typed: it does not follow later versions.
+  const query = useDefinition(name, version, { fixed: true });
   if (query.data) return <Form name={name} version={version} schema={(query.data.input ?? undefined) as Schema | undefined} prefill={prefill} />;
   if (query.isError) return <ErrorState error={query.error} onRetry={() => void query.refetch()} />;
   return <Loading lines={6} />;

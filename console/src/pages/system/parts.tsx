@@ -80,13 +80,11 @@ interface FormProps<T> {
   onDone?: (result: T) => void;
   refresh?: readonly (readonly unknown[])[];
   wide?: boolean;
-  danger?: boolean;
-  extra?: ReactNode;
   children: ReactNode;
 }
 
 /** A dialog with fields for a change. It stays open after an error. */
-export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone, refresh, wide, danger, extra, children }: FormProps<T>) {
+export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone, refresh, wide, children }: FormProps<T>) {
   const client = useQueryClient();
   const [tried, setTried] = useState(false);
   const change = useMutation({
@@ -106,9 +104,8 @@ export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone
     <Dialog title={title} onClose={onClose} onSubmit={submit} wide={wide ?? false}
       foot={
         <>
-          {extra}
           <Button onClick={onClose}>{s.common.cancel}</Button>
-          <Button type="submit" tone={danger ? "danger-solid" : "primary"} disabled={change.isPending}>{verb}</Button>
+          <Button type="submit" tone="primary" disabled={change.isPending}>{verb}</Button>
         </>
       }>
       {children}
@@ -121,7 +118,7 @@ export function FormDialog<T>({ title, verb, onClose, run, problem, done, onDone
 /** A field that narrows the rows of a loaded list. */
 export function Narrow({ value, onChange }: { value: string; onChange: (value: string) => void }) {
   return (
-    <div className="narrow">
+    <div className="narrow-field">
       <input className="input" aria-label={s.system.narrow} placeholder={s.system.narrow} type="search" value={value} onChange={(event) => onChange(event.target.value)} />
     </div>
   );

@@ -1,7 +1,7 @@
 import { useDeferredValue, useMemo, useState } from "react";
 import { FINAL_STATUSES, type Workflow } from "../../api/types";
 import { s } from "../../strings";
-import { Button, Empty, ErrorState, formatDuration, Icon, JsonView, Loading, Table, Time, useParam, type Column, type IconName, type Tone } from "../../ui";
+import { Button, Empty, ErrorState, formatDuration, Icon, JsonView, Loading, saveFile, Table, Time, useParam, type Column, type IconName, type Tone } from "../../ui";
 import { filterEntries, isFailure, summaryOf, useHistory, type Entry } from "./history";
 
 const text = s.workflow;
@@ -44,7 +44,7 @@ export function HistoryTab({ workflow }: { workflow: Workflow }) {
         <span className="gap" />
         <Button small icon="down_line" onClick={() => download(workflow, history.entries)}>{text.export}</Button>
       </div>
-      <div className="split">
+      <div className="panes">
         <Table label={text.history} columns={columns} rows={shown} rowKey={(row) => String(row.event.seq)} onOpen={(row) => setOpened(row.event.seq)}
           empty={<Empty title={text.noEvents} />}
           foot={
@@ -90,10 +90,5 @@ function columnsOf(start: number): readonly Column<Entry>[] {
 /** Saves the events as one JSON object on each line. */
 function download(workflow: Workflow, entries: readonly Entry[]): void {
   const lines = entries.map(({ event }) => JSON.stringify(event)).join("\n");
-  const url = URL.createObjectURL(new Blob([`${lines}\n`], { type: "application/jsonl" }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = `${workflow.definition}-${workflow.id}.jsonl`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 1_000);
+  saveFile([`${lines}\n`], `${workflow.definition}-${workflow.id}.jsonl`, "application/jsonl");
 }

@@ -119,7 +119,7 @@ function Facts({ step, node }: { step: WorkflowStep; node: StepNode | undefined 
   if (node?.undoIssued && node.undoPlace !== undefined) {
     rows.push([text.sides["compensate"] ?? "", <span key="place">{text.undoAs(node.undoPlace)} · <Duration from={node.undoStartedAt} to={node.undoEndedAt} /></span>]);
   }
-  return <dl className="facts">{rows.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>;
+  return <dl className="step-facts">{rows.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>;
 }
 
 const columns: readonly Column<Attempt>[] = [

@@ -46,7 +46,7 @@ export function TimelineTab({ workflow, selected, onSelect }: Props) {
           <span />
           <div className="timeline-track">
             {parts.filter((part) => part.folded).map((part) => (
-              <span key={part.from} className="fold" style={{ left: `${part.at * 100}%`, width: `${part.share * 100}%` }} title={text.idle(formatDuration(part.to - part.from))} />
+              <span key={part.from} className="time-fold" style={{ left: `${part.at * 100}%`, width: `${part.share * 100}%` }} title={text.idle(formatDuration(part.to - part.from))} />
             ))}
           </div>
         </div>
@@ -55,7 +55,7 @@ export function TimelineTab({ workflow, selected, onSelect }: Props) {
         {undo.length > 0 && <><h3 className="undo-text">{text.undoPart}</h3><ol aria-label={text.undoPart}>{rows(undo)}</ol></>}
       </div>
       <ul className="timeline-legend" aria-label={s.graph.legendLabel}>
-        {(["queue", "attempt", "backoff", "wait"] as const).map((kind) => <li key={kind}><i className={`bar ${kind}`} />{text.segment[kind]}</li>)}
+        {(["queue", "attempt", "backoff", "wait"] as const).map((kind) => <li key={kind}><i className={`segment ${kind}`} />{text.segment[kind]}</li>)}
       </ul>
     </div>
   );
@@ -85,7 +85,7 @@ function Bar({ segment, side, parts, end }: { segment: Segment; side: Lane["side
   const name = segment.kind === "attempt" && segment.attempt > 0 ? `${text.segment["attempt"] ?? ""} ${segment.attempt}` : text.segment[segment.kind];
   const tone = segment.outcome && segment.outcome !== "COMPLETED" ? "bad" : side === "compensate" ? "undo" : "forward";
   return (
-    <i className={`bar ${segment.kind} tone-${tone}${segment.to === undefined ? " open" : ""}`} style={{ left: `${left * 100}%`, width: `${(right - left) * 100}%` }}
+    <i className={`segment ${segment.kind} tone-${tone}${segment.to === undefined ? " open" : ""}`} style={{ left: `${left * 100}%`, width: `${(right - left) * 100}%` }}
       title={[`${name ?? ""} · ${formatDuration(duration)}`, segment.note].filter(Boolean).join("\n")} />
   );
 }

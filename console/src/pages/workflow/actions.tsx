@@ -1,12 +1,13 @@
 // The changes that an operator can make to a workflow and its steps.
 import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useState } from "react";
-import { api, ApiError, data, postJson } from "../../api/client";
+import { ApiError, postJson } from "../../api/client";
 import { parseExact } from "../../api/json";
 import { keys } from "../../api/keys";
 import type { Workflow, WorkflowStep } from "../../api/types";
 import { s } from "../../strings";
 import { Checkbox, cli, CodeEditor, confirmAction, CopyButton, curl, Field, Loading, ProblemBox, Select, type IconName } from "../../ui";
+import { useVersions } from "../definitions/queries";
 import { isUndo, signalOf, type StepVerb, type WorkflowVerb } from "./explain";
 
 const Payload = lazy(() => import("./Payload"));
@@ -113,7 +114,7 @@ export function sendSignal(workflow: Workflow, step: WorkflowStep): void {
   });
 }
 
-export function JsonInput({ label, initial, onChange }: { label: string; initial: string; onChange: (value: string) => void }) {
+function JsonInput({ label, initial, onChange }: { label: string; initial: string; onChange: (value: string) => void }) {
   const [value, setValue] = useState(initial);
   return (
     <Field label={label}>
@@ -160,11 +161,8 @@ interface Migration {
 }
 
 function Versions({ workflow, onChange }: { workflow: Workflow; onChange: (version: number) => void }) {
-  const versions = useQuery({
-    queryKey: [...keys.definition(workflow.definition), "versions"],
-    queryFn: ({ signal }) => data(api.GET("/api/v1/definitions/{name}/versions", { params: { path: { name: workflow.definition } }, signal })),
-  });
-  const others = (versions.data?.versions ?? []).map((each) => each.version).filter((version) => version !== workflow.version).sort((a, b) => b - a);
+  const versions = useVersions(workflow.definition);
+  const others = (versions.data ?? []).map((each) => each.version).filter((version) => version !== workflow.version);
   const [picked, setPicked] = useState<number>();
   const version = picked ?? others[0];
   const check = useQuery({

@@ -35,7 +35,7 @@ export function stepVerbs(workflow: Workflow, step: WorkflowStep): readonly Step
 /** Whether the verb applies to the compensation. */
 export const isUndo = (step: WorkflowStep) => UNDO_OPEN.includes(step.status);
 
-export const isWait = (step: WorkflowStep) => step.action === "sleep" || signalOf(step.action) !== undefined;
+const isWait = (step: WorkflowStep) => step.action === "sleep" || signalOf(step.action) !== undefined;
 
 /** The name of the signal that a step with this action waits for. */
 export function signalOf(action: string): string | undefined {

@@ -70,8 +70,8 @@ function Loaded({ workflow }: { workflow: WorkflowData }) {
   };
   const panel = step && <StepPanel key={step.name} workflow={workflow} step={step} node={graph.data?.nodes.find((node) => node.name === step.name)} focus={opened} onClose={close} />;
   const shown: Tab[] = [
-    { id: "graph", label: text.tabs.graph, render: () => <div className="split"><GraphTab workflow={workflow} graph={graph} selected={step?.name} onSelect={select} />{panel}</div> },
-    { id: "timeline", label: text.tabs.timeline, render: () => <div className="split">{later(<TimelineTab workflow={workflow} selected={step?.name} onSelect={select} />)}{panel}</div> },
+    { id: "graph", label: text.tabs.graph, render: () => <div className="panes"><GraphTab workflow={workflow} graph={graph} selected={step?.name} onSelect={select} />{panel}</div> },
+    { id: "timeline", label: text.tabs.timeline, render: () => <div className="panes">{later(<TimelineTab workflow={workflow} selected={step?.name} onSelect={select} />)}{panel}</div> },
     { id: "history", label: text.tabs.history, render: () => later(<HistoryTab workflow={workflow} />) },
     { id: "data", label: text.tabs.data, render: () => later(<DataTab workflow={workflow} />) },
     { id: "relations", label: text.tabs.relations, render: () => later(<RelationsTab workflow={workflow} />) },
@@ -105,14 +105,12 @@ function useSaga(workflow: WorkflowData): Saga {
 }
 
 /** The workflows of each step by whether they have ended. */
-export function elementCounts(children: readonly RelatedWorkflow[]): Map<string, Counts> {
+function elementCounts(children: readonly RelatedWorkflow[]): Map<string, Counts> {
   const counts = new Map<string, Counts>();
   for (const { step, status } of children) {
     if (step === null) continue;
-    const before = counts.get(step) ?? { total: 0, ended: 0, failed: 0 };
-    counts.set(step, {
-      total: before.total + 1, ended: before.ended + (FINAL_STATUSES.includes(status ?? "") ? 1 : 0), failed: before.failed + (status === "ERROR" ? 1 : 0),
-    });
+    const before = counts.get(step) ?? { total: 0, ended: 0 };
+    counts.set(step, { total: before.total + 1, ended: before.ended + (FINAL_STATUSES.includes(status ?? "") ? 1 : 0) });
   }
   return counts;
 }

@@ -1,5 +1,7 @@
 // Saved views of the list: a filter with its sort order and columns. They are kept in the browser.
 import { currentNamespace } from "../../api/session";
+import { stored, storedTexts } from "../../api/stored";
+import { OPEN_FILTER, STUCK_FILTER } from "../../filter/filter";
 import { s } from "../../strings";
 
 export interface View {
@@ -16,18 +18,10 @@ const COLUMNS_KEY = "goconductor.workflow-columns";
 /** Views that every namespace has. */
 export const BUILT_IN: readonly View[] = [
   { name: s.workflows.views.needsOperator, filter: "status = ERROR" },
-  { name: s.workflows.views.open, filter: "(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK OR status = PAUSED)" },
-  { name: s.workflows.views.stuck, filter: '(status = QUEUED OR status = IN_PROGRESS OR status = ROLLING_BACK) AND created_at < "-1h"' },
+  { name: s.workflows.views.open, filter: OPEN_FILTER },
+  { name: s.workflows.views.stuck, filter: STUCK_FILTER },
   { name: s.workflows.views.rolledBack, filter: 'status = ROLLED_BACK AND created_at > "-24h"' },
 ];
-
-function read(key: string): unknown {
-  try {
-    return JSON.parse(localStorage.getItem(key) ?? "null");
-  } catch {
-    return null;
-  }
-}
 
 function isView(value: unknown): value is View {
   const view = value as Partial<View> | null;
@@ -35,8 +29,8 @@ function isView(value: unknown): value is View {
 }
 
 export function savedViews(): View[] {
-  const stored = read(storageKey());
-  return Array.isArray(stored) ? stored.filter(isView) : [];
+  const views = stored(storageKey());
+  return Array.isArray(views) ? views.filter(isView) : [];
 }
 
 /** Adds a view, or replaces the one with its name. Returns all views. */
@@ -54,8 +48,7 @@ export function removeView(name: string): View[] {
 
 /** The chosen columns, or undefined for the default. */
 export function savedColumns(): string[] | undefined {
-  const stored = read(COLUMNS_KEY);
-  return Array.isArray(stored) ? stored.filter((each): each is string => typeof each === "string") : undefined;
+  return storedTexts(COLUMNS_KEY);
 }
 
 export function saveColumns(columns: readonly string[]): void {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -15,18 +14,12 @@ import (
 	"github.com/goconductor/goconductor/sdk/go"
 	"github.com/goconductor/goconductor/sdk/go/gctest"
 	"github.com/goconductor/goconductor/sdk/go/inbox/pgxinbox"
+	"github.com/goconductor/goconductor/sdk/go/internal/testdb"
 )
 
 func connect(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	url := os.Getenv("GOCONDUCTOR_TEST_POSTGRES_URL")
-	if url == "" {
-		if os.Getenv("GOCONDUCTOR_TEST_REQUIRE_SERVICES") == "1" {
-			t.Fatal("GOCONDUCTOR_TEST_POSTGRES_URL is not set")
-		}
-		t.Skip("GOCONDUCTOR_TEST_POSTGRES_URL is not set")
-	}
-	config, err := pgxpool.ParseConfig(url)
+	config, err := pgxpool.ParseConfig(testdb.PostgresURL(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,8 @@ func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, script string) er
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", migrationLock); err != nil {
+	lock, key := LockMigrations()
+	if _, err := tx.ExecContext(ctx, lock, key); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, script); err != nil {
@@ -59,16 +60,12 @@ func Encode(output any) (json.RawMessage, error) {
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
 }
 
-// Decode converts a stored output. Numbers of untyped values keep their digits.
-func Decode(text json.RawMessage, output any) error {
+// Stored converts a stored output to the type of an action. Numbers of untyped values keep their digits. An output of
+// another form has the code STORED_OUTPUT.
+func Stored(text json.RawMessage, output any) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
-	return decoder.Decode(output)
-}
-
-// Stored converts a stored output to the type of an action. An output of another form has the code STORED_OUTPUT.
-func Stored(text json.RawMessage, output any) error {
-	if err := Decode(text, output); err != nil {
+	if err := decoder.Decode(output); err != nil {
 		message := "the inbox has an output of another form: " + err.Error()
 		return goconductor.Unknown("STORED_OUTPUT", message).WithCause(err)
 	}
