@@ -1,4 +1,4 @@
-//! What a participant says about the outcome of an attempt, in a response of HTTP or of gRPC. The values are part of the
+//! The outcome of an attempt that a participant states in a response of HTTP or of gRPC. The values are part of the
 //! contract with participants.
 
 use goconductor_saga::Timestamp;

@@ -44,7 +44,7 @@ pub(crate) enum Turn {
     Stopped(NextActivity),
 }
 
-/// What a simulation does next.
+/// The next event of a simulation.
 #[derive(Debug)]
 enum NextEvent {
     /// The turn of a member, by its position.
