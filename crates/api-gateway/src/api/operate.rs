@@ -165,7 +165,7 @@ impl Api {
 
     async fn step_index(&self, context: &CallContext, id: &str, step: &str) -> ApiResult<StepIndex> {
         let loaded = self.load(context, parse_id(id)?).await?;
-        step_of(&self.engine.plan_of(&loaded.state).await?, step)
+        step_of(self.engine.plan_of(&loaded.state).await?.as_ref(), step)
     }
 }
 
