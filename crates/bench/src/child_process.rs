@@ -2,6 +2,7 @@
 
 use crate::meter::{MeteredProcess, Role};
 use anyhow::{Context, bail};
+use goconductor_client::Client;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -62,6 +63,14 @@ impl ChildCommand<'_> {
         }
     }
 
+    /// Runs the process to its end, which must be a success.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let mut process = self.spawn()?;
+        let status = process.child.wait().await?;
+        anyhow::ensure!(status.success(), "{} exited with {status}: {}", process.name, process.log_tail());
+        Ok(())
+    }
+
     fn log(&self) -> anyhow::Result<std::fs::File> {
         let path = self.folder.join(format!("{}.log", self.name));
         std::fs::File::create(&path).with_context(|| format!("failed to create {}", path.display()))
@@ -97,9 +106,8 @@ impl ChildProcess {
         Ok(MeteredProcess::of(&self.name, self.role, pid))
     }
 
-    /// Waits until the server at `port` is ready.
-    pub(crate) async fn wait_until_ready(&mut self, port: u16) -> anyhow::Result<()> {
-        let client = goconductor_client::Client::new(&format!("http://127.0.0.1:{port}"), "default")?;
+    /// Waits until the server of `client` is ready.
+    pub(crate) async fn wait_until_ready(&mut self, client: &Client) -> anyhow::Result<()> {
         let ready = async {
             loop {
                 if let Some(status) = self.child.try_wait()? {
@@ -153,9 +161,14 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
     bail!("no port from {FIRST_PORT} on is free")
 }
 
+/// Returns the path of `goconductor`, which is this program.
+pub(crate) fn goconductor_binary() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?)
+}
+
 /// Returns the path of a binary in the directory of this one.
 pub(crate) fn sibling_binary(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
+    let path = goconductor_binary()?.with_file_name(name);
     anyhow::ensure!(
         path.is_file(),
         "{} does not exist; build it with `cargo build --release --workspace --bins`",

@@ -4,18 +4,29 @@
 //! It uses REST, because a REST request costs both sides less than a gRPC request.
 
 use anyhow::{Context, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use goconductor_tls::ClientTls;
+use std::fmt::Debug;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// The initial size of the receive buffer. A response with a workflow of three steps fits.
 const BUFFER_SIZE: usize = 8 << 10;
 /// The maximum length of a response head. The gateway sends shorter ones.
 const MAX_HEAD: usize = 64 << 10;
 
+/// A stream with or without TLS.
+trait ByteStream: AsyncRead + AsyncWrite + Unpin + Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Debug> ByteStream for S {}
+
 /// A persistent connection.
 #[derive(Debug)]
 pub(crate) struct HttpConnection {
-    stream: TcpStream,
+    stream: Box<dyn ByteStream>,
     buffer: Vec<u8>,
 }
 
@@ -39,16 +50,25 @@ struct Head {
 
 impl HttpConnection {
     pub(crate) async fn open(port: u16) -> anyhow::Result<Self> {
-        let stream =
-            TcpStream::connect(("127.0.0.1", port)).await.context("failed to connect to the gateway")?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(BUFFER_SIZE) })
+        Ok(Self::of(connect(port).await?))
+    }
+
+    pub(crate) async fn open_with_tls(port: u16, tls: &ClientTls) -> anyhow::Result<Self> {
+        let connector = TlsConnector::from(Arc::new(tls.config(&[b"http/1.1"])?));
+        let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
+        let stream = connector.connect(name, connect(port).await?).await;
+        Ok(Self::of(stream.context("the TLS handshake with the gateway failed")?))
+    }
+
+    fn of(stream: impl ByteStream + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::with_capacity(BUFFER_SIZE) }
     }
 
     /// Sends a request and receives the response.
     pub(crate) async fn call(&mut self, request: &[u8]) -> anyhow::Result<HttpResponse<'_>> {
         self.buffer.clear();
         self.stream.write_all(request).await.context("the connection to the gateway failed")?;
+        self.stream.flush().await.context("the connection to the gateway failed")?;
         let head = loop {
             if let Some(head) = head(&self.buffer)? {
                 break head;
@@ -77,6 +97,13 @@ impl HttpConnection {
     }
 }
 
+async fn connect(port: u16) -> anyhow::Result<TcpStream> {
+    let stream =
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.context("failed to connect to the gateway")?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 fn response<'a>(buffer: &'a [u8], head: &Head) -> anyhow::Result<HttpResponse<'a>> {
     let body = std::str::from_utf8(buffer.get(head.begin..head.end).unwrap_or_default())?;
     Ok(HttpResponse { status: head.status, retry_after: head.retry_after, body })
@@ -100,21 +127,6 @@ fn head(buffer: &[u8]) -> anyhow::Result<Option<Head>> {
     let begin = end + 4;
     let retry_after = field("retry-after").and_then(|seconds| seconds.parse().ok());
     Ok(Some(Head { status, retry_after, begin, end: begin + length }))
-}
-
-/// Builds a POST request with a JSON body.
-pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
-
-/// Builds a GET request.
-pub(crate) fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod child_process;
 mod database;
 mod deployment;
 mod figures;
+mod gateway;
 mod http;
 mod limit;
 mod load;
@@ -25,6 +26,7 @@ mod report;
 mod run;
 mod runtime;
 mod saga;
+mod security;
 mod state_store;
 mod steady_state;
 

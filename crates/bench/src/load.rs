@@ -4,7 +4,8 @@
 //! An unexpected outcome fails the measurement.
 
 use crate::figures::{Latencies, to_f64};
-use crate::http::{HttpConnection, HttpResponse, get, post};
+use crate::gateway::Gateway;
+use crate::http::{HttpConnection, HttpResponse};
 use crate::progress::ProgressListener;
 use crate::saga::Saga;
 use anyhow::{Context, bail};
@@ -31,7 +32,6 @@ pub(crate) enum Length {
 /// The load of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
-    pub(crate) port: u16,
     pub(crate) saga: Saga,
     /// The concurrency; at a constant rate, its maximum.
     pub(crate) in_flight: u32,
@@ -43,6 +43,7 @@ pub(crate) struct Load {
 /// A run in progress.
 pub(crate) struct LoadRun<'a> {
     load: Load,
+    gateway: &'a Gateway,
     start: Vec<u8>,
     start_time: Instant,
     started: Cell<u64>,
@@ -63,11 +64,12 @@ enum NextStart {
 }
 
 impl<'a> LoadRun<'a> {
-    pub(crate) fn new(load: Load, progress: &'a dyn ProgressListener) -> Self {
+    pub(crate) fn new(load: Load, gateway: &'a Gateway, progress: &'a dyn ProgressListener) -> Self {
         let body = json!({"definition": load.saga.definition(), "input": load.saga.input()}).to_string();
         Self {
             load,
-            start: post("/api/v1/workflows?wait=60s", &body),
+            gateway,
+            start: gateway.post("/api/v1/workflows?wait=60s", &body),
             start_time: Instant::now(),
             started: Cell::new(0),
             interval: RefCell::default(),
@@ -118,7 +120,7 @@ impl<'a> LoadRun<'a> {
     }
 
     async fn run_connection(&self) -> anyhow::Result<()> {
-        let mut connection = HttpConnection::open(self.load.port).await?;
+        let mut connection = self.gateway.connect().await?;
         loop {
             let start_time = match self.next_start() {
                 NextStart::Never => return Ok(()),
@@ -157,7 +159,7 @@ impl<'a> LoadRun<'a> {
         if check_outcome(self.load.saga, response.body).is_ok() {
             return Ok(());
         }
-        let result = get(&format!("/api/v1/workflows/{id}/result?wait=60s"));
+        let result = self.gateway.get(&format!("/api/v1/workflows/{id}/result?wait=60s"));
         loop {
             let response = self.call(connection, &result).await?;
             match response.status {
@@ -214,7 +216,8 @@ mod tests {
     }
 
     fn running(length: Length, rate: Option<u32>) -> LoadRun<'static> {
-        LoadRun::new(Load { port: 0, saga: Saga::Order, in_flight: 1, length, rate }, &NoProgress)
+        static GATEWAY: Gateway = Gateway { port: 0, certificates: None, token: None };
+        LoadRun::new(Load { saga: Saga::Order, in_flight: 1, length, rate }, &GATEWAY, &NoProgress)
     }
 
     #[tokio::test(start_paused = true)]

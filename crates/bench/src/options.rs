@@ -35,6 +35,10 @@ pub struct Options {
     pub database_url: Option<String>,
     /// The brokers of Kafka, separated by commas.
     pub brokers: Option<String>,
+    /// Whether all processes use TLS and check access.
+    pub secure: bool,
+    /// Further settings of each process, in the form `key=value`.
+    pub settings: Vec<String>,
     /// Further processes to measure, by name and id.
     pub watch: Vec<(String, u32)>,
 }

@@ -3,16 +3,16 @@
 
 use crate::saga::SERVICES;
 use anyhow::Context;
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Router, extract};
 use goconductor::{ActionError, Conductor, Service, embedded};
 use goconductor_saga_executor::InProcess;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::OnceLock;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -28,12 +28,18 @@ pub fn in_process() -> Vec<InProcess> {
     services().map(embedded::in_process).collect()
 }
 
-/// Serves the participants over worker streams to the executors behind a gateway, until standard input is closed.
+/// Serves the participants over worker streams to the executors behind a gateway, until standard input is closed. With a
+/// directory of `goconductor certs create`, they use TLS and the certificate of workers.
 ///
 /// # Errors
 /// Returns an error if no executor accepts them.
-pub async fn serve_streams(gateway: &str) -> anyhow::Result<()> {
-    let conductor = Conductor::connect(gateway)?;
+pub async fn serve_streams(gateway: &str, certificates: Option<&Path>) -> anyhow::Result<()> {
+    let conductor = match certificates {
+        None => Conductor::connect(gateway)?,
+        Some(folder) => {
+            Conductor::connect_with_tls(gateway, "default", crate::security::files(folder, "worker"))?
+        }
+    };
     let mut all = Vec::new();
     for service in services() {
         all.push(conductor.serve(service).await?);
@@ -94,7 +100,7 @@ pub(crate) fn output() -> Value {
     })
 }
 
-async fn respond(Path((_, action)): Path<(String, String)>, body: Bytes) -> Response {
+async fn respond(extract::Path((_, action)): extract::Path<(String, String)>, body: Bytes) -> Response {
     static OUTPUT: OnceLock<Bytes> = OnceLock::new();
     let json = [(header::CONTENT_TYPE, "application/json")];
     let Ok(input) = serde_json::from_slice(&body) else {

@@ -49,6 +49,10 @@ pub struct TopologyResult {
     pub database: &'static str,
     /// Whether acknowledged writes are on a disk.
     pub durable: bool,
+    /// Whether all processes use TLS and check access.
+    pub secure: bool,
+    /// The further settings of each process.
+    pub set: Vec<String>,
     /// The number of preloaded ended workflows.
     pub ended_before: u64,
     /// The number of preloaded workflows that wait for a service without workers.

@@ -1,7 +1,7 @@
 //! The sequence of the measurements.
 
 use crate::database::{Database, PostgresServer, local};
-use crate::deployment::{Deployment, Topology};
+use crate::deployment::{Deployment, DeploymentParts, Topology};
 use crate::figures::{per_second, rounded};
 use crate::limit::{self, Limit};
 use crate::load::{Length, Load, LoadRun};
@@ -92,6 +92,9 @@ fn check(options: &Options) -> Result<(), Error> {
     if options.topologies.is_empty() && options.ended + options.waiting > 0 {
         return invalid("--ended and --waiting apply to sagas: add a measurement such as dev");
     }
+    if options.topologies.is_empty() && (options.secure || !options.settings.is_empty()) {
+        return invalid("--secure and --set apply to sagas: add a measurement such as dev");
+    }
     Ok(())
 }
 
@@ -162,7 +165,15 @@ impl MeasurementRunner<'_> {
         let filled_per_second = self.preload(topology, &database, preload).await?;
         let brokers = self.options.brokers.as_deref().unwrap_or_default();
         self.progress.begin(&format!("{}: start", topology.name()), 0);
-        let deployment = Deployment::start(topology, &database, brokers, folder.path()).await?;
+        let parts = DeploymentParts {
+            topology,
+            database: &database,
+            brokers,
+            folder: folder.path(),
+            secure: self.options.secure,
+            settings: &self.options.settings,
+        };
+        let deployment = Deployment::start(parts).await?;
         let mut targets = deployment.targets()?;
         let memory_at_rest = targets
             .iter()
@@ -179,6 +190,8 @@ impl MeasurementRunner<'_> {
             topology: topology.name(),
             database: database.kind(),
             durable: database.is_durable().await?,
+            secure: self.options.secure,
+            set: self.options.settings.clone(),
             ended_before: preload.ended,
             waiting_before: preload.waiting,
             filled_per_second,
@@ -220,8 +233,8 @@ impl MeasurementRunner<'_> {
         let length = Length::Duration(topology.warm_up() / share);
         for saga in sagas {
             self.progress.begin(&format!("{}: {}, warm-up", topology.name(), saga.name()), 0);
-            let load = Load { port: deployment.port, saga: *saga, in_flight, length, rate: None };
-            LoadRun::new(load, self.progress).run().await?;
+            let load = Load { saga: *saga, in_flight, length, rate: None };
+            LoadRun::new(load, &deployment.gateway, self.progress).run().await?;
         }
         Ok(())
     }
@@ -247,9 +260,9 @@ impl MeasurementRunner<'_> {
                 loads.push((*in_flight, length, self.options.rate));
             }
             for (in_flight, length, rate) in loads {
-                let load = Load { port: deployment.port, saga: *saga, in_flight, length, rate };
+                let load = Load { saga: *saga, in_flight, length, rate };
                 self.progress.begin(&run_title(topology, load), expected_sagas(load));
-                runs.push(self.run_load(load, targets, database).await?);
+                runs.push(self.run_load(load, deployment, targets, database).await?);
             }
         }
         Ok(runs)
@@ -258,11 +271,12 @@ impl MeasurementRunner<'_> {
     async fn run_load(
         &self,
         load: Load,
+        deployment: &Deployment,
         targets: &[MeteredProcess],
         database: &Database,
     ) -> anyhow::Result<Run> {
         let meter = Meter::begin(targets)?;
-        let running = LoadRun::new(load, self.progress);
+        let running = LoadRun::new(load, &deployment.gateway, self.progress);
         let mut samples = steady_state::Samples::default();
         let took = match load.length {
             Length::Count(_) => running.run().await?,

@@ -8,6 +8,7 @@ use crate::meter::Role;
 use crate::prepared::{self, PreparedOrder};
 use crate::proc;
 use crate::runtime::on_own_runtime;
+use goconductor_client::Client;
 use goconductor_remote::{Endpoints, ReadyBatch, RemoteStore};
 use goconductor_store::batching::{BatchingStore, Limits};
 use goconductor_store::{Error, WorkflowStore, Write, WriteOutcome};
@@ -67,8 +68,9 @@ impl MeasuredStore {
                     folder,
                 };
                 let mut process = start.spawn()?;
-                process.wait_until_ready(port).await?;
-                Some((process, format!("http://{listen}")))
+                let url = format!("http://{listen}");
+                process.wait_until_ready(&Client::new(&url, "default")?).await?;
+                Some((process, url))
             }
         };
         Ok(Self { database: database.clone(), process })

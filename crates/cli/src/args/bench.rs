@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use goconductor_bench::{Saga, Topology};
 use goconductor_service_kit::duration;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Arguments of `goconductor bench`.
@@ -50,6 +51,12 @@ pub(crate) struct BenchArgs {
     /// Kafka brokers as HOST:PORT, separated by commas
     #[arg(long, value_name = "LIST", env = "KAFKA_BROKERS", hide_env_values = true)]
     pub(crate) brokers: Option<String>,
+    /// Use TLS between all processes and check access: participants have certificates, and the load has an access key
+    #[arg(long)]
+    pub(crate) secure: bool,
+    /// Set a setting of each process, such as telemetry.traces.sampling=0.1; can be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    pub(crate) settings: Vec<String>,
     /// Also report CPU time and memory of another process; can be repeated
     #[arg(long, value_name = "NAME=PID", value_parser = watched)]
     pub(crate) watch_pid: Vec<(String, u32)>,
@@ -61,6 +68,9 @@ pub(crate) struct ParticipantsArgs {
     /// Connect worker streams to the executors behind this gateway (default: serve HTTP)
     #[arg(long, value_name = "URL")]
     pub(crate) gateway: Option<String>,
+    /// Directory of the certificates that `goconductor certs create` wrote (default: no TLS)
+    #[arg(long, value_name = "DIR", requires = "gateway")]
+    pub(crate) certificates: Option<PathBuf>,
 }
 
 /// The measurements.
@@ -123,6 +133,11 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn setting(text: &str) -> Result<String, String> {
+    let is_setting = text.split_once('=').is_some_and(|(key, _)| !key.is_empty());
+    if is_setting { Ok(text.to_owned()) } else { Err("expected KEY=VALUE".to_owned()) }
 }
 
 fn watched(text: &str) -> Result<(String, u32), String> {

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &BenchArgs, out: &Output) -> Result {
 /// Runs the participants until standard input is closed.
 pub(crate) async fn participants(args: &ParticipantsArgs) -> Result {
     match &args.gateway {
-        Some(gateway) => goconductor_bench::serve_streams(gateway).await?,
+        Some(gateway) => goconductor_bench::serve_streams(gateway, args.certificates.as_deref()).await?,
         None => goconductor_bench::serve_http().await?,
     }
     Ok(Exit::Success)
@@ -70,6 +70,8 @@ fn options(args: &BenchArgs) -> Options {
         limit_duration: args.limit_for,
         database_url: args.database_url.clone(),
         brokers: args.brokers.clone(),
+        secure: args.secure,
+        settings: args.settings.clone(),
         watch: args.watch_pid.clone(),
     }
 }
@@ -138,9 +140,15 @@ fn runs(report: &BenchReport) -> impl Iterator<Item = (&TopologyResult, &Run)> {
     report.topologies.iter().flat_map(|topology| topology.runs.iter().map(move |run| (topology, run)))
 }
 
-/// Returns the name of a topology, with its preloaded workflows and a note if it is not durable.
+/// Returns the name of a topology, with its security, its settings, its preloaded workflows and a note if it is not durable.
 fn title(topology: &TopologyResult) -> String {
     let mut title = topology.topology.to_owned();
+    if topology.secure {
+        title.push_str(" secure");
+    }
+    for setting in &topology.set {
+        title.push_str(&format!(" {setting}"));
+    }
     for (count, what) in [(topology.ended_before, "ended"), (topology.waiting_before, "waiting")] {
         if count > 0 {
             title.push_str(&format!(" with {count} {what}"));

@@ -93,6 +93,16 @@ fn http_participants_are_a_separate_process_and_ratios_are_reported() {
 }
 
 #[test]
+fn secure_measurements_use_tls_and_access_control() {
+    let args = "bench dev --secure --set telemetry.log_level=warn --saga order --idle 0 --count 20 --in-flight 4 -o json";
+    let report = measured(&args.split_whitespace().collect::<Vec<_>>());
+    let setting = &report["settings"][0];
+    check_run(&setting["runs"][0], "order", 20, 3.0);
+    assert_eq!(setting["secure"], true);
+    assert_eq!(setting["set"], serde_json::json!(["telemetry.log_level=warn"]));
+}
+
+#[test]
 fn constant_rate_reports_intervals() {
     let args = "bench dev --saga order --idle 0 --in-flight 16 --for 4s --rate 20 -o json";
     let report = measured(&args.split_whitespace().collect::<Vec<_>>());
@@ -115,7 +125,7 @@ fn each_process_is_measured_separately() {
         eprintln!("skipped: GOCONDUCTOR_TEST_POSTGRES_URL or GOCONDUCTOR_TEST_KAFKA_BROKERS is not set");
         return;
     };
-    let args = "bench processes limit --saga undo --count 40 --in-flight 8 --limit-for 50ms -o json";
+    let args = "bench processes limit --secure --saga undo --count 40 --in-flight 8 --limit-for 50ms -o json";
     let environment = [("DATABASE_URL", database.as_str()), ("KAFKA_BROKERS", brokers.as_str())];
     let report = measured_with(&args.split_whitespace().collect::<Vec<_>>(), &environment);
     let [setting] = &report["settings"].as_array().unwrap()[..] else { panic!("{report}") };
@@ -137,6 +147,8 @@ fn invalid_options_are_usage_errors() {
         ("bench dev --saga life", "invalid value"),
         ("bench dev --in-flight 0", "1..=10000"),
         ("bench dev --count 0", "1.."),
+        ("bench dev --set telemetry", "expected KEY=VALUE"),
+        ("bench limit --secure", "--secure and --set apply to sagas"),
         ("bench dev --count 5 --for 1m", "cannot be used with"),
         ("bench dev --for 0s", "greater than zero"),
         ("bench dev --rate 0", "1..=1000000"),
