@@ -1,10 +1,10 @@
-// What the tests of pages share: a server, a browser, accessibility checks and screenshots.
+// Shared parts of the tests of pages: a server, a browser, accessibility checks and screenshots.
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect } from "vitest";
-import { Conductor, serveConsole } from "./server";
+import { Conductor } from "./server";
 
 const SCREENS = new URL("./screens/", import.meta.url).pathname;
 export const WIDTHS = [1440, 1024, 320] as const;
@@ -25,13 +25,10 @@ export interface Fixture {
 export function startConsole(seed?: (conductor: Conductor) => Promise<void>, start = () => Conductor.start()): Fixture {
   const fixture = {} as Fixture;
   const contexts: BrowserContext[] = [];
-  let close: () => Promise<void> = () => Promise.resolve();
   beforeAll(async () => {
     fixture.conductor = await start();
     await seed?.(fixture.conductor);
-    const console = await serveConsole(fixture.conductor);
-    close = console.close;
-    fixture.url = `${console.url}/ui`;
+    fixture.url = `${fixture.conductor.url}/ui`;
     fixture.browser = await chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--disable-gpu"] });
     fixture.open = async (path, { theme = "light", width = 1440 } = {}) => {
       const context = await fixture.browser.newContext({
@@ -40,14 +37,13 @@ export function startConsole(seed?: (conductor: Conductor) => Promise<void>, sta
       context.setDefaultTimeout(60_000);
       contexts.push(context);
       const page = await context.newPage();
-      watchForViolations(page, console.url);
+      watchForViolations(page, fixture.conductor.url);
       await page.goto(`${fixture.url}${path}`);
       return page;
     };
   });
   afterAll(async () => {
     await fixture.browser?.close();
-    await close();
     await fixture.conductor?.stop();
     expect(violations.splice(0)).toEqual([]);
   });

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { expectAccessible, screenshots, startConsole } from "./fixture";
 
 const fixture = startConsole(async (conductor) => {
-  // Nobody serves the second step: these workflows stay open until somebody acts.
+  // No participant serves the second step: these workflows stay open until an operator acts.
   await conductor.call("PUT", "/definitions/stuck", {
     workflow: "stuck", steps: [{ name: "wait", wait_for_signal: "go" }, { name: "charge", run: "payments/charge", compensate: "payments/refund" }],
   });
@@ -38,7 +38,7 @@ for (const theme of ["light", "dark"] as const) {
     await page.getByRole("grid", { name: "Workflows of the batch" }).getByText("Done").first().waitFor();
     await expectAccessible(page);
     await screenshots(page, "batch", theme);
-    await page.goto(`${fixture.url}/ui/batches`);
+    await page.goto(`${fixture.url}/batches`);
     await page.getByRole("row", { name: /Completed.*Pause/ }).first().waitFor();
     await expectAccessible(page);
     await screenshots(page, "batches", theme);
@@ -51,7 +51,7 @@ test("all matching workflows are cancelled by a batch that is paused and resumed
   await page.getByLabel("Select all loaded rows").focus();
   await page.keyboard.press("Space");
   // 86 are loaded, and more than one filter of ids is needed; the filter of the page is sent instead.
-  await page.goto(`${fixture.url}/ui/workflows?filter=definition%20%3D%20stuck`);
+  await page.goto(`${fixture.url}/workflows?filter=definition%20%3D%20stuck`);
   await page.getByText("90 rows").waitFor();
   await page.getByRole("row").nth(1).focus();
   await page.keyboard.press("Space");
@@ -102,7 +102,7 @@ test("views and columns are kept, sorting does not need the mouse", async () => 
   await page.keyboard.press("Enter");
   await expectAccessible(page);
   await page.keyboard.press("Escape");
-  await page.goto(`${fixture.url}/ui/workflows`);
+  await page.goto(`${fixture.url}/workflows`);
   await page.getByRole("button", { name: "Views" }).click();
   await page.getByRole("button", { name: "My orders", exact: true }).click();
   await page.waitForURL(/order-processing.*sort=status/);

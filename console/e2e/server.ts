@@ -1,19 +1,11 @@
-// A real `goconductor dev --demo`, and the built console in front of it.
+// A real `goconductor dev --demo`, which serves the console.
 import { spawn, type ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer, request as forward, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer as createSocket, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { extname, join } from "node:path";
+import { join } from "node:path";
 
 const READY_WITHIN_MS = 60_000;
-const DIST = new URL("../dist", import.meta.url).pathname;
-const TYPES: Record<string, string> = {
-  ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
-};
-/** The policy of the gateway. */
-export const CSP = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
-const SERVER_PATHS = /^\/(api|auth|errors|docs|schema)\/|^\/(version|openapi\.json|healthz|readyz|metrics)$/;
 
 export function binary(): string {
   const home = process.env["GOCONDUCTOR_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(process.env["HOME"] ?? "/tmp", ".cache"), "goconductor");
@@ -80,48 +72,4 @@ export class Conductor {
     const input = { order_id: orderId, amount: 42, items: [{ sku, quantity: 1 }] };
     return (await this.call<{ id: string }>("POST", "/workflows", { definition: "order-processing", input, labels })).id;
   }
-}
-
-/** Serves dist with the gateway's policy, and forwards the rest to the server. */
-export async function serveConsole(conductor: Conductor): Promise<{ url: string; close: () => Promise<void> }> {
-  if (!existsSync(join(DIST, "index.html"))) throw new Error("console/dist not found; run npm run build first");
-  const server: Server = createServer((request, response) => {
-    const path = new URL(request.url ?? "/", "http://host").pathname;
-    if (SERVER_PATHS.test(path)) proxy(conductor, request, response);
-    else file(path, response);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => new Promise((resolve) => {
-      server.closeAllConnections();
-      server.close(() => resolve());
-    }),
-  };
-}
-
-function file(path: string, response: ServerResponse): void {
-  const asset = path.startsWith("/ui/assets/") ? join(DIST, path.replaceAll("..", "").slice("/ui".length)) : join(DIST, "index.html");
-  if (!existsSync(asset) || (path !== "/" && !/^\/ui(\/|$)/.test(path))) {
-    response.writeHead(404).end();
-    return;
-  }
-  response.writeHead(200, { "content-type": TYPES[extname(asset)] ?? "application/octet-stream", "content-security-policy": CSP });
-  response.end(readFileSync(asset));
-}
-
-function proxy(conductor: Conductor, request: IncomingMessage, response: ServerResponse): void {
-  const headers = { ...request.headers, host: `127.0.0.1:${conductor.port}` };
-  // The server compares the origin with its own address.
-  delete headers.origin;
-  const out = forward({ host: "127.0.0.1", port: conductor.port, method: request.method, path: request.url, headers }, (answer) => {
-    response.writeHead(answer.statusCode ?? 502, answer.headers);
-    // The headers of a stream arrive before its first message.
-    response.flushHeaders();
-    answer.pipe(response);
-    answer.on("error", () => response.destroy());
-  });
-  out.on("error", () => (response.headersSent ? response.destroy() : response.writeHead(502).end()));
-  response.on("close", () => out.destroy());
-  request.pipe(out);
 }

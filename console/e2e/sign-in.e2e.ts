@@ -36,7 +36,7 @@ async function signIn(path: string, key: string) {
 }
 
 for (const theme of ["light", "dark"] as const) {
-  test(`sign-in is shown in the place of any page, and says what failed (${theme})`, async () => {
+  test(`sign-in replaces every page and shows the error (${theme})`, async () => {
     const page = await fixture.open("/sign-in?error=expired", { theme });
     await page.getByText("The sign-in took too long").waitFor();
     await expectAccessible(page);

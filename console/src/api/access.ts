@@ -38,7 +38,7 @@ export interface Permissions {
   can: (permission: Permission) => boolean;
 }
 
-/** What the caller may do. Actions without permission are not shown: `const { can } = usePermissions()`. */
+/** The permissions of the caller. Actions without permission are not shown: `const { can } = usePermissions()`. */
 export function usePermissions(): Permissions {
   return permissionsOf(useSession().data);
 }

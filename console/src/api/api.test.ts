@@ -50,7 +50,7 @@ test("namespace is the prefix of the path", () => {
   expect(baseOf("default")).toBe("/ui");
 });
 
-test("actions need the permission, except where nobody checks", () => {
+test("actions need the permission, unless access control is off", () => {
   const session = { access_control: true, permissions: ["workflows.read"] } as unknown as Session;
   expect(permissionsOf(session).can("workflows.read")).toBe(true);
   expect(permissionsOf(session).can("workflows.operate")).toBe(false);

@@ -1,4 +1,4 @@
-// What the console reads about one workflow beyond its view: graph, relations, and the attempts of a step.
+// The data of one workflow beyond its view: graph, relations, and the attempts of a step.
 import { useQuery } from "@tanstack/react-query";
 import { api, data } from "./client";
 import { keys } from "./keys";

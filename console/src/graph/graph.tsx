@@ -73,7 +73,7 @@ function Canvas({ graph, label, way, selected, onSelect }: GraphProps) {
   );
 }
 
-/** What the layout depends on. */
+/** The inputs of the layout. */
 const shapeOf = (graph: SagaGraph) => `${graph.nodes.map((node) => node.name).join()}|${graph.edges.filter((edge) => edge.kind === "forward").map((edge) => `${edge.from}>${edge.to}`).join()}`;
 
 function useSize(ref: React.RefObject<HTMLElement | null>) {

@@ -69,14 +69,14 @@ export const definitions = {
 } as const;
 
 export const simulate = {
-  title: "What if a step fails",
+  title: "Simulate failures",
   hint: "Computed by the rules of the engine. Nothing is stored, and no participant is called.",
   step: "Step",
   noFault: "Nothing fails",
   faults: { refused: "refuses", unknown: "unknown", timeout: "timeout", compensation: "undo fails" },
   faultHints: {
     refused: "The participant refuses: nothing happened.",
-    unknown: "The connection breaks after the request was sent: nobody knows whether it took effect.",
+    unknown: "The connection breaks after the request was sent: it is unknown whether it took effect.",
     timeout: "The participant does not answer in time.",
     compensation: "A later step fails, and the first attempts to undo this step fail.",
   },

@@ -41,7 +41,7 @@ export const home = {
   workers: "Served by",
   http: "HTTP",
   workerCount: (count: number) => (count === 1 ? "1 worker" : `${count} workers`),
-  nobody: "Nothing",
+  notServed: "Nothing",
   emptyTitle: "No workflow yet",
   emptyHint: "A workflow runs the steps of a definition. If a step fails, its effects are undone in reverse order. Three commands show it:",
   emptySteps: [

@@ -5,7 +5,7 @@ export const statuses: Record<string, { label: string; meaning: string }> = {
   COMPLETED: { label: "Completed", meaning: "All steps ended. Final." },
   ROLLING_BACK: { label: "Rolling back", meaning: "Completed steps are being compensated, in reverse order." },
   ROLLED_BACK: { label: "Rolled back", meaning: "Every effect was compensated. Final." },
-  PAUSED: { label: "Paused", meaning: "Nothing new begins until somebody resumes it." },
+  PAUSED: { label: "Paused", meaning: "Nothing new begins until it is resumed." },
   ERROR: { label: "Error", meaning: "Only an operator can help." },
   TERMINATED: { label: "Terminated", meaning: "An operator ended it without a rollback. Final." },
   PENDING: { label: "Pending", meaning: "Waits for the steps before it." },

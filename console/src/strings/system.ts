@@ -13,7 +13,7 @@ export const services = {
   name: "Service",
   nameHint: "The part of an action before the slash, such as payments.",
   servedBy: "Served by",
-  nobody: "Nothing",
+  notServed: "Nothing",
   http: "HTTP",
   workers: (count: number) => (count === 1 ? "1 worker" : `${count} workers`),
   backlog: "Due commands",
@@ -71,7 +71,7 @@ export const queues = {
   phaseNow: "now",
   phaseNext: "not yet",
   behind: "Processes that have not followed yet",
-  nobodyBehind: "All processes follow.",
+  allFollow: "All processes follow.",
   left: "Commands in the old queue",
   unknown: "unknown, the queue does not respond",
   since: "Last change",
@@ -120,7 +120,7 @@ export const locks = {
   releaseBody: (owner: string) => `${owner} loses the lock at once, and another owner can acquire it. A resource that checks fencing tokens refuses the previous owner as soon as the next one has written.`,
   released: (key: string) => `${key} was released`,
   emptyTitle: "No lock is held",
-  emptyHint: "Locks appear here while somebody holds them.",
+  emptyHint: "Locks appear here while they are held.",
 } as const;
 
 export const elections = {
@@ -427,7 +427,7 @@ export const audit = {
   emptyHint: "Remove a condition, or widen the time range.",
   verify: "Verify",
   verifyTitle: "Verify the audit log",
-  verifyHint: "The browser reads all records, oldest first, computes their hashes and compares the chain with its head. It cannot show whether somebody replaced the whole log: keep heads outside, see goconductor audit verify --anchor.",
+  verifyHint: "The browser reads all records, oldest first, computes their hashes and compares the chain with its head. It cannot show whether the whole log was replaced: keep heads outside, see goconductor audit verify --anchor.",
   verifyStart: "Verify",
   verifyStop: "Stop",
   verifying: (done: number, total: number) => `${done} of ${total} records`,

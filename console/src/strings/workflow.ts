@@ -23,7 +23,7 @@ export const workflow = {
     rolledBack: "Rolled back",
     rollingBack: "Rolling back",
     paused: "Paused by an operator",
-    pausedHint: "Nothing new begins until somebody resumes it.",
+    pausedHint: "Nothing new begins until it is resumed.",
     terminated: "Terminated without a rollback. Effects of its steps stay.",
     stuck: (step: string) => `“${step}” needs an operator`,
     stuckUndo: (step: string) => `The compensation of “${step}” failed`,

@@ -8,7 +8,7 @@ export interface Series {
 }
 
 export interface ChartProps {
-  /** What the chart shows, in one sentence: its text alternative. */
+  /** The text alternative: the chart in one sentence. */
   label: string;
   /** Times in seconds since 1970, ascending. */
   times: readonly number[];

@@ -3,7 +3,7 @@ import { s } from "../strings";
 
 interface Props {
   title: string;
-  /** What stands next to the heading, such as a status. */
+  /** The part next to the heading, such as a status. */
   mark?: ReactNode;
   /** The title of the document, if the heading alone does not tell pages apart. */
   documentTitle?: string;

@@ -10,7 +10,7 @@ import { Time } from "./Time";
 
 const text = s.session;
 
-/** Who is signed in, with the sign-out. Nothing is shown where nobody signs in. */
+/** Who is signed in, with the sign-out. Nothing is shown without sign-in. */
 export function SessionMenu({ namespace }: { namespace: string }) {
   const session = useSession().data;
   if (!session?.signed_in || !session.actor) return null;

@@ -14,7 +14,7 @@ export function Empty({ title, hint, children }: { title: string; hint?: string;
   );
 }
 
-/** Lines in the place of content that is loading. */
+/** Placeholder lines for content that is loading. */
 export function Loading({ lines = 5 }: { lines?: number }) {
   return (
     <div className="panel-body stack" role="status" aria-label={s.common.loading}>

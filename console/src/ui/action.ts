@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 /** A change that a person confirms. See {@link confirmAction}. */
 export interface Action {
   title: string;
-  /** What will happen, and what cannot be undone. */
+  /** The consequences of the action, and whether it can be undone. */
   body?: ReactNode;
   /** The text of the button: a verb. */
   verb: string;

@@ -118,7 +118,7 @@ function descend(schemas: readonly Schema[], key: string, root: Schema): Schema[
 
 const first = (text: string | undefined) => text?.split(/(?<=\.)\s/)[0] ?? "";
 
-/** What can be written at a position: keys of the mapping, or values of the key. */
+/** The completions at a position: keys of the mapping, or values of the key. */
 export function completions(root: Schema, text: string, position: number): Completion[] {
   const place = placeAt(text, position);
   const schemas = place.path.reduce<Schema[]>((at, key) => descend(at, key, root), alternatives(root, root));

@@ -21,7 +21,7 @@ export interface Attention {
 const MAX_NAMED = 10;
 const text = s.home;
 
-/** What needs a person, the most urgent first. Parts that the caller may not read raise nothing. */
+/** The matters that need a person, the most urgent first. Parts that the caller may not read raise nothing. */
 export function attention(overview: Overview): Attention[] {
   const { errors, stuck, services, dead_letters: letters, elections, queue_switch: change } = overview;
   const found: Attention[] = [];

@@ -161,7 +161,7 @@ function Services({ services }: { services: readonly Service[] }) {
 }
 
 function ServedBy({ service }: { service: Service }) {
-  if (!service.served) return <Badge tone="bad" icon="alert">{text.nobody}</Badge>;
+  if (!service.served) return <Badge tone="bad" icon="alert">{text.notServed}</Badge>;
   if (service.workers > 0) return <>{text.workerCount(service.workers)}</>;
   return <>{text.http}</>;
 }

@@ -20,7 +20,7 @@ const count = (lane: Backlog["execute"]) => <span className="num">{lane.waiting?
 const columns: readonly Column<Backlog>[] = [
   { id: "service", header: s.services.name, cell: (row) => <strong>{row.service}</strong> },
   { id: "namespace", header: text.namespace, from: 420, cell: (row) => row.namespace },
-  { id: "served", header: s.services.servedBy, width: "6.5rem", from: 560, cell: (row) => (row.served ? <Badge tone="good" icon="check">{text.served}</Badge> : <Badge tone="bad" icon="alert">{s.services.nobody}</Badge>) },
+  { id: "served", header: s.services.servedBy, width: "6.5rem", from: 560, cell: (row) => (row.served ? <Badge tone="good" icon="check">{text.served}</Badge> : <Badge tone="bad" icon="alert">{s.services.notServed}</Badge>) },
   { id: "execute", header: s.services.execute, width: "7.5rem", align: "end", cell: (row) => count(row.execute) },
   { id: "executeOldest", header: s.services.oldest, width: "5rem", align: "end", from: 640, cell: (row) => <Time at={row.execute.oldest_waiting_at} /> },
   { id: "compensate", header: s.services.compensate, width: "7rem", align: "end", cell: (row) => count(row.compensate) },
@@ -98,7 +98,7 @@ function Progress({ view }: { view: Switch }) {
       </ol>
       <Facts items={[
         [text.left, view.waiting?.toLocaleString("en") ?? text.unknown],
-        [text.behind, view.behind.length === 0 ? text.nobodyBehind : <ul key="behind">{view.behind.map((each) => <li key={each.instance} className="mono">{each.instance} <span className="muted">{each.kind}</span></li>)}</ul>],
+        [text.behind, view.behind.length === 0 ? text.allFollow : <ul key="behind">{view.behind.map((each) => <li key={each.instance} className="mono">{each.instance} <span className="muted">{each.kind}</span></li>)}</ul>],
         [text.since, <Time key="since" at={view.since} />],
         [text.actor, view.actor],
         [text.revision, String(view.revision)],

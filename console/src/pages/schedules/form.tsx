@@ -11,7 +11,7 @@ import { draftOf, scheduleBody, toUtc, type ScheduleDraft } from "./draft";
 
 const text = s.schedules;
 
-/** Creates a schedule, or replaces one if nobody else has changed it in the meantime. */
+/** Creates a schedule, or replaces one if it has not changed in the meantime. */
 export function ScheduleForm({ schedule, onClose, onDone }: { schedule?: Schedule; onClose: () => void; onDone?: (name: string) => void }) {
   const [draft, setDraft] = useState(() => draftOf(schedule));
   const edit = (field: keyof ScheduleDraft) => (event: { target: { value: string } }) => setDraft({ ...draft, [field]: event.target.value });

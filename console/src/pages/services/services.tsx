@@ -21,7 +21,7 @@ const waiting = (row: Row, side: "execute" | "compensate") => <span className="n
 const oldest = (row: Row) => [row.lanes?.execute.oldest_waiting_at, row.lanes?.compensate.oldest_waiting_at].filter(Boolean).sort()[0];
 
 function ServedBy({ service }: { service: Service }) {
-  if (!service.served) return <Badge tone={service.backlog > 0 ? "bad" : "idle"} icon={service.backlog > 0 ? "alert" : "ring"}>{text.nobody}</Badge>;
+  if (!service.served) return <Badge tone={service.backlog > 0 ? "bad" : "idle"} icon={service.backlog > 0 ? "alert" : "ring"}>{text.notServed}</Badge>;
   return <Badge tone="good" icon="check">{service.workers > 0 ? text.workers(service.workers) : text.http}</Badge>;
 }
 
@@ -115,7 +115,7 @@ function ServiceDetail({ service, onClose, onEdit }: { service: Service; onClose
       {processes.data && (
         <Panel title={text.executors}>
           <Table label={text.executors} auto columns={servingColumns} rows={servingOf(processes.data.processes, service.name)}
-            rowKey={(row) => row.instance} empty={<Empty title={text.nobody} />} />
+            rowKey={(row) => row.instance} empty={<Empty title={text.notServed} />} />
         </Panel>
       )}
     </Detail>

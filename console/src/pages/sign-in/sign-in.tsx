@@ -11,7 +11,7 @@ const text = s.session;
 const here = () => `${window.location.pathname}${window.location.search}`;
 const onSignInPath = () => window.location.pathname === `${ROOT}/sign-in`;
 
-/** The sign-in page: in the place of any page, and at `/sign-in` after an error of the identity provider. */
+/** The sign-in page: instead of any page, and at `/sign-in` after an error of the identity provider. */
 export default function SignInPage({ session }: { session: Session | undefined }) {
   const params = new URLSearchParams(window.location.search);
   const popup = params.get("popup") !== null && onSignInPath();

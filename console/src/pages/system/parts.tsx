@@ -1,4 +1,4 @@
-// What the pages about the system share.
+// The parts that the pages about the system share.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Fragment, useEffect, useRef, useState, type ReactNode } from "react";
 import { s } from "../../strings";

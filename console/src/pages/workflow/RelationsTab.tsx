@@ -30,7 +30,7 @@ function Holder({ row }: { row: LockRelation }) {
   return id ? <PageLink page="/workflows/:id" to={`/workflows/${id}`} className="mono">{row.holder}</PageLink> : <span className="mono">{row.holder}</span>;
 }
 
-/** What the workflow belongs to, and what belongs to it. */
+/** The relations of the workflow: parent, children, schedule, locks and trace. */
 export function RelationsTab({ workflow }: { workflow: Workflow }) {
   const relations = useRelations(workflow.id, workflow.seq);
   const [, navigate] = useLocation();

@@ -32,7 +32,7 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
   return <div><dt>{name}</dt><dd>{children}</dd></div>;
 }
 
-/** What identifies the workflow, in one line. */
+/** The identity of the workflow, in one line. */
 export function Facts({ workflow }: { workflow: Workflow }) {
   const names = text.facts;
   const labels = Object.entries(workflow.labels);
@@ -77,7 +77,7 @@ const waitIcons: Record<string, IconName> = {
   NO_WORKER: "alert", IN_FLIGHT: "play", BACKOFF: "retry", SIGNAL: "mail", TIMER: "clock", CHILD: "graph", LOCK: "lock", CAPACITY: "queue", OPERATOR: "alert",
 };
 
-/** What the workflow waits for, and what a person can do about it. */
+/** The reasons why the workflow waits, and the actions that help. */
 export function WaitingList({ workflow, onStep }: { workflow: Workflow; onStep: (step: string) => void }) {
   const waiting = waits(workflow);
   if (waiting.length === 0) return null;

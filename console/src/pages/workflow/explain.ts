@@ -1,4 +1,4 @@
-// What a person needs to know about a workflow first: why it is in its status, and what can be done.
+// The summary of a workflow: why it is in its status, and what can be done.
 import { FINAL_STATUSES, type WaitingOn, type Workflow, type WorkflowStep } from "../../api/types";
 import { s } from "../../strings";
 import type { Tone } from "../../ui";
@@ -23,7 +23,7 @@ const UNDO_OPEN = ["COMPENSATION_RETRYING", "COMPENSATION_FAILED"];
 /** Whether the rollback has begun. */
 export const rollsBack = (workflow: Workflow) => Boolean(workflow.cause) && workflow.steps.some((step) => step.compensation) || workflow.status === "ROLLING_BACK";
 
-/** What an operator can do with a step now. The server has the last word. */
+/** The actions on a step that are possible now. The server decides. */
 export function stepVerbs(workflow: Workflow, step: WorkflowStep): readonly StepVerb[] {
   if (FINAL_STATUSES.includes(workflow.status)) return [];
   if (UNDO_OPEN.includes(step.status)) return ["retry", "skip", "complete"];
@@ -95,7 +95,7 @@ function stuck(workflow: Workflow): Explanation {
   return { tone: "bad", title, failure: first.error ?? workflow.error ?? undefined, step: first.name, note: [isUndo(first) && text.because.left(left), text.advice["OPERATOR"]].filter(Boolean).join(" ") };
 }
 
-/** What the workflow waits for, the most urgent first. What {@link explain} says already is left out. */
+/** The reasons why the workflow waits, the most urgent first, without those that {@link explain} states. */
 export function waits(workflow: Workflow): readonly WaitingOn[] {
   const operators = workflow.waiting_on.filter((each) => each.kind === "OPERATOR");
   const said = operators.length === 1 && ["ERROR", "PAUSED"].includes(workflow.status);
@@ -105,12 +105,12 @@ export function waits(workflow: Workflow): readonly WaitingOn[] {
 const URGENT = ["OPERATOR", "NO_WORKER", "SIGNAL", "LOCK", "CAPACITY", "CHILD", "BACKOFF", "TIMER", "IN_FLIGHT"];
 const rank = (waiting: WaitingOn) => (URGENT.includes(waiting.kind) ? URGENT.indexOf(waiting.kind) : URGENT.length);
 
-/** What to do about a reason why the workflow waits. */
+/** The remedy for a reason why the workflow waits. */
 export const adviceFor = (waiting: WaitingOn) => text.advice[waiting.kind] ?? "";
 
 export type WorkflowVerb = "cancel" | "pause" | "resume" | "compensate" | "terminate" | "rerun" | "migrate";
 
-/** What an operator can do with the workflow now, the most useful first. */
+/** The actions on the workflow that are possible now, the most useful first. */
 export function workflowVerbs(workflow: Workflow): readonly WorkflowVerb[] {
   const back = rollsBack(workflow);
   switch (workflow.status) {

@@ -6,7 +6,7 @@ import type { WorkflowEvent } from "../../api/types";
 
 export interface Entry {
   event: WorkflowEvent;
-  /** What the search looks at, in lower case. */
+  /** The text that the search compares, in lower case. */
   text: string;
 }
 

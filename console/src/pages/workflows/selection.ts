@@ -1,4 +1,4 @@
-// What a batch applies to: some workflows by their ids, or all workflows that match a filter, as it was when the person
+// The workflows of a batch: some workflows by their ids, or all workflows that match a filter, as it was when the person
 // looked at it.
 import type { components } from "../../api/schema";
 
