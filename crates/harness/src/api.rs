@@ -4,6 +4,9 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// The delay before a request is repeated that had a retryable error.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+
 /// The REST API of one server.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -113,7 +116,7 @@ impl Api {
         }
     }
 
-    /// Waits for the end of a workflow and returns its result.
+    /// Waits for the end of a workflow and returns its result. Repeats a request that has a retryable error.
     ///
     /// # Errors
     /// Returns an error if the workflow does not end within the time.
@@ -125,6 +128,8 @@ impl Api {
                 match status {
                     200 => return Ok(body),
                     202 => {}
+                    // A client repeats the request: a server or its database may just be away.
+                    503 if body.get("retryable") == Some(&json!(true)) => tokio::time::sleep(RETRY_DELAY).await,
                     other => bail!("result: {other} {body}"),
                 }
             }
