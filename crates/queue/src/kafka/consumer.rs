@@ -26,6 +26,9 @@ const RESUME_BELOW: usize = 500;
 /// Timeout of one poll. It also bounds how long the thread needs to notice a stop.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 const PAUSED_POLL_TIMEOUT: Duration = Duration::from_millis(2);
+/// How long a topic may be unknown to a broker after another one created it, and the delay before the next subscription.
+const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
+const PROPAGATION_DELAY: Duration = Duration::from_millis(100);
 /// How long a commit is retried during a rebalance or a coordinator change. Both take less time. The alternative is to
 /// leave the group, which causes another rebalance.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -172,9 +175,9 @@ impl KafkaConsumer {
         })?;
         let consumer = Arc::new(consumer);
         let (notify_closed, closed) = oneshot::channel();
-        let (polled, polled_shared) = (Arc::clone(&consumer), Arc::clone(&shared));
+        let (polled, polled_shared, topic) = (Arc::clone(&consumer), Arc::clone(&shared), name.clone());
         goconductor_supervisor::thread("kafka-consumer", move || {
-            poll(&polled, &polled_shared);
+            poll(&polled, &polled_shared, &topic);
             // Dropping the last reference leaves the group and blocks until the coordinator responds. That must
             // happen on this thread and not on a thread of the runtime.
             while Arc::strong_count(&polled) > 1 {
@@ -214,7 +217,9 @@ fn failed(error: &KafkaError) -> Error {
 }
 
 /// Polls until the consumer is stopped or fails, then leaves the group.
-fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared) {
+fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared, topic: &str) {
+    #[allow(clippy::disallowed_methods, reason = "a timeout")]
+    let begun = Instant::now();
     while !shared.stop.load(Ordering::Acquire) {
         let paused = shared.paused.load(Ordering::Acquire);
         let limit = if paused { RESUME_BELOW } else { PAUSE_ABOVE };
@@ -228,6 +233,14 @@ fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared) {
         match consumer.poll(if paused { PAUSED_POLL_TIMEOUT } else { POLL_TIMEOUT }) {
             Some(Ok(message)) => prefetch(shared, &message),
             Some(Err(error)) if is_transient(&error) => tracing::debug!(%error, "Kafka poll failed"),
+            Some(Err(error)) if is_unknown_yet(&error, shared, begun.elapsed()) => {
+                tracing::debug!(%error, "Kafka topic is not known to all brokers yet");
+                std::thread::sleep(PROPAGATION_DELAY);
+                if let Err(error) = consumer.subscribe(&[topic]) {
+                    shared.fail(error);
+                    break;
+                }
+            }
             Some(Err(error)) => {
                 shared.fail(error);
                 break;
@@ -244,6 +257,12 @@ fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared) {
 fn is_transient(error: &KafkaError) -> bool {
     let is_fatal = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Fatal));
     !is_fatal && !is_missing(error)
+}
+
+/// Returns whether a missing topic may only be new: the broker that created it tells the others later. A consumer that has
+/// partitions has seen the topic, so that it was deleted since.
+fn is_unknown_yet(error: &KafkaError, shared: &Shared, age: Duration) -> bool {
+    is_missing(error) && age < PROPAGATION_TIMEOUT && shared.state().assigned.is_empty()
 }
 
 fn prefetch(shared: &Shared, message: &BorrowedMessage<'_>) {
