@@ -5,8 +5,8 @@
 //! [`Error`], with variants by what the caller can do.
 //!
 //! The crate deliberately knows nothing about the rules of a saga. It retries no request by itself, except
-//! [`Client::follow`], which only reads and resumes after a broken connection, and [`Client::start_workflow_within`],
-//! which retries starts that had no effect.
+//! reads whose connection breaks, once, [`Client::follow`], which resumes after a broken connection, and
+//! [`Client::start_workflow_within`], which retries starts that had no effect.
 //!
 //! Invariants: new fields in a response break nothing. The events of a followed workflow are returned in order, each
 //! once.
@@ -185,7 +185,7 @@ impl Client {
     /// Returns an error if the server cannot be reached, or if its response is not that of a GoConductor server.
     pub async fn readiness(&self) -> Result<Reply<ServerReadiness>, Error> {
         let request = self.http.get(self.url(&["readyz"])).timeout(CALL_TIMEOUT);
-        let response = request.send().await.map_err(|error| self.transport_error(error))?;
+        let response = self.exchange(request).await?;
         self.read(response).await
     }
 
@@ -239,7 +239,7 @@ impl Client {
 
     /// Sends a request. A response without a success status is an error.
     async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
-        let response = request.send().await.map_err(|error| self.transport_error(error))?;
+        let response = self.exchange(request).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -249,6 +249,18 @@ impl Client {
         let retry_after = retry_after.map(Duration::from_secs);
         let text = self.text(response).await.unwrap_or_default();
         Err(Error::from_response(status.as_u16(), retry_after, &text))
+    }
+
+    /// Sends a request, whatever its response. A read is repeated once if its connection breaks: a server that closes an
+    /// idle connection cannot know that a request is on its way.
+    async fn exchange(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let request = request.build().map_err(|error| self.transport_error(error))?;
+        let repeat = if request.method() == Method::GET { request.try_clone() } else { None };
+        let sent = match (self.http.execute(request).await, repeat) {
+            (Err(error), Some(repeat)) if is_broken(&error) => self.http.execute(repeat).await,
+            (sent, _) => sent,
+        };
+        sent.map_err(|error| self.transport_error(error))
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<Reply<T>, Error> {
@@ -270,6 +282,11 @@ impl Client {
         }
         Error::Unreachable { url, reason: root_cause(&source), source }
     }
+}
+
+/// Returns whether an established connection broke before the response.
+fn is_broken(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
 /// Creates the connections to a server. `authorization` is sent with each request. The client always gets a configuration
