@@ -220,6 +220,8 @@ mod tests {
             topology: "dev",
             database: "sqlite",
             durable: true,
+            secure: false,
+            set: Vec::new(),
             ended_before,
             waiting_before: 0,
             filled_per_second: None,

@@ -129,7 +129,9 @@ impl Api {
                     200 => return Ok(body),
                     202 => {}
                     // A client repeats the request: a server or its database may just be away.
-                    503 if body.get("retryable") == Some(&json!(true)) => tokio::time::sleep(RETRY_DELAY).await,
+                    503 if body.get("retryable") == Some(&json!(true)) => {
+                        tokio::time::sleep(RETRY_DELAY).await
+                    }
                     other => bail!("result: {other} {body}"),
                 }
             }

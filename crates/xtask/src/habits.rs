@@ -24,7 +24,9 @@ const LIMITS: &[(&str, usize)] = &[
 const HEADLESS: usize = 0;
 
 /// Endings of the files that contain prose.
-const ENDINGS: &[&str] = &[".md", ".rs", ".proto", ".sql", ".sh", ".yaml", ".yml", ".toml", ".html", ".json", ".go", ".ts", ".tsx"];
+const ENDINGS: &[&str] = &[
+    ".md", ".rs", ".proto", ".sql", ".sh", ".yaml", ".yml", ".toml", ".html", ".json", ".go", ".ts", ".tsx",
+];
 
 /// Returns the phrases that occur more often than they may, with each place.
 pub(crate) fn check(files: &[File]) -> Vec<Problem> {

@@ -106,8 +106,8 @@ async fn begin(
     route: MatchedPath,
     SecretBody(key): SecretBody,
 ) -> ApiResult<Response> {
-    let gate = api.gate.as_ref().ok_or_else(no_access_control)?;
     check_origin(&Method::POST, &headers)?;
+    let gate = api.gate.as_ref().ok_or_else(no_access_control)?;
     api.audit.check()?;
     let signed_in = gate.authenticate_key(&key, &extensions).await;
     let principal =

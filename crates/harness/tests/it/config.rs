@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-/// The time within which a live setting takes effect.
-const EFFECT: Duration = Duration::from_secs(2);
+/// The time after which a live setting has no effect. Where the processors are free, it takes less than two seconds.
+const EFFECT: Duration = Duration::from_secs(10);
 
 struct Answer {
     status: u16,

@@ -170,7 +170,8 @@ async fn large_payload_is_stored_apart_from_the_state_and_sealed() {
     assert!(stored(&fixture, &state).await.len() < 20_000, "the state and the events are small");
     let payload = StoredPayload { namespace: "default".to_owned(), digest: reference.digest };
     let chunk = fixture.store.payload_chunk(&payload, id, 0).await.unwrap().unwrap();
-    assert!(!String::from_utf8(chunk).unwrap().contains("4929"));
+    // A shorter part could be in the ciphertext by chance.
+    assert!(!String::from_utf8(chunk).unwrap().contains("4929-8841"));
     // An engine of another process reads it, and an engine without keys does not.
     let other = fixture.other_engine();
     with_keys(&other, 1);

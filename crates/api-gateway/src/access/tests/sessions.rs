@@ -245,6 +245,8 @@ async fn server_without_access_control_has_no_sign_in() {
     assert_eq!(view["permissions"].as_array().unwrap().len(), Permission::ALL.len());
     let (status, body, _) = fixture.sign_in(ADMIN, true).await;
     assert_eq!((status, &body["code"]), (StatusCode::CONFLICT, &json!("GC2144")));
+    let (status, body, _) = fixture.sign_in(ADMIN, false).await;
+    assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("GC2142")));
     for path in ["/api/v1/session/oidc/start", "/api/v1/session/oidc/callback?code=a&state=b&iss=c"] {
         let (status, body, _) = fixture.get(path, "").await;
         assert_eq!((status, &body["code"]), (StatusCode::CONFLICT, &json!("GC2144")), "{path}");

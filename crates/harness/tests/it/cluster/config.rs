@@ -2,8 +2,9 @@
 
 use super::*;
 
-/// The time within which a live setting takes effect in every process.
-const EFFECT: Duration = Duration::from_secs(2);
+/// The time after which a live setting has no effect in some process. Where the processors are free, it takes less than two
+/// seconds.
+const EFFECT: Duration = Duration::from_secs(10);
 /// The time within which every process has published a change with its membership.
 const PUBLISHED: Duration = Duration::from_secs(4);
 
