@@ -119,6 +119,8 @@ pub struct Failure {
     pub code: String,
     /// The message, for people.
     pub message: String,
+    /// Further details of a refusal.
+    pub detail: Option<Value>,
 }
 
 /// A workflow. In a list, its steps, input and output are absent.

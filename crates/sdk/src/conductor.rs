@@ -6,7 +6,7 @@ use crate::service::Service;
 use crate::start::Start;
 use crate::worker::ServiceHandle;
 use crate::workflow::Workflow;
-use goconductor_client::{Client, StartWorkflow};
+use goconductor_client::{AppliedDefinition, Client, StartWorkflow};
 use goconductor_tls::{ClientTls, PeerRole, TlsFiles};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -101,7 +101,16 @@ impl Conductor {
     /// Returns [`Error::Call`] if the definition is invalid, with every problem and its position, or if the gateway
     /// cannot be reached.
     pub async fn apply(&self, name: &str, yaml: &str) -> Result<u32, Error> {
-        Ok(self.client.apply_definition(name, "application/yaml", yaml, false).await?.value.version)
+        Ok(self.apply_definition(name, yaml).await?.version)
+    }
+
+    /// Applies a definition like [`apply`](Self::apply). Also returns whether the call created the version, and warnings
+    /// about parts of the definition that are probably mistakes.
+    ///
+    /// # Errors
+    /// Returns the errors of [`apply`](Self::apply).
+    pub async fn apply_definition(&self, name: &str, yaml: &str) -> Result<AppliedDefinition, Error> {
+        Ok(self.client.apply_definition(name, "application/yaml", yaml, false).await?.value)
     }
 
     /// Applies and starts a workflow whose steps are closures. Its steps run in this program while this client or a
@@ -142,7 +151,7 @@ impl Conductor {
     /// Returns a handle to a workflow with this id. Sends no request.
     #[must_use]
     pub fn workflow(&self, id: impl Into<String>) -> Handle {
-        Handle { client: self.client.clone(), id: id.into() }
+        Handle { client: self.client.clone(), id: id.into(), replayed: false }
     }
 
     /// Connects a service to the executors as a worker, until the returned handle is dropped or shut down.
@@ -164,7 +173,7 @@ impl Conductor {
 
     async fn send_start(&self, request: &StartWorkflow) -> Result<Handle, Error> {
         let started = self.client.start_workflow_within(START_TIMEOUT, request).await?.value;
-        Ok(self.workflow(started.workflow.id))
+        Ok(Handle { replayed: started.replayed, ..self.workflow(started.workflow.id) })
     }
 
     /// Returns the worker of a workflow, and starts it on the first call.

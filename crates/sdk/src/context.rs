@@ -23,6 +23,7 @@ pub(crate) struct Inner {
     pub(crate) key: String,
     pub(crate) workflow_id: String,
     pub(crate) step: String,
+    pub(crate) action: String,
     pub(crate) operation: Operation,
     pub(crate) attempt: u32,
     pub(crate) deadline: Instant,
@@ -74,6 +75,12 @@ impl Context {
         &self.inner.step
     }
 
+    /// Returns the name of the action, the second half of `run: service/action`.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        &self.inner.action
+    }
+
     /// Returns the side of the step.
     #[must_use]
     pub fn operation(&self) -> Operation {
@@ -110,6 +117,12 @@ impl Context {
         self.inner.lock_tokens.get(key).copied()
     }
 
+    /// Returns the fencing tokens of the locks that the workflow holds, by key.
+    #[must_use]
+    pub fn lock_tokens(&self) -> &BTreeMap<String, u64> {
+        &self.inner.lock_tokens
+    }
+
     /// Sends a heartbeat. If the step has a `timeout.heartbeat`, an attempt without a heartbeat for that time ends
     /// before its deadline, with an unknown outcome.
     pub fn heartbeat(&self) {
@@ -143,6 +156,12 @@ impl Context {
     /// Waits until the attempt is cancelled. Cancel-safe.
     pub async fn cancelled(&self) {
         self.inner.cancelled.cancelled().await;
+    }
+
+    /// Waits until the attempt is cancelled or its deadline passes. Cancel-safe.
+    pub(crate) async fn ended(&self) {
+        // The result does not matter: both cases end the attempt.
+        drop(tokio::time::timeout_at(self.inner.deadline, self.cancelled()).await);
     }
 }
 

@@ -78,6 +78,7 @@ impl Participant for Embedded {
             key: task.idempotency_key.clone(),
             workflow_id: task.workflow.to_string(),
             step: task.step.clone(),
+            action: task.action.clone(),
             operation: match task.side {
                 Side::Execute => Operation::Execute,
                 Side::Compensate => Operation::Compensate,

@@ -18,6 +18,7 @@ const MAX_RETRIES: u32 = 300;
 pub struct Handle {
     pub(crate) client: Client,
     pub(crate) id: String,
+    pub(crate) replayed: bool,
 }
 
 /// The result of a workflow that has ended.
@@ -25,6 +26,8 @@ pub struct Handle {
 pub struct WorkflowResult {
     /// `Completed`, `RolledBack` or `Terminated`.
     pub status: Status,
+    /// The cause of a rollback, such as `STEP_FAILED` or `CANCELLED`.
+    pub cause: Option<String>,
     /// The output of the workflow; null unless it completed.
     pub output: Value,
     /// The first failure; `None` if the workflow completed.
@@ -48,6 +51,13 @@ impl Handle {
         &self.id
     }
 
+    /// Returns whether an earlier start with the same idempotency key started the workflow. `false` for a handle that no
+    /// start returned.
+    #[must_use]
+    pub fn replayed(&self) -> bool {
+        self.replayed
+    }
+
     /// Waits until the workflow ends, without a time limit. Cancel-safe.
     ///
     /// # Errors
@@ -57,8 +67,9 @@ impl Handle {
         loop {
             match self.client.result(&self.id, POLL_TIMEOUT).await {
                 Ok(Outcome::Ended(reply)) => {
-                    let Workflow { status, output, error, .. } = reply.value;
-                    return Ok(WorkflowResult { status, output: output.unwrap_or_default(), error });
+                    let Workflow { status, cause, output, error, .. } = reply.value;
+                    let output = output.unwrap_or_default();
+                    return Ok(WorkflowResult { status, cause, output, error });
                 }
                 Ok(Outcome::NotYet(_)) => retries = 0,
                 Err(error) if is_retryable(&error) && retries < MAX_RETRIES => {

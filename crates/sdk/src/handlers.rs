@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 /// The handler of an action.
@@ -19,6 +20,8 @@ pub(crate) type Handler =
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
     by_action: BTreeMap<String, Handler>,
+    /// The free slots of the actions that have a limit of their own. Clones share them.
+    slots: BTreeMap<String, Arc<Semaphore>>,
 }
 
 impl Handlers {
@@ -34,8 +37,33 @@ impl Handlers {
         self.by_action.is_empty()
     }
 
-    /// Runs an action. The outcome of an action that panics is unknown.
+    /// Limits the attempts of an action in flight.
+    pub(crate) fn limit(&mut self, action: String, limit: u32) {
+        let slots = usize::try_from(limit.max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        self.slots.insert(action, Arc::new(Semaphore::new(slots)));
+    }
+
+    /// Returns an action that has a limit and no handler.
+    pub(crate) fn limited_without_handler(&self) -> Option<&str> {
+        self.slots.keys().find(|action| !self.by_action.contains_key(*action)).map(String::as_str)
+    }
+
+    /// Runs an action when it has a free slot, unless the attempt has ended by then.
     pub(crate) async fn run(
+        &self,
+        action: &str,
+        context: Context,
+        input: Value,
+    ) -> Result<Value, ActionError> {
+        let _slot = self.slot(action, &context).await?;
+        if context.time_left().is_zero() {
+            return Err(not_started("the deadline of the attempt passed before the action began"));
+        }
+        self.call(action, context, input).await
+    }
+
+    /// Calls an action. The outcome of an action that panics is unknown.
+    pub(crate) async fn call(
         &self,
         action: &str,
         context: Context,
@@ -58,6 +86,28 @@ impl Handlers {
             Err(ActionError::unknown("PANICKED", format!("the action {action} panicked")))
         })
     }
+
+    /// Waits for a free slot of an action, until the attempt ends. Returns `None` for an action without a limit.
+    async fn slot(
+        &self,
+        action: &str,
+        context: &Context,
+    ) -> Result<Option<OwnedSemaphorePermit>, ActionError> {
+        let Some(slots) = self.slots.get(action) else { return Ok(None) };
+        // Cancel-safe: an attempt that gives up loses its place in the queue.
+        tokio::select! {
+            // Invariant: the semaphore is not closed.
+            slot = Arc::clone(slots).acquire_owned() => Ok(slot.ok()),
+            () = context.ended() => {
+                Err(not_started(format!("the attempt ended before the action {action} had a free slot")))
+            }
+        }
+    }
+}
+
+/// Creates the error of an attempt whose action was not called.
+fn not_started(message: impl Into<String>) -> ActionError {
+    ActionError::retryable("NOT_STARTED", message)
 }
 
 impl fmt::Debug for Handlers {

@@ -53,7 +53,8 @@
 //! # }
 //! ```
 //!
-//! An action returns its output, or an [`ActionError`] whose variant determines how the saga proceeds.
+//! An action returns its output, or an [`ActionError`] whose variant determines how the saga proceeds. Any other error says
+//! nothing about the outcome, and [`ActionError::from_error`] converts it to an unknown outcome.
 //!
 //! Delivery is at least once: an action may be called again with the same [`Context::key`]. [`inbox`] records what was
 //! done in the microservice's own database transaction, so that a repeat has no effect.
@@ -69,7 +70,9 @@ pub mod embedded;
 mod error;
 mod handle;
 mod handlers;
+mod list;
 mod lock;
+mod schedule;
 mod service;
 mod start;
 #[cfg(feature = "test-kit")]
@@ -79,11 +82,14 @@ mod workflow;
 
 pub use conductor::Conductor;
 pub use context::Context;
-pub use error::{ActionError, Error};
-pub use goconductor_client::{Lock, Status};
+pub use error::{ActionError, Error, ErrorKind};
+pub use goconductor_client::{
+    self as client, AppliedDefinition, Event, Listing, Lock, Schedule, ScheduleSpec, Status,
+};
 pub use goconductor_inbox::{self as inbox, Operation};
 pub use goconductor_tls::TlsFiles;
 pub use handle::{Handle, WorkflowResult};
+pub use list::WorkflowList;
 pub use lock::LockGuard;
 pub use service::{CompensationInput, ProbeAnswer, Service};
 pub use start::Start;

@@ -120,6 +120,11 @@ impl Service {
         if self.handlers.is_empty() {
             return Err(Error::Misuse("a service must have at least one action".to_owned()));
         }
+        if let Some(action) = self.handlers.limited_without_handler() {
+            let message =
+                format!("the service {} limits the action {action}, which it does not have", self.name);
+            return Err(Error::Misuse(message));
+        }
         let names = self.handlers.actions().iter().try_for_each(|action| NameKind::Action.check(action));
         NameKind::Service.check(&self.name).and(names).map_err(|error| Error::Misuse(error.to_string()))
     }
@@ -128,6 +133,14 @@ impl Service {
     #[must_use]
     pub fn capacity(mut self, capacity: u32) -> Self {
         self.capacity = capacity.max(1);
+        self
+    }
+
+    /// Limits the attempts of one action that are in flight in this process, below [`capacity`](Self::capacity). An attempt
+    /// that waits for its turn beyond its deadline is not started, and is retried.
+    #[must_use]
+    pub fn max_in_flight(mut self, action: impl Into<String>, limit: u32) -> Self {
+        self.handlers.limit(action.into(), limit);
         self
     }
 

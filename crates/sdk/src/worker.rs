@@ -4,6 +4,7 @@
 //! they are retried with the same idempotency key.
 
 mod stream;
+mod suspension;
 
 use crate::error::Error;
 use crate::service::Service;
@@ -14,6 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::WorkerStream;
+use suspension::SuspensionDetector;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +84,7 @@ impl ServiceHandle {
             service: Arc::new(service),
             state: Arc::new(sender),
             drain: drain.clone(),
+            suspensions: Arc::new(SuspensionDetector::new()),
         };
         Ok(Self { service: name, state, drain, task: tokio::spawn(streams.run()) })
     }
@@ -142,10 +145,20 @@ struct WorkerStreams {
     service: Arc<Service>,
     state: Arc<watch::Sender<ConnectionState>>,
     drain: CancellationToken,
+    suspensions: Arc<SuspensionDetector>,
 }
 
 impl WorkerStreams {
     async fn run(self) {
+        let suspensions = Arc::clone(&self.suspensions);
+        // The detector runs until the last stream ends.
+        tokio::select! {
+            () = self.keep_open() => {}
+            () = suspensions.run() => {}
+        }
+    }
+
+    async fn keep_open(self) {
         let mut streams: JoinSet<String> = JoinSet::new();
         let mut connected: BTreeSet<String> = BTreeSet::new();
         while !self.drain.is_cancelled() {
@@ -214,6 +227,7 @@ impl WorkerStreams {
             service: Arc::clone(&self.service),
             capacity: self.service.capacity.div_ceil(streams).max(1),
             drain: self.drain.clone(),
+            suspensions: Arc::clone(&self.suspensions),
             // An executor announces an address, which its certificate need not contain.
             tls: self.client.tls().map(|tls| tls.expecting(PeerRole::SagaExecutor).by_identity()),
         };

@@ -21,9 +21,10 @@ struct Driver {
 const DRIVERS: &[Driver] = &[
     // bench: the limit of a database is measured without the store's adapter.
     driver("rusqlite", &["store", "bench"], &["crates/store/src/sqlite", "crates/bench/src/limit/sqlite"]),
+    // sdk-conformance: the database of a participant.
     driver(
         "sqlx",
-        &["store", "election", "inbox", "bench", "harness"],
+        &["store", "election", "inbox", "bench", "harness", "sdk-conformance"],
         &[
             "crates/store/src/postgres",
             "crates/bench/src/postgres",
@@ -31,6 +32,7 @@ const DRIVERS: &[Driver] = &[
             "crates/election/src/postgres",
             "crates/inbox/src",
             "crates/harness/src/bin",
+            "crates/sdk-conformance/src/participant",
         ],
     ),
     driver("cel", &["definition"], &[]),

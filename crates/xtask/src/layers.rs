@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["access", "queue-migration"],
     &["process"],
     &["api-gateway", "state-store", "saga-executor", "leader-elector", "sdk"],
-    &["bench"],
+    &["bench", "sdk-conformance"],
     &["cli"],
     &["harness", "xtask"],
 ];

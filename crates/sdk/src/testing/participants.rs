@@ -47,7 +47,7 @@ impl<'a> Participants<'a> {
             input: Json::clone(&call.input),
         });
         let context = Context { inner: Arc::new(inner(simulation, call, operation)) };
-        let result = service.handlers.run(&call.operation, context, Json::clone(&call.input)).await;
+        let result = service.handlers.call(&call.operation, context, Json::clone(&call.input)).await;
         Ok(outcome(result, now))
     }
 }
@@ -57,6 +57,7 @@ fn inner(simulation: &Simulation, call: &SimulatedCall, operation: Operation) ->
         key: call.key.clone(),
         workflow_id: simulation.state().id.to_string(),
         step: call.name.clone(),
+        action: call.operation.clone(),
         operation,
         attempt: call.attempt,
         deadline: Instant::now() + call.timeout,

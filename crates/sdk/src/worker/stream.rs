@@ -3,6 +3,7 @@
 use crate::context::{Context, HeartbeatSender, HeartbeatSink, Inner};
 use crate::error::ActionError;
 use crate::service::Service;
+use crate::worker::suspension::SuspensionDetector;
 use goconductor_inbox::Operation;
 use goconductor_telemetry::trace;
 use goconductor_tls::{ClientTls, SecureConnector};
@@ -14,7 +15,7 @@ use goconductor_wire::v1::{self as wire, ConnectRequest, ConnectResponse};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -39,10 +40,14 @@ const MAX_OUTPUT_BYTES: usize = 512 << 10;
 const REQUEST_BUFFER: usize = 256;
 /// Heartbeats that are sent within a lease, so that two may be lost.
 const HEARTBEATS_PER_LEASE: u32 = 3;
+/// How long a lost stream waits for its tasks, which are cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The reason of a disconnect after a drain.
 const DRAINED: &str = "the worker drained";
 /// The reason of a disconnect by the network.
 const CONNECTION_LOST: &str = "the connection was lost";
+/// The reason of a disconnect after a lease without a message.
+const LEASE_EXPIRED: &str = "the executor sent nothing within the lease";
 
 /// A stream to one executor that is not open yet.
 pub(super) struct WorkerStream {
@@ -53,6 +58,7 @@ pub(super) struct WorkerStream {
     pub(super) service: Arc<Service>,
     pub(super) capacity: u32,
     pub(super) drain: CancellationToken,
+    pub(super) suspensions: Arc<SuspensionDetector>,
     /// `None` if the executor does not speak TLS.
     pub(super) tls: Option<ClientTls>,
 }
@@ -61,6 +67,7 @@ pub(super) struct WorkerStream {
 struct OpenStream {
     service: Arc<Service>,
     requests: mpsc::Sender<ConnectRequest>,
+    suspensions: Arc<SuspensionDetector>,
     running: JoinSet<u64>,
     cancels: HashMap<u64, CancellationToken>,
     /// The maximum size of an output in bytes.
@@ -100,14 +107,16 @@ impl WorkerStream {
         let mut responses = client.connect(request).await?.into_inner();
         let Terms { lease, max_output_bytes } = welcome(&mut responses).await?;
         on_open();
-        let service = Arc::clone(&self.service);
-        let (running, cancels) = (JoinSet::new(), HashMap::new());
-        let mut stream = OpenStream { service, requests: sender, running, cancels, max_output_bytes };
+        let mut stream = OpenStream {
+            service: Arc::clone(&self.service),
+            requests: sender,
+            suspensions: Arc::clone(&self.suspensions),
+            running: JoinSet::new(),
+            cancels: HashMap::new(),
+            max_output_bytes,
+        };
         let reason = stream.serve(&mut responses, lease, &self.drain).await;
-        // The tasks that are left can no longer report their results.
-        stream.cancels.values().for_each(CancellationToken::cancel);
-        while stream.running.join_next().await.is_some() {}
-        drop(stream);
+        stream.abandon_tasks().await;
         if reason == DRAINED {
             // The executor ends the stream when it has read the last result. Dropping `responses` earlier would reset
             // the stream, and results that are still in the buffer would be lost.
@@ -176,13 +185,20 @@ impl OpenStream {
         let expired = tokio::time::sleep(lease);
         tokio::pin!(expired);
         let mut draining = false;
+        let mut received_at = Instant::now();
         loop {
             // Cancel-safe: a message that was not received stays in its stream, a finished task in its set.
             tokio::select! {
                 response = responses.message() => {
-                    expired.as_mut().reset(Instant::now() + lease);
+                    let now = Instant::now();
+                    if now.saturating_duration_since(received_at) > lease {
+                        // The process was suspended. The executor has given up the stream and its tasks.
+                        return LEASE_EXPIRED;
+                    }
+                    received_at = now;
+                    expired.as_mut().reset(now + lease);
                     match response {
-                        Ok(Some(ConnectResponse { message })) => draining |= self.handle(message),
+                        Ok(Some(ConnectResponse { message })) => draining |= self.handle(message, now),
                         Ok(None) => return "the executor closed the stream",
                         Err(_) => return CONNECTION_LOST,
                     }
@@ -206,7 +222,7 @@ impl OpenStream {
                         return CONNECTION_LOST;
                     }
                 }
-                () = &mut expired => return "the executor sent nothing within the lease",
+                () = &mut expired => return LEASE_EXPIRED,
             }
             if draining && self.running.is_empty() {
                 return DRAINED;
@@ -214,10 +230,21 @@ impl OpenStream {
         }
     }
 
-    /// Handles a message. Returns whether the executor is draining.
-    fn handle(&mut self, message: Option<FromExecutor>) -> bool {
+    /// Cancels the tasks that are left, which can no longer report their results, and waits for them. A task that ignores
+    /// its cancellation does not keep the worker from connecting again.
+    async fn abandon_tasks(mut self) {
+        self.cancels.values().for_each(CancellationToken::cancel);
+        let ended = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(CANCEL_TIMEOUT, ended).await.is_err() {
+            tracing::warn!(service = self.service.name, "tasks ignored their cancellation");
+            self.running.detach_all();
+        }
+    }
+
+    /// Handles a message that was received at `now`. Returns whether the executor is draining.
+    fn handle(&mut self, message: Option<FromExecutor>, now: Instant) -> bool {
         match message {
-            Some(FromExecutor::Task(task)) => self.spawn(task),
+            Some(FromExecutor::Task(task)) => self.spawn(task, now),
             Some(FromExecutor::Cancel(cancel)) => {
                 if let Some(token) = self.cancels.get(&cancel.task_id) {
                     token.cancel();
@@ -229,14 +256,16 @@ impl OpenStream {
         false
     }
 
-    fn spawn(&mut self, task: wire::Task) {
+    fn spawn(&mut self, task: wire::Task, now: Instant) {
         let id = task.task_id;
+        // A task that waited in the socket has less time left.
+        let deadline = now + timeout(&task).saturating_sub(self.suspensions.delay(now));
         let cancelled = CancellationToken::new();
         self.cancels.insert(id, cancelled.clone());
         let (service, requests) = (Arc::clone(&self.service), self.requests.clone());
         let limit = self.max_output_bytes;
         self.running.spawn(async move {
-            let result = run_task(&service, task, cancelled, requests.clone()).await;
+            let result = run_task(&service, task, deadline, cancelled, requests.clone()).await;
             let outcome = to_wire(result, limit);
             let result = wire::TaskResult { task_id: id, outcome: Some(outcome) };
             // If the result is lost, the task is retried with the same key.
@@ -246,9 +275,22 @@ impl OpenStream {
     }
 }
 
+/// Returns the time until the deadline of a task. The clock of the executor counts only if it does not state the time.
+fn timeout(task: &wire::Task) -> Duration {
+    if let Some(timeout) = task.timeout {
+        return Duration::try_from(timeout).unwrap_or_default();
+    }
+    let deadline = task.deadline.and_then(|deadline| SystemTime::try_from(deadline).ok());
+    #[allow(clippy::disallowed_methods, reason = "the deadline is a time of day")]
+    let now = SystemTime::now();
+    deadline.and_then(|deadline| deadline.duration_since(now).ok()).unwrap_or_default()
+}
+
+/// Runs the action of a task. The action is cancelled at the deadline, and its result is awaited in any case.
 async fn run_task(
     service: &Service,
     task: wire::Task,
+    deadline: Instant,
     cancelled: CancellationToken,
     requests: mpsc::Sender<ConnectRequest>,
 ) -> Result<Value, ActionError> {
@@ -256,19 +298,19 @@ async fn run_task(
         wire::Operation::Compensate => Operation::Compensate,
         wire::Operation::Execute | wire::Operation::Unspecified => Operation::Execute,
     };
-    let timeout = task.timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
     let heartbeat_timeout = task.heartbeat_timeout.and_then(|timeout| Duration::try_from(timeout).ok());
     let inner = Inner {
         key: task.idempotency_key,
         workflow_id: task.workflow_id,
         step: task.step,
+        action: task.action,
         operation,
         attempt: task.attempt,
-        deadline: Instant::now() + timeout,
+        deadline,
         traceparent: task.traceparent,
         tracestate: Some(task.tracestate).filter(|state| !state.is_empty()),
         lock_tokens: task.lock_tokens.into_iter().collect(),
-        cancelled,
+        cancelled: cancelled.clone(),
         heartbeats: HeartbeatSender {
             timeout: heartbeat_timeout,
             sink: HeartbeatSink::Stream(requests, task.task_id),
@@ -278,18 +320,26 @@ async fn run_task(
         Ok(input) => input,
         Err(error) => return Err(ActionError::retryable("BAD_TASK", error.to_string())),
     };
-    let span = action_span(&inner, &service.name, &task.action);
-    let context = Context { inner: Arc::new(inner) };
-    service.handlers.run(&task.action, context, input).instrument(span).await
+    let span = action_span(&inner, &service.name);
+    let inner = Arc::new(inner);
+    let context = Context { inner: Arc::clone(&inner) };
+    let running = service.handlers.run(&inner.action, context, input).instrument(span);
+    tokio::pin!(running);
+    // Cancel-safe: the action is not dropped.
+    tokio::select! {
+        result = &mut running => return result,
+        () = tokio::time::sleep_until(deadline) => cancelled.cancel(),
+    }
+    running.await
 }
 
 /// Creates the span of an action, a child of the span of its attempt in the executor. It exists if the program exports the
 /// spans of its target.
-fn action_span(task: &Inner, service: &str, action: &str) -> Span {
+fn action_span(task: &Inner, service: &str) -> Span {
     let span = tracing::debug_span!(
         target: trace::TARGET,
         "action",
-        otel.name = format!("{service}/{action}"),
+        otel.name = format!("{service}/{}", task.action),
         otel.kind = "server",
         rpc.system = "grpc",
         rpc.service = "goconductor.v1.WorkerService",
@@ -340,8 +390,74 @@ fn to_wire(result: Result<Value, ActionError>, limit: usize) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{ActionError, Outcome, to_wire};
+    use super::{
+        ActionError, CancellationToken, Context, Instant, Outcome, Value, run_task, timeout, to_wire, wire,
+    };
+    use crate::service::Service;
     use serde_json::json;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::{Duration, SystemTime};
+
+    /// Runs the action `work` of a service, with a deadline in so many milliseconds.
+    async fn work(service: &Service, milliseconds: u64) -> Result<Value, ActionError> {
+        let deadline = Instant::now() + Duration::from_millis(milliseconds);
+        let (requests, _) = tokio::sync::mpsc::channel(1);
+        let task =
+            wire::Task { action: "work".to_owned(), input_json: "null".to_owned(), ..wire::Task::default() };
+        run_task(service, task, deadline, CancellationToken::new(), requests).await
+    }
+
+    fn code(result: Result<Value, ActionError>) -> String {
+        result.map_or_else(|error| error.code().to_owned(), |output| output.to_string())
+    }
+
+    #[tokio::test]
+    async fn action_is_cancelled_at_its_deadline() {
+        let service = Service::new("shop").action("work", |context: Context, _: Value| async move {
+            context.cancelled().await;
+            Ok((context.action().to_owned(), context.time_left().is_zero()))
+        });
+        assert_eq!(code(work(&service, 50).await), r#"["work",true]"#);
+    }
+
+    #[tokio::test]
+    async fn action_is_not_started_after_its_deadline() {
+        let service = Service::new("shop").action("work", |_: Context, _: Value| async { Ok(1) });
+        assert_eq!(code(work(&service, 0).await), "NOT_STARTED");
+        assert_eq!(code(work(&service, 10_000).await), "1");
+    }
+
+    #[tokio::test]
+    async fn attempt_beyond_the_limit_of_its_action_waits_until_its_deadline() {
+        let running = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&running);
+        let action = move |context: Context, _: Value| {
+            let counter = Arc::clone(&counter);
+            async move {
+                assert_eq!(counter.fetch_add(1, Ordering::Relaxed), 0, "one attempt is in flight");
+                context.cancelled().await;
+                counter.fetch_sub(1, Ordering::Relaxed);
+                Ok(1)
+            }
+        };
+        let service = Service::new("shop").action("work", action).max_in_flight("work", 1);
+        let (first, short, long) = tokio::join!(work(&service, 200), work(&service, 50), work(&service, 400));
+        assert_eq!((code(first), code(short), code(long)), ("1".into(), "NOT_STARTED".into(), "1".into()));
+    }
+
+    #[test]
+    fn clock_of_the_executor_counts_only_without_a_timeout() {
+        let minute = Duration::from_secs(60);
+        let past = wire::Task { deadline: Some(SystemTime::UNIX_EPOCH.into()), ..wire::Task::default() };
+        assert_eq!(timeout(&past), Duration::ZERO);
+        assert_eq!(timeout(&wire::Task { timeout: minute.try_into().ok(), ..past }), minute);
+        let far = wire::Task {
+            deadline: Some((SystemTime::UNIX_EPOCH + 1_000_000 * minute * 60).into()),
+            ..wire::Task::default()
+        };
+        assert!(timeout(&far) > minute);
+    }
 
     #[test]
     fn result_that_exceeds_the_limit_is_not_sent() {

@@ -9,6 +9,7 @@
 
 mod access;
 mod locks;
+mod schedules;
 mod server;
 mod testing;
 mod worker;

@@ -157,6 +157,60 @@ async fn shutdown_finishes_tasks_in_flight_and_accepts_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limit_of_an_action_is_kept() {
+    let server = Server::start().await;
+    let conductor = server.conductor();
+    let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let service = Service::new("shop").max_in_flight("work", 1).action("work", {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        move |context: Context, _: Value| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            async move {
+                assert_eq!((context.action(), context.lock_tokens().len()), ("work", 0));
+                most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                running.fetch_sub(1, Ordering::Relaxed);
+                Ok(Value::Null)
+            }
+        }
+    });
+    let worker = conductor.serve(service).await.unwrap();
+    worker.connected().await.unwrap();
+    apply(&conductor, "name: work, run: shop/work, compensate: none").await;
+    let mut handles = Vec::new();
+    for _ in 0..4 {
+        handles.push(conductor.start(Start::of("shop")).await.unwrap());
+    }
+    for handle in handles {
+        assert_eq!(handle.result().await.unwrap().status, Status::Completed);
+    }
+    assert_eq!(most.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusal_keeps_its_details_and_the_result_has_its_cause() {
+    let server = Server::start().await;
+    let conductor = server.conductor();
+    let detail = json!({"field": "to"});
+    let service = Service::new("shop").action("ship", {
+        let detail = detail.clone();
+        move |_: Context, _: Value| {
+            let detail = Some(detail.clone());
+            async move {
+                let (code, message) = ("NO_ADDRESS".to_owned(), "the order has no address".to_owned());
+                Err::<Value, _>(ActionError::Refused { code, message, detail })
+            }
+        }
+    });
+    let worker = conductor.serve(service).await.unwrap();
+    worker.connected().await.unwrap();
+    apply(&conductor, "name: ship, run: shop/ship, compensate: none").await;
+    let result = run(&conductor, Value::Null).await;
+    assert_eq!((result.status, result.cause.as_deref()), (Status::RolledBack, Some("STEP_FAILED")));
+    assert_eq!(result.error.unwrap().detail, Some(detail));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_connects_to_configured_executor() {
     let server = Server::start().await;
     let conductor = server.conductor().with_executors([server.url()]);
@@ -170,7 +224,11 @@ async fn service_without_actions_and_invalid_executor_are_misuse() {
     let server = Server::start().await;
     let conductor = server.conductor();
     let action = |_: Context, _: Value| async { Ok(Value::Null) };
-    for service in [Service::new("shop"), Service::new("").action("work", action)] {
+    for service in [
+        Service::new("shop"),
+        Service::new("").action("work", action),
+        Service::new("shop").action("work", action).max_in_flight("wrok", 1),
+    ] {
         let served = conductor.serve(service).await;
         assert!(matches!(served, Err(Error::Misuse(_))), "{served:?}");
     }

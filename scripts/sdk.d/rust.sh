@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# The Rust SDK, crates/sdk: the conformance suite with its driver, crates/sdk-conformance. scripts/test runs the lints and the
+# tests of both with those of the other crates. scripts/sdk sources this file.
+
+# need_rust: exit with instructions unless the driver, the suite and the server can run.
+need_rust() {
+  need_cargo
+  need_go
+  need_server
+}
+
+# driver_rust: build the driver, and print its path.
+driver_rust() {
+  need_c_compiler
+  cargo build --locked -p goconductor-sdk-conformance >&2
+  echo "$CARGO_TARGET_DIR/debug/goconductor-conformance-driver"
+}
+
+# install_rust: what takes minutes on a new machine.
+install_rust() {
+  need_cargo
+  need_go
+  driver_rust >&2
+  (cd sdk/conformance && go vet ./...)
+}
+
+check_rust() {
+  local broken driver
+  STEPS=3
+  need_rust
+  step "Rust: the driver"
+  driver=$(driver_rust)
+  step "Rust: conformance suite"
+  build_suite
+  suite -- "$driver"
+  step "Rust: broken drivers fail the suite"
+  for broken in no-heartbeat new-key-on-retry inbox-without-tombstone; do
+    suite -broken "$broken" -- "$driver"
+  done
+  step_done
+}
