@@ -135,8 +135,8 @@ for (const name of Object.keys(databases) as (keyof typeof databases)[]) {
         }
       };
       await Promise.all(Array.from({ length: 160 }, (_, number) => request(number)));
-      for (let step = 0; step < 5; step++) {
-        const [applied, undone]: [number, number] = await p.effects(`concurrent/s${step}`);
+      const counts = await Promise.all([0, 1, 2, 3, 4].map((step) => p.effects(`concurrent/s${step}`)));
+      for (const [step, [applied, undone]] of counts.entries()) {
         assert.ok(applied <= 1 && undone <= applied, `s${step}: applied ${applied}, undone ${undone}`);
         if (step % 2 === 1) {
           assert.deepEqual([applied, undone], [1, 0]);

@@ -3,10 +3,10 @@ import { createServer } from "node:http";
 
 const responses = new Map<string, string>(); // by idempotency key; a real service stores them in its database
 
-const server = createServer((request, response) => {
-  const key = String(request.headers["idempotency-key"]);
+const server = createServer(({ headers, url }, response) => {
+  const key = String(headers["idempotency-key"]);
   if (!responses.has(key)) {
-    responses.set(key, JSON.stringify({ done: request.url }));
+    responses.set(key, JSON.stringify({ done: url }));
   }
   response.setHeader("Content-Type", "application/json").end(responses.get(key));
 });
