@@ -58,7 +58,7 @@ async function handle(request: Request): Promise<unknown> {
       actions.gate(request.gate).open();
       return {};
     case "effects":
-      return { effects: await actions.box?.effects() };
+      return { effects: actions.box?.effects() };
     case "client":
       return await callClient(request, request.gateway, request.namespace);
     default:

@@ -306,7 +306,7 @@ export class Client {
 
   /**
    * Serves services until the signal is aborted or the process receives SIGTERM or SIGINT, and then finishes the tasks in
-   * flight for up to 30 seconds. A second SIGTERM or SIGINT ends the process.
+   * flight for up to 30 seconds. A second SIGTERM or SIGINT ends the process. Rejects with an `AggregateError` if tasks were left.
    */
   async run(services: readonly Service[], options: { signal?: AbortSignal } = {}): Promise<void> {
     for (const service of services) {
@@ -324,7 +324,7 @@ export class Client {
     const results = await Promise.allSettled(workers.map((worker) => worker.shutdown()));
     const failures = results.flatMap((result) => result.status === "rejected" ? [result.reason as Error] : []);
     if (failures.length > 0) {
-      throw failures.length === 1 ? failures[0] : new AggregateError(failures, "workers gave up tasks in flight");
+      throw new AggregateError(failures, failures.map((failure) => failure.message).join("; "));
     }
   }
 

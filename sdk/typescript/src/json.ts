@@ -29,15 +29,14 @@ export function encodeJson(value: unknown): string {
     return value.text;
   }
   const raw: string[] = [];
-  let replaces = false;
+  let bigints = 0;
   const text = JSON.stringify(value, function (this: Record<string, unknown>, key, current: unknown) {
     const original = this[key];
     if (original instanceof RawJson) {
-      replaces = true;
       return `${mark}r${raw.push(original.text) - 1}`;
     }
     if (typeof current === "bigint") {
-      replaces = true;
+      bigints += 1;
       return `${mark}${current}`;
     }
     return current;
@@ -45,10 +44,7 @@ export function encodeJson(value: unknown): string {
   if (text === undefined) {
     return "null";
   }
-  if (!replaces) {
-    return text;
-  }
-  return text.replace(marked, (_, digits: string | undefined, index: string | undefined) =>
+  return raw.length + bigints === 0 ? text : text.replace(marked, (_, digits: string | undefined, index: string | undefined) =>
     digits ?? raw[Number(index)] ?? "null");
 }
 

@@ -207,6 +207,10 @@ export class Stream {
         this.#draining = true;
         this.#endIfDrained();
         break;
+      case "welcome":
+      case "heartbeat":
+      case undefined: // a message of a later version of the protocol
+        break;
     }
   }
 

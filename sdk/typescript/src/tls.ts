@@ -6,7 +6,7 @@ import { ChannelCredentials } from "@grpc/grpc-js";
 import type { Endpoint } from "./endpoint.js";
 import { messageOf, misuse } from "./errors.js";
 
-/** Files in PEM form. */
+/** Files in PEM form. A worker reads them for each of its connections, and a client once. */
 export interface TlsFiles {
   /** The authorities that signed the certificates of GoConductor (default: those that Node trusts). */
   ca?: string;

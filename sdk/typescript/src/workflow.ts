@@ -54,7 +54,7 @@ export function step<Input, Output>(
     compensate?: CompensationFunction<Input, Output>;
   },
 ): WorkflowStep<Input> {
-  return fields as WorkflowStep<Input>;
+  return fields;
 }
 
 /** Returns the name of the definition and of the service of a workflow, such as order-processing. */

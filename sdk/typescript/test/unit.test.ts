@@ -27,7 +27,7 @@ void describe("JSON", () => {
 
   void it("converts decimals and exponents as JSON.parse does", () => {
     assert.deepEqual(decodeJson("[0.1234567890123456789, 1e400, 1234567890123456789e2, 0.1]"),
-      [0.1234567890123456789, Infinity, 1234567890123456789e2, 0.1]);
+      [Number("0.1234567890123456789"), Infinity, Number("1234567890123456789e2"), 0.1]);
   });
 
   void it("keeps raw JSON as it is", () => {

@@ -30,7 +30,7 @@ export function mysql<Connection extends MysqlConnection>(pool: MysqlPool<Connec
     }),
     transaction: async (run, options = {}) => {
       const connection = await pool.getConnection();
-      let broken = false;
+      let end = (): void => { connection.release(); };
       try {
         if (options.readCommitted === true) {
           await connection.query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED");
@@ -40,14 +40,10 @@ export function mysql<Connection extends MysqlConnection>(pool: MysqlPool<Connec
         await connection.commit();
         return result;
       } catch (error) {
-        await connection.rollback().catch(() => { broken = true; });
+        await connection.rollback().catch(() => { end = () => { connection.destroy(); }; });
         throw error;
       } finally {
-        if (broken) {
-          connection.destroy();
-        } else {
-          connection.release();
-        }
+        end();
       }
     },
   };

@@ -73,7 +73,7 @@ export class Inbox<Tx> {
    * work fails, its changes are rolled back, nothing is recorded, and its error is thrown.
    */
   async execute<O>(attempt: Attempt, work: (tx: Tx) => O | Promise<O>): Promise<O> {
-    return stored<O>(await this.do(attempt.key, work));
+    return stored(await this.do(attempt.key, work)) as O;
   }
 
   /**
@@ -81,8 +81,9 @@ export class Inbox<Tx> {
    * receives the stored output of the execute. It is not called if the execute never arrived. If it fails, its changes are
    * rolled back, and its error is thrown.
    */
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller states the type of the output
   async compensate<O>(attempt: Attempt, work: (tx: Tx, output: O) => void | Promise<void>): Promise<void> {
-    await this.undo(attempt.key, (tx, outputJson) => work(tx, stored<O>(outputJson)));
+    await this.undo(attempt.key, (tx, outputJson) => work(tx, stored(outputJson) as O));
   }
 
   /** Does the work of an execute once, like {@link execute}, with a key. Returns the output as JSON. */
@@ -197,9 +198,9 @@ export class Inbox<Tx> {
 }
 
 /** Converts a stored output. */
-function stored<O>(outputJson: string): O {
+function stored(outputJson: string): unknown {
   try {
-    return decodeJson(outputJson) as O;
+    return decodeJson(outputJson);
   } catch (cause) {
     throw new Unknown("STORED_OUTPUT", `the inbox has an output that is not JSON: ${messageOf(cause)}`, { cause });
   }

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 
-import { Client } from "../client.js";
+import type { Client } from "../client.js";
 import { messageOf } from "../errors.js";
 import type { Handle } from "../handle.js";
 import type { Interceptor, Service } from "../service.js";
