@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
-import { Refused, Service, step, type Workflow } from "@goconductor/sdk";
+import { type Interceptor, Refused, Service, step, type Workflow } from "@goconductor/sdk";
 import { faults, onCompensate, onExecute, Saga, type Server, startServer } from "@goconductor/sdk/testing";
 
 interface Order {
@@ -85,6 +85,29 @@ steps:
       .run();
     run.assertStatus("ERROR");
     assert.deepEqual(run.standing, ["charge"]);
+  });
+
+  void it("calls interceptors from the outside, and refuses an input that the action does not accept", async () => {
+    const order: string[] = [];
+    const named = (name: string): Interceptor => (next) => async (inputJson, attempt) => {
+      order.push(name);
+      return await next(inputJson, attempt);
+    };
+    const parse = (input: unknown): Order => {
+      assert.ok(typeof input === "object" && input !== null && "sku" in input, "the order has no sku");
+      return { sku: String(input.sku) };
+    };
+    const shop = new Service("shop", { interceptors: [named("outer"), named("inner")] })
+      .pair("charge", ({ sku }) => 9007199254740993n + BigInt(sku.length), "refund", () => undefined, { parse });
+    const definition = "workflow: order\nsteps: [ { name: charge, run: shop/charge, compensate: shop/refund } ]\n";
+    const saga = Saga.ofDefinition(server, "order", definition, shop);
+    let run = await saga.run({ sku: "book" });
+    run.assertStatus("COMPLETED");
+    assert.equal(run.description.steps[0]?.outputJson, "9007199254740997");
+    assert.deepEqual(order, ["outer", "inner"]);
+    run = await saga.run({});
+    run.assertStatus("ROLLED_BACK");
+    assert.deepEqual(run.description.failure, { code: "BAD_INPUT", message: "the order has no sku", detailJson: "" });
   });
 
   void it("signals and cancels", async () => {
