@@ -243,12 +243,13 @@ function typed<I, O>(run: ActionFunction<I, O>, parse: ((input: unknown) => I) |
   };
 }
 
+/** Returns a function that checks the input of a compensation. A step in doubt has no output. */
 function parseUndo<I, O>(parse: ((input: unknown) => I) | undefined) {
-  if (parse === undefined) {
-    return undefined;
-  }
   return (value: unknown): CompensationInput<I, O> => {
-    const undo = value as CompensationInput<unknown, O>;
-    return { input: parse(undo.input), output: undo.output };
+    if (typeof value !== "object" || value === null) {
+      throw new TypeError("the input of a compensation must be an object with the fields input and output");
+    }
+    const { input, output = null } = value as { input?: unknown; output?: O | null };
+    return { input: parse === undefined ? input as I : parse(input), output };
   };
 }
