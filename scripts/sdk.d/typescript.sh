@@ -56,7 +56,8 @@ installs_typescript() {
     npm init --yes >/dev/null
     npm install --silent --no-audit --no-fund --prefer-offline "$folder/$package" >&2
     ln -s "$ROOT/$TYPESCRIPT_PACKAGE/node_modules/@types" node_modules/@types
-    "$ROOT/$TYPESCRIPT_PACKAGE/node_modules/.bin/tsc" --strict --target es2022 --module nodenext --types node main.mts
+    "$ROOT/$TYPESCRIPT_PACKAGE/node_modules/.bin/tsc" --strict --target es2022 --lib es2022 --module nodenext --types node \
+      main.mts
     node -e 'Promise.all(["", "/inbox", "/outbox", "/testing", "/proto"].map((part) => import(`@goconductor/sdk${part}`)))
       .then(() => require.resolve("@goconductor/sdk/sql/inbox/postgres.sql"))
       .catch((error) => { console.error(error); process.exit(1); })'
