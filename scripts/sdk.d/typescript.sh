@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# The check of the TypeScript SDK. scripts/sdk sources this file, and has the functions that it uses.
+TYPESCRIPT_PACKAGE=sdk/typescript
+NODE_AT_LEAST=20
+
+need_node_of_typescript() {
+  have node && have npm || die "Node.js is not installed; install Node.js $NODE_AT_LEAST or later"
+  local major
+  major=$(node -p 'process.versions.node.split(".")[0]')
+  ((major >= NODE_AT_LEAST)) || die "Node.js $(node --version) is too old; install Node.js $NODE_AT_LEAST or later"
+}
+
+# typescript_modules: install the locked packages in the cache, unless they are installed, and link the package to them.
+typescript_modules() {
+  local lock modules new
+  lock=$(sha256sum "$TYPESCRIPT_PACKAGE/package-lock.json" | cut -d' ' -f1)
+  modules=$CACHE/sdk-typescript/$lock
+  if [ ! -d "$modules/node_modules" ]; then
+    say "installing the packages of $TYPESCRIPT_PACKAGE/package-lock.json"
+    mkdir -p "$CACHE/sdk-typescript"
+    new=$(mktemp -d "$modules.XXXXXX")
+    cp "$TYPESCRIPT_PACKAGE"/{package.json,package-lock.json,.npmrc} "$new"
+    npm ci --ignore-scripts --loglevel=error --prefix "$new" >&2 || die "npm ci failed; check that npm reaches its registry"
+    mv -T "$new" "$modules" 2>/dev/null || rm -rf -- "$new" # another check was faster
+  fi
+  if [ -L "$TYPESCRIPT_PACKAGE/node_modules" ] || [ ! -e "$TYPESCRIPT_PACKAGE/node_modules" ]; then
+    ln -sfn "$modules/node_modules" "$TYPESCRIPT_PACKAGE/node_modules"
+  fi
+}
+
+# build_typescript: generate the messages, and compile the package, its tests and its examples.
+build_typescript() {
+  typescript_modules
+  (cd "$TYPESCRIPT_PACKAGE" && npm run --silent generate && npm run --silent build) >&2
+}
+
+# check_sql_typescript: the SQL of the inbox and the outbox is that of the other SDKs.
+check_sql_typescript() {
+  local source file
+  for source in sdk/go/inbox/sql sdk/go/outbox/sql; do
+    for file in "$source"/*.sql; do
+      cmp "$file" "$TYPESCRIPT_PACKAGE/sql/$(basename "$(dirname "$source")")/$(basename "$file")" >&2 ||
+        die "$TYPESCRIPT_PACKAGE/sql differs from $file; copy it"
+    done
+  done
+}
+
+# installs_typescript: install the package as published in an empty project, and compile and load a program with it.
+installs_typescript() {
+  local project=$folder/project package
+  mkdir "$project"
+  package=$(cd "$TYPESCRIPT_PACKAGE" && npm pack --silent --ignore-scripts --pack-destination "$folder")
+  cp "$TYPESCRIPT_PACKAGE/examples/order-in-one/main.ts" "$project/main.mts"
+  (
+    cd "$project"
+    npm init --yes >/dev/null
+    npm install --silent --no-audit --no-fund --prefer-offline "$folder/$package" >&2
+    ln -s "$ROOT/$TYPESCRIPT_PACKAGE/node_modules/@types" node_modules/@types
+    "$ROOT/$TYPESCRIPT_PACKAGE/node_modules/.bin/tsc" --strict --target es2022 --lib es2022 --module nodenext --types node \
+      main.mts
+    node -e 'Promise.all(["", "/inbox", "/outbox", "/testing", "/proto"].map((part) => import(`@goconductor/sdk${part}`)))
+      .then(() => require.resolve("@goconductor/sdk/sql/inbox/postgres.sql"))
+      .catch((error) => { console.error(error); process.exit(1); })'
+  )
+}
+
+# install_typescript: what takes minutes on a new machine.
+install_typescript() {
+  need_node_of_typescript
+  scripts/buf --version >&2
+  scripts/services/postgres.sh install
+  scripts/services/mysql.sh install
+  build_typescript
+}
+
+check_typescript() {
+  local broken driver=(node "$ROOT/$TYPESCRIPT_PACKAGE/build/conformance/main.js")
+  need_node_of_typescript
+  STEPS=7
+  step "TypeScript: build"
+  build_typescript
+  check_sql_typescript
+  step "TypeScript: eslint"
+  (cd "$TYPESCRIPT_PACKAGE" && npm run --silent lint) >&2
+  step "TypeScript: databases of the tests"
+  start_databases
+  step "TypeScript: tests"
+  (cd "$TYPESCRIPT_PACKAGE" && TMPDIR=$folder npm run --silent test) >&2
+  step "TypeScript: the package installs in an empty project"
+  installs_typescript
+  step "TypeScript: conformance suite"
+  build_suite
+  suite -- "${driver[@]}"
+  step "TypeScript: broken drivers fail the suite"
+  for broken in no-heartbeat new-key-on-retry inbox-without-tombstone; do
+    suite -broken "$broken" -- "${driver[@]}"
+  done
+  step_done
+}

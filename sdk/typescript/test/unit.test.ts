@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+
+import {
+  asActionError, AttemptCancelled, Client, DeadlineExceeded, decodeJson, definitionOf, encodeJson, GoConductorError, RawJson,
+  Refused, Retryable, Service, type Workflow,
+} from "@goconductor/sdk";
+import { StallDetector } from "#dist/stall.js";
+
+function isMisuse(text: RegExp) {
+  return (error: unknown): boolean => error instanceof GoConductorError && error.kind === "misuse" && text.test(error.message);
+}
+
+void describe("JSON", () => {
+  void it("keeps integers of 64 bits to the digit", () => {
+    const text = '{"big":9223372036854775807,"small":-9223372036854775808,"safe":9007199254740991,"list":[12345678901234567890]}';
+    const value = decodeJson(text) as Record<string, unknown>;
+    assert.equal(value["big"], 9223372036854775807n);
+    assert.equal(value["safe"], Number.MAX_SAFE_INTEGER);
+    assert.equal(encodeJson(value), text);
+  });
+
+  void it("finds no numbers in texts", () => {
+    const value = { "12345678901234567890": 'say "9223372036854775807" \\', emoji: "🚀\u2028", tail: "\\\\" };
+    assert.deepEqual(decodeJson(JSON.stringify(value)), value);
+  });
+
+  void it("converts decimals and exponents as JSON.parse does", () => {
+    assert.deepEqual(decodeJson("[0.1234567890123456789, 1e400, 1234567890123456789e2, 0.1]"),
+      [Number("0.1234567890123456789"), Infinity, Number("1234567890123456789e2"), 0.1]);
+  });
+
+  void it("keeps raw JSON as it is", () => {
+    assert.equal(encodeJson({ a: new RawJson("1.50"), b: [new RawJson('{"c": 2}'), 3n] }), '{"a":1.50,"b":[{"c": 2},3]}');
+    assert.throws(() => new RawJson("{"), SyntaxError);
+  });
+
+  void it("converts absent values to null, and empty text to null", () => {
+    assert.equal(encodeJson(undefined), "null");
+    assert.equal(decodeJson(""), null);
+    assert.throws(() => decodeJson("{"), SyntaxError);
+    assert.throws(() => decodeJson("[12345678901234567890"), SyntaxError);
+  });
+});
+
+void describe("outcome of a thrown value", () => {
+  const cases: [string, unknown, string, string][] = [
+    ["an action error", new Retryable("BUSY", "later"), "retryable", "BUSY"],
+    ["a cause", new Error("outer", { cause: new Refused("NO", "no") }), "refused", "NO"],
+    ["an error", new Error("wrong"), "unknown", "ERROR"],
+    ["an exception", new TypeError("x is undefined"), "unknown", "PANICKED"],
+    ["a failed fetch", new TypeError("fetch failed", { cause: new Error("ECONNREFUSED") }), "unknown", "ERROR"],
+    ["a text", "wrong", "unknown", "PANICKED"],
+    ["a cancelled attempt", new AttemptCancelled("the saga rolls back"), "unknown", "CANCELLED"],
+    ["an aborted call", new DOMException("aborted", "AbortError"), "unknown", "CANCELLED"],
+    ["a deadline", new DeadlineExceeded("late"), "unknown", "DEADLINE_EXCEEDED"],
+    ["a timeout", new DOMException("timeout", "TimeoutError"), "unknown", "DEADLINE_EXCEEDED"],
+  ];
+  for (const [name, thrown, outcome, code] of cases) {
+    void it(`of ${name} is ${outcome} with the code ${code}`, () => {
+      const error = asActionError(thrown);
+      assert.deepEqual([error.outcome, error.code], [outcome, code]);
+    });
+  }
+});
+
+void describe("names", () => {
+  const none = (): null => null;
+  const client = new Client("http://127.0.0.1:1");
+
+  void it("of services and actions are checked", () => {
+    assert.throws(() => client.serve(new Service("Shop").action("a", none)), isMisuse(/"Shop" is not a name of a service/));
+    assert.throws(() => client.serve(new Service("shop")), isMisuse(/at least one action/));
+    assert.throws(() => client.serve(new Service("shop").action("a b", none)), isMisuse(/"a b" is not a name of an action/));
+    assert.throws(() => client.serve(new Service("shop").action("a", none).action("a", none)), isMisuse(/the action a twice/));
+  });
+
+  void it("of workflows and steps are derived from their titles", () => {
+    const workflow: Workflow = { name: "Order Processing", steps: [{ name: "Process Payment", execute: none, timeoutMs: 900 }] };
+    assert.deepEqual(JSON.parse(definitionOf(workflow)), {
+      workflow: "order-processing", title: "Order Processing",
+      steps: [{
+        name: "process_payment", title: "Process Payment", run: "order-processing/process_payment", compensate: "none",
+        timeout: "900ms", retry: { max_attempts: 5 },
+      }],
+    });
+    assert.throws(() => definitionOf({ name: "Order", steps: [] }), isMisuse(/at least one step/));
+    assert.throws(() => definitionOf({ name: "Order", steps: [{ name: "?", execute: none }] }), isMisuse(/"\?" must have a name/));
+  });
+
+  void it("of addresses are checked", () => {
+    for (const address of ["127.0.0.1:8470", "ftp://a", "http://a/b", "http://user@a", "http://a?b"]) {
+      assert.throws(() => new Client(address), isMisuse(/address/), address);
+    }
+    assert.throws(() => new Client("http://a", { tls: { ca: "ca.crt" } }), isMisuse(/use the scheme https/));
+    assert.throws(() => new Client("http://a", { executors: ["https://b"] }), isMisuse(/must have the scheme of the gateway/));
+    assert.throws(() => new Client("https://a", { tls: { certificate: "a" } }), isMisuse(/must be set together/));
+  });
+});
+
+void describe("stall detector", () => {
+  void it("counts a stall for messages that arrived during it", () => {
+    const stalls = new StallDetector(0);
+    stalls.tick(100);
+    assert.equal(stalls.delay(150), 0);
+    assert.equal(stalls.delay(2100), 2000);
+    stalls.tick(2100);
+    assert.equal(stalls.delay(2200), 2100);
+    stalls.tick(2200);
+    assert.equal(stalls.delay(3200), 1000);
+    for (let time = 2300; time <= 3200; time += 100) {
+      stalls.tick(time);
+    }
+    assert.equal(stalls.delay(3250), 0);
+  });
+});
