@@ -138,9 +138,7 @@ class Driver:
         """Connect the service with the actions of the scenario."""
         self.broken = request.get("broken") or ""
         self.box = Box(request["database"], self.broken)
-        client = gc.Client(
-            request["gateway"], namespace=request["namespace"], executors=request.get("executors") or ()
-        )
+        client = gc.Client(request["gateway"], namespace=request["namespace"], executors=request.get("executors") or ())
         service = gc.Service(request["service"], capacity=request.get("capacity") or 0, version="1.0.0")
         limits = request.get("limits") or {}
         for name, scripts in request["actions"].items():

@@ -45,7 +45,7 @@ The package decides nothing about a workflow. The decisions are made where its s
 """
 
 from ._attempt import Attempt, AttemptLogger, Operation, current_attempt, heartbeat, logger
-from ._client import DEFAULT_ADDRESS, Applied, Client, TokenSource, Warning, start_workflow
+from ._client import DEFAULT_ADDRESS, Applied, Client, DefinitionWarning, TokenSource, start_workflow
 from ._codec import RawJSON
 from ._endpoint import TLSFiles
 from ._handle import Handle
@@ -91,6 +91,7 @@ __all__ = [
     "CompensationInput",
     "ConflictError",
     "DeadlineExceeded",
+    "DefinitionWarning",
     "Description",
     "Event",
     "Failure",
@@ -126,7 +127,6 @@ __all__ = [
     "Unknown",
     "UnreachableError",
     "Waiting",
-    "Warning",
     "Worker",
     "Workflow",
     "WorkflowStep",

@@ -27,7 +27,7 @@ from ._status import from_status, seconds
 from ._view import Description, description
 from ._worker import DRAIN_TIMEOUT, Worker
 from ._workflow import Workflow
-from .errors import GoConductorError, MisuseError, OverloadedError
+from .errors import MisuseError, OverloadedError
 from .v1 import (
     definition_pb2,
     definition_pb2_grpc,
@@ -54,7 +54,7 @@ TokenSource = Callable[[], str | Awaitable[str]]
 
 
 @dataclass(frozen=True)
-class Warning:  # noqa: A001
+class DefinitionWarning:
     """A part of a definition that was accepted and is probably a mistake."""
 
     code: str
@@ -80,7 +80,7 @@ class Applied:
     """The digest, which is equal for definitions with equal content."""
     created: bool
     """Whether the call created the version."""
-    warnings: list[Warning] = field(default_factory=list)
+    warnings: list[DefinitionWarning] = field(default_factory=list)
 
 
 class _Stubs:
@@ -349,14 +349,14 @@ class Client:
         return await self._apply(name, definition, dry_run=True)
 
     async def _apply(self, name: str, definition: str, *, dry_run: bool) -> Applied:
-        format = definition_pb2.DEFINITION_FORMAT_YAML
+        kind = definition_pb2.DEFINITION_FORMAT_YAML
         with contextlib.suppress(_codec.MalformedJSONError):
             _codec.loads(definition)
-            format = definition_pb2.DEFINITION_FORMAT_JSON
-        request = definition_pb2.ApplyDefinitionRequest(name=name, format=format, source=definition, dry_run=dry_run)
+            kind = definition_pb2.DEFINITION_FORMAT_JSON
+        request = definition_pb2.ApplyDefinitionRequest(name=name, format=kind, source=definition, dry_run=dry_run)
         stubs = await self._connected()
         response = await self._call(stubs.definitions.ApplyDefinition, request)
-        warnings = [Warning(w.code, w.pointer, w.line, w.column, w.detail) for w in response.warnings]
+        warnings = [DefinitionWarning(w.code, w.pointer, w.line, w.column, w.detail) for w in response.warnings]
         return Applied(response.name, response.version, response.digest, response.created, warnings)
 
     # Schedules
@@ -441,6 +441,3 @@ async def start_workflow(workflow: Workflow, input: Any = None, **options: Any) 
     if _default is None or _default[0] is not loop:
         _default = (loop, Client.from_environment())
     return await _default[1].start_workflow(workflow, input, **options)
-
-
-__all__ = ["Applied", "Client", "GoConductorError", "TokenSource", "Warning", "start_workflow"]

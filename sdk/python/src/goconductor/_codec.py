@@ -9,9 +9,10 @@ import functools
 import json
 import types
 import typing
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Callable
+from typing import Any
 from uuid import UUID
 
 Convert = Callable[[Any], Any]
@@ -98,9 +99,7 @@ def _mentions_decimal(kind: Any, seen: set[int]) -> bool:
     seen.add(id(kind))
     inner = list(typing.get_args(kind))
     origin = typing.get_origin(kind) or kind
-    if dataclasses.is_dataclass(origin):
-        inner += typing.get_type_hints(origin).values()
-    elif typing.is_typeddict(origin):
+    if dataclasses.is_dataclass(origin) or typing.is_typeddict(origin):
         inner += typing.get_type_hints(origin).values()
     return any(_mentions_decimal(each, seen) for each in inner)
 
@@ -112,7 +111,7 @@ def _expect(expected: str, value: Any) -> MismatchError:
 
 def _scalar(kind: type, expected: str) -> Convert:
     def convert(value: Any) -> Any:
-        if not isinstance(value, kind) or isinstance(value, bool) and kind is not bool:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise _expect(expected, value)
         return value
 
@@ -291,7 +290,7 @@ def _sequence(kind: Callable[[list[Any]], Any], arguments: tuple[Any, ...]) -> C
 
 
 def _tuple(arguments: tuple[Any, ...]) -> Convert:
-    if len(arguments) == 2 and arguments[1] is ... or not arguments:
+    if (len(arguments) == 2 and arguments[1] is ...) or not arguments:
         return _sequence(tuple, arguments[:1])
     converters = [_converter(each) for each in arguments]
 
@@ -330,7 +329,7 @@ def _typed_dict(kind: Any) -> Convert:
 
 
 def _dataclass(kind: Any, arguments: tuple[Any, ...]) -> Convert:
-    bound = dict(zip(getattr(kind, "__parameters__", ()), arguments))
+    bound = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
     hints = typing.get_type_hints(kind)
     fields = [each for each in dataclasses.fields(kind) if each.init]
     # A class may contain itself, so that the functions of its fields are built at the first use.

@@ -75,9 +75,7 @@ class Handle:
         while True:
             try:
                 stubs = await self._client._connected()
-                response = await self._client._call(
-                    stubs.workflows.GetResult, request, timeout=_POLL_TIMEOUT + _POLL_MARGIN
-                )
+                response = await self._client._call(stubs.workflows.GetResult, request, timeout=_POLL_TIMEOUT + _POLL_MARGIN)
             except GoConductorError as error:
                 await retries.wait(error)
                 continue

@@ -29,8 +29,8 @@ Handler = Callable[[Attempt, str], Awaitable[str]]
 Interceptor = Callable[[Handler], Handler]
 """Wraps the handlers of actions, for example to log, to measure or to authorise."""
 
-I = TypeVar("I")  # noqa: E741
-O = TypeVar("O")  # noqa: E741
+I = TypeVar("I")
+O = TypeVar("O")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -163,7 +163,11 @@ class Service:
         self.handle(compensation, typed(compensate), max_in_flight=max_in_flight)
 
     def probe(
-        self, name: str, probe: Callable[[I], Awaitable[ProbeAnswer[O]] | ProbeAnswer[O]], *, max_in_flight: int | None = None
+        self,
+        name: str,
+        probe: Callable[[I], Awaitable[ProbeAnswer[O]] | ProbeAnswer[O]],
+        *,
+        max_in_flight: int | None = None,
     ) -> None:
         """Add the action of `probe: service/action`.
 

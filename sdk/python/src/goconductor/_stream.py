@@ -309,7 +309,7 @@ class Stream:
             result = self._done(task_id, await self._runner.run(attempt))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             # An action that ends the process by SystemExit would end the tasks of all others.
             known = as_action_error(error, attempt.cause)
             if not isinstance(error, (ActionError, asyncio.CancelledError)):

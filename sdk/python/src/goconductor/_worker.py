@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,7 @@ from . import _codec
 from ._service import Runner, Service
 from ._stall import StallDetector
 from ._stream import Stream
-from ._status import from_status
-from .errors import GoConductorError, MisuseError, NoExecutorError
+from .errors import GoConductorError, NoExecutorError
 from .v1 import service_pb2
 
 if TYPE_CHECKING:
@@ -89,9 +87,7 @@ class Worker:
         await asyncio.wait([self._main], timeout=timeout)
         if self._main.done():
             return
-        self._client._logger.warning(
-            "worker gave up tasks at the drain timeout", extra={"service": self.service.name}
-        )
+        self._client._logger.warning("worker gave up tasks at the drain timeout", extra={"service": self.service.name})
         self._main.cancel()
         raise TimeoutError(f"the worker of {self.service.name} gave up tasks in flight after {timeout} s")
 
@@ -207,5 +203,3 @@ def _accepts(about: str, service: str) -> bool:
     except (ValueError, AttributeError):
         return True
     return not only or service in only
-
-

@@ -6,20 +6,20 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Union
+from typing import Any
 
 from . import _codec
-from ._service import CompensationInput, Service
+from ._service import Service
 from .errors import MisuseError
 
 _DEFAULT_ATTEMPTS = 5
 """The number of attempts of a step that sets none. An error of a function in the program that starts the workflow is
 rarely cured by time, so that it rolls the saga back within seconds."""
 
-Execute = Union[Callable[[Any], Any], Callable[[], Any]]
+Execute = Callable[[Any], Any] | Callable[[], Any]
 """A function of a step, async or not. Its parameter is the input of the workflow. Its return value is the output of the
 step."""
-Compensate = Union[Callable[[Any], Union[Awaitable[None], None]], Callable[[], Union[Awaitable[None], None]]]
+Compensate = Callable[[Any], Awaitable[None] | None] | Callable[[], Awaitable[None] | None]
 """A function that undoes a step, async or not. Its parameter has the input of the workflow and the output of the step. It
 must succeed if there is nothing to undo."""
 

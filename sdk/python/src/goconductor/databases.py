@@ -240,7 +240,7 @@ class SQLAlchemy(Database["sqlalchemy.Connection"]):
         """Begin a transaction."""
         with self._engine.connect() as connection:
             if read_committed and self.dialect is Dialect.MYSQL:
-                connection = connection.execution_options(isolation_level="READ COMMITTED")
+                connection.execution_options(isolation_level="READ COMMITTED")
             yield connection
 
     def commit(self, connection: sqlalchemy.Connection) -> None:
@@ -268,7 +268,7 @@ class AsyncSQLAlchemy(AsyncDatabase["AsyncConnection"]):
         """Begin a transaction."""
         async with self._engine.connect() as connection:
             if read_committed and self.dialect is Dialect.MYSQL:
-                connection = await connection.execution_options(isolation_level="READ COMMITTED")
+                await connection.execution_options(isolation_level="READ COMMITTED")
             yield connection
 
     async def commit(self, connection: AsyncConnection) -> None:
@@ -330,9 +330,7 @@ class Asyncpg(AsyncDatabase["asyncpg.pool.PoolConnectionProxy[Any]"]):
         self._pool = pool
 
     @contextlib.asynccontextmanager
-    async def transaction(
-        self, *, read_committed: bool = False
-    ) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
+    async def transaction(self, *, read_committed: bool = False) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
         """Begin a transaction."""
         async with self._pool.acquire() as connection:
             await connection.execute("BEGIN")
