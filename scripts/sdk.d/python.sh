@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The checks of the Python SDK. scripts/sdk sources this file.
+# The checks of the Python SDK. scripts/sdk sources this file, with set -e and its variables.
+# shellcheck disable=SC2034,SC2154,SC2164
 PYTHON_MODULE=sdk/python
 # The Python that creates the environments.
 PYTHON=${PYTHON:-python3}
@@ -11,21 +12,25 @@ need_python() {
       "or set PYTHON to the path of another Python"
 }
 
-# python_environment LOCK: print the path of a Python with the packages of a lock file, installed in the cache. The
-# environment appears complete or not at all, because concurrent checks can install at a time.
+# python_environment LOCK: print the path of a Python with the packages of a lock file, installed in the cache. Programs of an
+# environment contain its path, so that it is not moved when it is complete.
 python_environment() {
-  local key to new
+  local key lock to
   key=$({ cat "$PYTHON_MODULE/$1" && "$PYTHON" -VV; } | sha256sum | cut -c1-16)
   to=$CACHE/python-sdk-$key
-  if [ ! -x "$to/bin/python" ]; then
+  mkdir -p "$CACHE"
+  exec {lock}>"$to.lock" # concurrent checks can install at a time
+  flock "$lock"
+  if [ ! -e "$to/complete" ]; then
     say "installing the packages of $PYTHON_MODULE/$1 in $to"
-    new=$(mktemp -d "$to.XXXXXX")
-    "$PYTHON" -m venv "$new" >&2 &&
-      "$new/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-        -r "$PYTHON_MODULE/$1" >&2 ||
-      { rm -rf -- "$new"; die "failed to install the packages of $PYTHON_MODULE/$1; check that pip reaches its registry"; }
-    mv -T "$new" "$to" 2>/dev/null || rm -rf -- "$new" # another check was faster
+    rm -rf -- "$to"
+    if ! "$PYTHON" -m venv "$to" >&2 || ! "$to/bin/python" -m pip install --quiet --disable-pip-version-check \
+      --require-hashes --no-deps -r "$PYTHON_MODULE/$1" >&2; then
+      die "failed to install the packages of $PYTHON_MODULE/$1; check that pip reaches its registry"
+    fi
+    touch "$to/complete"
   fi
+  exec {lock}>&-
   echo "$to/bin/python"
 }
 
@@ -38,7 +43,7 @@ generate_python() {
   mkdir -p "$to/goconductor/v1" "$to/goconductor/inbox/sql" "$to/goconductor/outbox/sql"
   PATH=$(dirname "$python"):$PATH "$python" -m grpc_tools.protoc -I proto --python_out="$to" --grpc_python_out="$to" \
     --mypy_out="quiet:$to" --mypy_grpc_out="quiet:$to" proto/goconductor/v1/*.proto
-  echo '"""The generated messages and clients of `proto/goconductor/v1`."""' >"$to/goconductor/v1/__init__.py"
+  echo "\"\"\"The generated messages and clients of proto/goconductor/v1.\"\"\"" >"$to/goconductor/v1/__init__.py"
   cp crates/inbox/sql/postgres.sql sdk/go/inbox/sql/mysql.sql sdk/go/inbox/sql/sqlite.sql "$to/goconductor/inbox/sql/"
   for each in postgres mysql sqlite; do
     cp "sdk/go/outbox/sql/$each.sql" "$to/goconductor/outbox/sql/"
