@@ -5,11 +5,22 @@ PYTHON_MODULE=sdk/python
 # The Python that creates the environments.
 PYTHON=${PYTHON:-python3}
 
-# need_python: exit with instructions unless Python can create environments.
+# The installer of packages. It takes seconds where pip takes minutes.
+UV_VERSION=0.13.9
+
+# need_python: exit with instructions unless Python and pip run.
 need_python() {
-  "$PYTHON" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
-    die "Python 3.10 or later with venv and pip is not installed; install it, on Debian with apt-get install python3-venv," \
+  "$PYTHON" -c 'import pip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
+    die "Python 3.10 or later with pip is not installed; install it, on Debian with apt-get install python3-pip," \
       "or set PYTHON to the path of another Python"
+}
+
+# uv ARGUMENT…: run uv, with the registry of pip.
+uv() {
+  local tool=$CACHE/uv-$UV_VERSION
+  [ -x "$tool/bin/uv" ] || python_package "$tool" "uv==$UV_VERSION" || die "failed to install uv; check that pip reaches its registry"
+  [ -z "${PIP_INDEX_URL:-}" ] || local -x UV_DEFAULT_INDEX=$PIP_INDEX_URL
+  "$tool/bin/uv" --quiet --system-certs --cache-dir "$CACHE/uv" "$@"
 }
 
 # python_environment LOCK: print the path of a Python with the packages of a lock file, installed in the cache. Programs of an
@@ -24,10 +35,9 @@ python_environment() {
   if [ ! -e "$to/complete" ]; then
     say "installing the packages of $PYTHON_MODULE/$1 in $to"
     rm -rf -- "$to"
-    if ! "$PYTHON" -m venv "$to" >&2 || ! "$to/bin/python" -m pip install --quiet --disable-pip-version-check \
-      --require-hashes --no-deps -r "$PYTHON_MODULE/$1" >&2; then
-      die "failed to install the packages of $PYTHON_MODULE/$1; check that pip reaches its registry"
-    fi
+    uv venv --python "$PYTHON" "$to"
+    uv pip install --python "$to/bin/python" --require-hashes -r "$PYTHON_MODULE/$1" ||
+      die "failed to install the packages of $PYTHON_MODULE/$1; check that its registry can be reached"
     touch "$to/complete"
   fi
   exec {lock}>&-
@@ -62,17 +72,14 @@ check_generated_python() {
 
 # lock_python: choose newer versions of the packages. Check afterwards.
 lock_python() {
-  local python
-  python=$(python_environment requirements.txt)
+  local options
+  options=(--universal --python-version 3.10 --upgrade --generate-hashes --no-emit-index-url --no-annotate
+    --custom-compile-command "uv pip compile, see scripts/sdk.d/python.sh")
   (
     cd "$PYTHON_MODULE"
-    compile() {
-      "$python" -m uv pip compile --system-certs --quiet --universal --python-version 3.10 --upgrade --generate-hashes \
-        --no-emit-index-url --no-annotate --custom-compile-command "uv pip compile, see scripts/sdk.d/python.sh" "$@"
-    }
-    compile --group dev --all-extras pyproject.toml -o requirements.txt
-    compile --group generate -o requirements-generate.txt
-  )
+    uv pip compile "${options[@]}" --group dev --all-extras pyproject.toml -o requirements.txt
+    uv pip compile "${options[@]}" --group generate -o requirements-generate.txt
+  ) >/dev/null
 }
 
 # installs_python PYTHON: build the package as published, install it in an empty project, and use it there.
@@ -82,7 +89,7 @@ installs_python() {
   "$1" -m build --no-isolation --outdir "$dist" "$folder/package-python" >"$folder/build.log" 2>&1 ||
     { cat "$folder/build.log" >&2; die "the package does not build"; }
   wheel=$(echo "$dist"/goconductor-*.whl)
-  "$PYTHON" -m venv "$project"
+  uv venv --seed --python "$PYTHON" "$project"
   "$project/bin/python" -m pip install --quiet --disable-pip-version-check "$wheel" >&2
   cp "$PYTHON_MODULE/examples/order_in_one.py" "$project/order.py"
   (
