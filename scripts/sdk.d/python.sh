@@ -132,7 +132,8 @@ check_python() {
     "$python" -m ruff check --no-cache --quiet .
     MYPYPATH=tests:examples "$python" -m mypy --cache-dir "$CACHE/mypy-sdk" src conformance tests examples/*.py >&2
     MYPYPATH=examples/order_saga "$python" -m mypy --cache-dir "$CACHE/mypy-sdk" examples/order_saga >&2
-    PYTHONPATH=src "$python" -m pdoc --output-directory "$folder/reference-python" goconductor '!goconductor.v1'
+    PYTHONPATH=src "$python" -m pdoc --output-directory "$folder/reference-python" goconductor \
+      goconductor.{databases,errors,inbox,opentelemetry,outbox,sync,testing}
   )
   step "Python: databases of the tests"
   start_databases
