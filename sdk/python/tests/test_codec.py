@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any, Literal, NewType, Optional, TypedDict
+from uuid import UUID
+
+import pydantic
+import pytest
+
+from goconductor import CompensationInput, RawJSON
+from goconductor._codec import MalformedJSONError, MismatchError, decode, encode
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Place(TypedDict):
+    city: str
+
+
+@dataclass
+class Tree:
+    name: str
+    children: list[Tree] = field(default_factory=list)
+
+
+@dataclass
+class Order:
+    id: str
+    amount: Decimal
+    at: datetime | None = None
+    note: Optional[str] = None  # noqa: UP045
+    tags: tuple[str, ...] = ()
+    kind: Literal["a", "b"] = "a"
+
+
+class Model(pydantic.BaseModel):
+    n: int
+
+
+Amount = NewType("Amount", int)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        (Any, '{"n":9223372036854775807}', {"n": 9223372036854775807}),
+        (int, "-9223372036854775808", -9223372036854775808),
+        (float, "1", 1.0),
+        (Decimal, "0.10000000000000000001", Decimal("0.10000000000000000001")),
+        (Colour, '"red"', Colour.RED),
+        (Amount, "3", 3),
+        (Place, '{"city":"Zürich"}', {"city": "Zürich"}),
+        (Tree, '{"name":"a","children":[{"name":"b"}]}', Tree("a", [Tree("b")])),
+        (Model, '{"n":1}', Model(n=1)),
+        (Sequence[int], "[1,2]", [1, 2]),
+        (dict[str, list[int]], '{"a":[1]}', {"a": [1]}),
+        (int | None, "null", None),
+        (None, "", None),
+        (UUID, '"00000000-0000-7000-8000-000000000000"', UUID("00000000-0000-7000-8000-000000000000")),
+        (
+            Order,
+            '{"id":"o","amount":1.10,"at":"2026-01-02T03:04:05Z","tags":["x"],"more":1}',
+            Order("o", Decimal("1.10"), datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc), tags=("x",)),
+        ),
+        (
+            CompensationInput[Order, Model],
+            '{"input":{"id":"o","amount":1},"output":null}',
+            CompensationInput(Order("o", Decimal(1)), None),
+        ),
+    ],
+)
+def test_json_becomes_the_type(kind: Any, text: str, expected: Any) -> None:
+    decoded = decode(text, kind)
+    assert decoded == expected
+    assert type(decoded) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        (int, "true", "expected an integer"),
+        (int, "1.5", "expected an integer"),
+        (Order, '{"id":"o"}', "the field amount is missing"),
+        (Order, '{"id":"o","amount":1,"kind":"c"}', "kind: expected one of"),
+        (list[int], '[1,"2"]', "1: expected an integer, found str"),
+        (int | str, "[]", "expected an integer, found list or expected a string"),
+        (Colour, '"blue"', "'blue' is not a valid Colour"),
+        (Model, '{"n":"x"}', "valid integer"),
+    ],
+)
+def test_json_of_another_form_is_refused(kind: Any, text: str, message: str) -> None:
+    with pytest.raises(MismatchError, match=message):
+        decode(text, kind)
+
+
+@pytest.mark.parametrize("text", ["{", "NaN", "1 2", "[" * 100_000])
+def test_malformed_json_is_refused(text: str) -> None:
+    with pytest.raises(MalformedJSONError):
+        decode(text, Any)
+
+
+def test_values_become_json() -> None:
+    value = {
+        "order": Order("o", Decimal("1.10")),
+        "model": Model(n=1),
+        "colour": Colour.RED,
+        "text": "Grüße <&>",
+        "set": {1},
+    }
+    expected = (
+        '{"order":{"id":"o","amount":"1.10","at":null,"note":null,"tags":[],"kind":"a"},"model":{"n":1},'
+        '"colour":"red","text":"Grüße <&>","set":[1]}'
+    )
+    assert encode(value) == expected
+    assert encode(RawJSON('{"n": 1.0}')) == '{"n": 1.0}'
+    for invalid in (float("nan"), timedelta(1), "\ud800", {(1, 2): 3}):
+        with pytest.raises((TypeError, ValueError)):
+            encode(invalid)
