@@ -110,6 +110,14 @@ public final class GoConductorException extends RuntimeException {
         if (message == null) {
             message = failure.getMessage() == null ? failure.toString() : failure.getMessage();
         }
+        Throwable root = status.getCause();
+        while (root != null && root.getCause() != null && root.getCause() != root) {
+            root = root.getCause();
+        }
+        if (root != null && root.getMessage() != null && !message.contains(root.getMessage())) {
+            // The library describes each failure of a connection as an "io exception".
+            message += ": " + root.getMessage();
+        }
         return new GoConductorException(kind, message, details, failure);
     }
 

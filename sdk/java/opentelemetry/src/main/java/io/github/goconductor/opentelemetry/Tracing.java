@@ -19,7 +19,6 @@ import io.opentelemetry.api.trace.StatusCode;
 import io.opentelemetry.api.trace.Tracer;
 import io.opentelemetry.api.trace.propagation.W3CTraceContextPropagator;
 import io.opentelemetry.context.Context;
-import io.opentelemetry.context.Scope;
 import io.opentelemetry.context.propagation.TextMapGetter;
 import java.util.List;
 
@@ -72,8 +71,9 @@ public final class Tracing {
     }
 
     private static String traced(Tracer tracer, Handler next, Attempt attempt, String input) throws Exception {
+        Context parent = PROPAGATOR.extract(Context.root(), attempt, GETTER);
         Span span = tracer.spanBuilder(attempt.service() + "/" + attempt.action())
-                .setParent(PROPAGATOR.extract(Context.root(), attempt, GETTER))
+                .setParent(parent)
                 .setSpanKind(SpanKind.SERVER)
                 .setAttribute("rpc.system", "grpc")
                 .setAttribute("rpc.service", "goconductor.v1.WorkerService")
@@ -83,8 +83,8 @@ public final class Tracing {
                 .setAttribute("goconductor.operation", attempt.operation().toString())
                 .setAttribute("goconductor.attempt", attempt.number())
                 .startSpan();
-        try (Scope scope = span.makeCurrent()) {
-            return next.handle(attempt, input);
+        try {
+            return parent.with(span).wrap(() -> next.handle(attempt, input)).call();
         } catch (Exception | Error e) {
             ActionException outcome = ActionException.of(e);
             span.setAttribute("goconductor.outcome", outcome.kind().name().toLowerCase(java.util.Locale.ROOT));

@@ -12,7 +12,7 @@ import io.github.goconductor.testkit.TestServer;
 import io.opentelemetry.api.trace.Span;
 import io.opentelemetry.api.trace.SpanKind;
 import io.opentelemetry.api.trace.StatusCode;
-import io.opentelemetry.context.Scope;
+import io.opentelemetry.context.Context;
 import io.opentelemetry.sdk.OpenTelemetrySdk;
 import io.opentelemetry.sdk.testing.exporter.InMemorySpanExporter;
 import io.opentelemetry.sdk.trace.SdkTracerProvider;
@@ -41,11 +41,9 @@ final class TracingTest {
         try (TestServer server = TestServer.start();
                 Client client = Tracing.apply(Client.builder(server.url()), telemetry).build()) {
             Span start = telemetry.getTracer("test").spanBuilder("order").startSpan();
-            try (Scope scope = start.makeCurrent()) {
-                client.startWorkflow(workflow, StartOptions.defaults()).result(Duration.ofMinutes(1));
-            } finally {
-                start.end();
-            }
+            Context.current().with(start).wrap(() ->
+                    client.startWorkflow(workflow, StartOptions.defaults()).result(Duration.ofMinutes(1))).run();
+            start.end();
             SpanData charge = span(exporter, "order/charge");
             assertEquals(start.getSpanContext().getTraceId(), charge.getTraceId());
             assertEquals(traceparent.get().split("-")[2], charge.getParentSpanId());

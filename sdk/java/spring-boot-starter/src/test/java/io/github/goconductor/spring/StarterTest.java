@@ -15,6 +15,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.slf4j.MDC;
 import org.springframework.boot.SpringApplication;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.context.ConfigurableApplicationContext;
@@ -42,7 +43,8 @@ final class StarterTest {
             return Service.builder("payments")
                     .pair(Order.class, Payment.class, "charge", payments::charge, "refund", payments::refund)
                     .action("refuse", Object.class, (attempt, input) -> {
-                        throw ActionException.refused("NO", "no");
+                        // The logger of Spring Boot has a context.
+                        throw ActionException.refused("NO", MDC.get("goconductor.step"));
                     }).build();
         }
     }
@@ -100,6 +102,7 @@ final class StarterTest {
             Result result = client.start("order", StartOptions.withInput(new Order("o-1"))).result(Duration.ofMinutes(1));
             assertEquals(WorkflowStatus.ROLLED_BACK, result.status());
             assertEquals("NO", result.failure().orElseThrow().code());
+            assertEquals("refuse", result.failure().orElseThrow().message());
             assertEquals("charge o-1, refund p-2",
                     database.queryForObject("SELECT group_concat(action || ' ' || id, ', ') FROM effects", String.class));
         }
