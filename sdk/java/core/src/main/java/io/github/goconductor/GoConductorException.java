@@ -115,8 +115,8 @@ public final class GoConductorException extends RuntimeException {
             root = root.getCause();
         }
         if (root != null && root.getMessage() != null && !message.contains(root.getMessage())) {
-            // The library describes each failure of a connection as an "io exception".
-            message += ": " + root.getMessage();
+            // The library describes each failure of a connection as an "io exception", and its parts in further lines.
+            message = message.lines().findFirst().orElse("") + ": " + root.getMessage();
         }
         return new GoConductorException(kind, message, details, failure);
     }

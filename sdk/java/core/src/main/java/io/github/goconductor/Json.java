@@ -15,6 +15,7 @@ public record Json(@JsonRawValue @JsonValue String text) {
     /**
      * Checks the text.
      *
+     * @param text the text
      * @throws GoConductorException of the kind {@link ErrorKind#MISUSE} if the text is not valid JSON
      */
     public Json {

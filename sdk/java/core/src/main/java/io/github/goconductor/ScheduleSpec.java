@@ -36,7 +36,20 @@ public record ScheduleSpec(
         CANCEL_OTHER
     }
 
-    /** Copies the labels. */
+    /**
+     * Copies the labels.
+     *
+     * @param definition the name of the definition
+     * @param version a version of the definition
+     * @param cron 5 fields, 6 with the seconds first, or a name such as {@code @daily}
+     * @param timezone the IANA name of the time zone of the pattern
+     * @param every an interval of at least one second
+     * @param anchor a due time of the interval
+     * @param overlap the policy while a workflow of the schedule is running
+     * @param catchUp the age up to which missed due times are started
+     * @param input the input, which is converted to JSON
+     * @param labels the labels of the workflows
+     */
     public ScheduleSpec {
         labels = Map.copyOf(labels);
     }

@@ -13,7 +13,14 @@ import java.util.TreeMap;
  * @param version a version of the definition; empty for the newest
  */
 public record StartOptions(Object input, String key, Map<String, String> labels, OptionalInt version) {
-    /** Copies the labels. */
+    /**
+     * Copies the labels.
+     *
+     * @param input the input, which is converted to JSON
+     * @param key an idempotency key that is unique in the namespace
+     * @param labels labels to find the workflow by
+     * @param version a version of the definition
+     */
     public StartOptions {
         labels = Map.copyOf(labels);
     }

@@ -22,7 +22,13 @@ public record Workflow(String name, List<WorkflowStep> steps, Duration timeout) 
      */
     private static final int DEFAULT_ATTEMPTS = 5;
 
-    /** Copies the steps. */
+    /**
+     * Copies the steps.
+     *
+     * @param name the title
+     * @param steps at least one step
+     * @param timeout the limit of the forward part of the workflow
+     */
     public Workflow {
         steps = List.copyOf(steps);
     }

@@ -194,7 +194,7 @@ final class TlsTest {
             assertEquals(64, hello.getCapacity());
             refused("the token is missing", executor, "wrong", files);
             refused("expected saga-executor", store, "secret", files);
-            refused("unable to find valid certification path", executor, "secret",
+            refused("Path does not chain", executor, "secret",
                     new TlsFiles(other.path("ca.pem"), files.certificate(), files.key()));
         } finally {
             executor.shutdownNow();
