@@ -24,7 +24,7 @@ import org.junit.jupiter.api.Test;
 
 final class TracingTest {
     @Test
-    void spansOfActionsBelongToTheTraceOfTheStart() {
+    void spansOfActionsBelongToTheTraceOfTheStart() throws Exception {
         InMemorySpanExporter exporter = InMemorySpanExporter.create();
         SdkTracerProvider provider = SdkTracerProvider.builder()
                 .addSpanProcessor(SimpleSpanProcessor.create(exporter)).build();
@@ -42,7 +42,7 @@ final class TracingTest {
                 Client client = Tracing.apply(Client.builder(server.url()), telemetry).build()) {
             Span start = telemetry.getTracer("test").spanBuilder("order").startSpan();
             Context.current().with(start).wrap(() ->
-                    client.startWorkflow(workflow, StartOptions.defaults()).result(Duration.ofMinutes(1))).run();
+                    client.startWorkflow(workflow, StartOptions.defaults()).result(Duration.ofMinutes(1))).call();
             start.end();
             SpanData charge = span(exporter, "order/charge");
             assertEquals(start.getSpanContext().getTraceId(), charge.getTraceId());
