@@ -1,0 +1,13 @@
+package io.github.goconductor;
+
+import java.util.Optional;
+
+/**
+ * The input of a compensation, unless the definition sets another.
+ *
+ * @param <I> the type of the input of the step
+ * @param <O> the type of the output of the step
+ * @param input the input of the step
+ * @param output the output of the step; empty if it is unknown whether the step took effect, or if the output is null
+ */
+public record CompensationInput<I, O>(I input, Optional<O> output) {}

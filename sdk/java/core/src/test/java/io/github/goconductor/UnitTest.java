@@ -1,0 +1,208 @@
+package io.github.goconductor;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.goconductor.v1.Task;
+import io.github.goconductor.v1.TaskResult;
+import java.io.IOException;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.junit.jupiter.api.Test;
+
+final class UnitTest {
+    @Test
+    void failuresReportTheirOutcomes() {
+        Exception cause = new IOException("cause");
+        outcome(new IOException("other"), ActionException.Kind.UNKNOWN, "ERROR");
+        outcome(new NullPointerException(), ActionException.Kind.UNKNOWN, "ERROR");
+        outcome(new AssertionError("no"), ActionException.Kind.UNKNOWN, "PANICKED");
+        outcome(new CancellationException(), ActionException.Kind.UNKNOWN, "CANCELLED");
+        outcome(new InterruptedException(), ActionException.Kind.UNKNOWN, "CANCELLED");
+        outcome(new AttemptCancelledException(CancelReason.STREAM_LOST, "lost"), ActionException.Kind.UNKNOWN, "CANCELLED");
+        outcome(new IllegalStateException(new AttemptCancelledException(CancelReason.DEADLINE_EXCEEDED, "late")),
+                ActionException.Kind.UNKNOWN, "DEADLINE_EXCEEDED");
+        outcome(new TimeoutException(), ActionException.Kind.UNKNOWN, "DEADLINE_EXCEEDED");
+        outcome(new IllegalStateException(ActionException.refused("NO", "no")), ActionException.Kind.REFUSED, "NO");
+        ActionException busy = ActionException.retryable("BUSY", "busy").withCause(cause);
+        outcome(busy, ActionException.Kind.RETRYABLE, "BUSY");
+        assertSame(cause, busy.getCause());
+        assertEquals("BUSY: busy", busy.getMessage());
+    }
+
+    private static void outcome(Throwable failure, ActionException.Kind kind, String code) {
+        ActionException outcome = ActionException.of(failure);
+        assertEquals(kind, outcome.kind(), failure.toString());
+        assertEquals(code, outcome.code(), failure.toString());
+    }
+
+    @Test
+    void numbersKeepTheirDigits() throws IOException {
+        for (String text : List.of("{\"n\":9223372036854775807,\"text\":\"<é>\"}", "{\"n\":123456789012345678901234567890}",
+                "{\"n\":0.12345678901234567890123}", "{\"n\":1.10}")) {
+            assertEquals(text, Codec.encode(Codec.decode(text, Map.class)));
+            CompensationInput<Json, Json> undo = Codec.undo(
+                    "{\"input\":" + text + ",\"output\":" + text + "}", Codec.type(Json.class), Codec.type(Json.class));
+            assertEquals(text, undo.input().text());
+            assertEquals(text, undo.output().orElseThrow().text());
+        }
+        assertThrows(IOException.class, () -> Codec.decode("1 2", Object.class));
+        for (String text : List.of("", "1 2", "{", "tru", "{\"a\":}", "[1,]")) {
+            assertFalse(Codec.isJson(text), text);
+        }
+        assertTrue(Codec.isJson("{\"a\":[1,\"x\"]}"));
+    }
+
+    @Test
+    void compensationWithoutAnOutputHasNone() {
+        for (String text : List.of("{\"input\":1}", "{\"input\":1,\"output\":null}")) {
+            CompensationInput<Integer, String> undo = Codec.undo(text, Codec.type(Integer.class), Codec.type(String.class));
+            assertEquals(1, undo.input());
+            assertEquals(Optional.empty(), undo.output());
+        }
+        ActionException refused = assertThrows(ActionException.class,
+                () -> Codec.undo("{\"input\":\"x\"}", Codec.type(Integer.class), Codec.type(String.class)));
+        assertEquals("BAD_INPUT", refused.code());
+    }
+
+    @Test
+    void definitionOfAWorkflowHasItsSteps() {
+        Workflow workflow = new Workflow("Order Processing",
+                new WorkflowStep("Process Payment", step -> {}, step -> {}).withTimeout(Duration.ofMillis(1500)),
+                new WorkflowStep("Ship", step -> {}, null)
+                        .withRetry(new RetryPolicy(2, Duration.ofSeconds(1), Duration.ZERO)));
+        assertEquals("{\"workflow\":\"order-processing\",\"title\":\"Order Processing\",\"steps\":["
+                + "{\"name\":\"process_payment\",\"title\":\"Process Payment\",\"run\":\"order-processing/process_payment\","
+                + "\"compensate\":\"order-processing/undo_process_payment\",\"retry\":{\"max_attempts\":5},"
+                + "\"timeout\":\"1500ms\"},{\"name\":\"ship\",\"title\":\"Ship\",\"run\":\"order-processing/ship\","
+                + "\"compensate\":\"none\",\"retry\":{\"max_attempts\":2,\"initial\":\"1000ms\"}}]}",
+                workflow.definition().text());
+        assertEquals(List.of("process_payment", "ship", "undo_process_payment"), workflow.service().actions());
+        misuse(() -> new Workflow("…").definition());
+        misuse(() -> new Workflow("Order", new WorkflowStep("Ship", null, null)).definition());
+    }
+
+    @Test
+    void namesOfServicesAndActionsAreChecked() {
+        misuse(() -> Service.builder("Shop").handle("a", (attempt, input) -> input).build());
+        misuse(() -> Service.builder("shop-").handle("a", (attempt, input) -> input).build());
+        misuse(() -> Service.builder("shop").build());
+        misuse(() -> Service.builder("shop").handle("a/b", (attempt, input) -> input).build());
+        misuse(() -> Service.builder("shop").handle("a", (attempt, input) -> input).handle("a", (attempt, input) -> input));
+    }
+
+    @Test
+    void settingsOfAClientAreChecked() {
+        for (String address : List.of("", "127.0.0.1:8470", "ftp://x", "http://user@x", "http://x/path", "http://x?q=1")) {
+            misuse(() -> Client.connect(address));
+        }
+        misuse(() -> Client.builder("http://x").tls(TlsFiles.authorities(null)).build());
+        misuse(() -> Client.builder("http://x").executors(List.of("https://y")).build());
+        misuse(() -> Client.fromEnvironment(Map.of("GOCONDUCTOR_SERVER", "https://x", "GOCONDUCTOR_CERT", "c")).build());
+        assertEquals(new Client.Endpoint("::1", 443, true), Client.Endpoint.parse("https://[::1]/"));
+        Client.fromEnvironment(Map.of("GOCONDUCTOR_NAMESPACE", "n", "GOCONDUCTOR_TOKEN", "t")).build().close();
+    }
+
+    private static void misuse(org.junit.jupiter.api.function.Executable call) {
+        assertEquals(ErrorKind.MISUSE, assertThrows(GoConductorException.class, call).kind());
+    }
+
+    /** Fails when it is described. */
+    private static final class Unprintable extends RuntimeException {
+        private static final long serialVersionUID = 1;
+
+        @Override
+        public String getMessage() {
+            throw new IllegalStateException("no text");
+        }
+    }
+
+    // A message that cannot be sent would end the stream with all its tasks.
+    @Test
+    void eachResultCanBeSent() {
+        assertEquals("\"xxxxxxxx\"", WorkerStream.done(1, "\"xxxxxxxx\"", 10).getDone().getOutputJson());
+        assertEquals("OUTPUT_TOO_LARGE",
+                assertThrows(ActionException.class, () -> WorkerStream.done(1, "\"xxxxxxxxx\"", 10)).code());
+        assertEquals("BAD_OUTPUT", assertThrows(ActionException.class, () -> WorkerStream.done(1, "\"\ud800\"", 100)).code());
+        assertEquals("PANICKED",
+                WorkerStream.failed(1, new Unprintable(), 100).getUnknown().getFailure().getCode());
+        TaskResult large = WorkerStream.failed(1, new IOException("\ud800" + "é".repeat(1 << 20)), 100);
+        assertTrue(large.getSerializedSize() < 1 << 16, "the result has " + large.getSerializedSize() + " bytes");
+        TaskResult cut = WorkerStream.failed(1, ActionException.refused("NO", "no").withDetail("xxxxxxxxx"), 10);
+        assertEquals("no [cut: details of 11 bytes]", cut.getRefused().getFailure().getMessage());
+        TaskResult kept = WorkerStream.failed(1, ActionException.refused("NO", "no").withDetail("xxxxxxxx"), 10);
+        assertEquals("\"xxxxxxxx\"", kept.getRefused().getFailure().getDetailJson());
+    }
+
+    @Test
+    void timeoutOfATaskIsThatOfTheExecutor() {
+        Task.Builder task = Task.newBuilder().setDeadline(Wire.timestamp(Instant.now().minusSeconds(3600)));
+        assertTrue(WorkerStream.timeout(task.build()).compareTo(Duration.ofMinutes(-1)) < 0);
+        assertEquals(Duration.ofSeconds(1),
+                WorkerStream.timeout(task.setTimeout(Wire.duration(Duration.ofSeconds(1))).build()));
+    }
+
+    @Test
+    void stallShortensTheTimeOfTasksThatWaited() {
+        long second = TimeUnit.SECONDS.toNanos(1);
+        StallDetector detector = new StallDetector(0);
+        assertEquals(0, detector.delay(StallDetector.INTERVAL));
+        // The process was suspended for five seconds, and a message is received before the detector runs.
+        assertEquals(5 * second, detector.delay(5 * second));
+        detector.tick(5 * second);
+        assertTrue(detector.delay(5 * second + second / 10) >= 5 * second);
+        detector.tick(5 * second + StallDetector.INTERVAL);
+        assertTrue(detector.delay(5 * second + second / 5) >= 5 * second);
+        for (long now = 5 * second; now < 7 * second; now += StallDetector.INTERVAL) {
+            detector.tick(now);
+        }
+        assertEquals(0, detector.delay(7 * second));
+    }
+
+    @Test
+    void executorAcceptsTheServicesThatItAnnounces() {
+        for (String about : List.of("", "{}", "{\"only\":[]}", "{\"only\":[\"shop\",\"x\"]}", "[")) {
+            assertTrue(Worker.accepts(about, "shop"), about);
+        }
+        assertFalse(Worker.accepts("{\"only\":[\"x\"]}", "shop"));
+    }
+
+    @Test
+    void rolesOfCertificatesAreRead() {
+        assertEquals(Optional.of("saga-executor"), Tls.role("spiffe://goconductor/saga-executor"));
+        assertEquals(Optional.of("worker"), Tls.role("spiffe://other/worker/payments"));
+        for (String name : List.of("spiffe://goconductor/unknown", "https://api-gateway", "spiffe:", "::")) {
+            assertEquals(Optional.empty(), Tls.role(name), name);
+        }
+    }
+
+    @Test
+    void cancelledAttemptSaysWhy() throws InterruptedException {
+        Attempt attempt = new Attempt("shop", Task.getDefaultInstance(), System.nanoTime(), () -> {});
+        attempt.sleep(Duration.ofMillis(1));
+        attempt.throwIfCancelled();
+        attempt.cancel(CancelReason.CANCELLED, "the saga rolls back");
+        boolean[] called = new boolean[1];
+        attempt.onCancel(() -> called[0] = true);
+        assertTrue(called[0] && attempt.isCancelled());
+        assertEquals(Optional.of(CancelReason.CANCELLED), attempt.cancelReason());
+        assertEquals("the saga rolls back",
+                assertThrows(AttemptCancelledException.class, () -> attempt.sleep(Duration.ofMinutes(1))).getMessage());
+    }
+
+    @Test
+    void answerToAProbeHasTheFormOfTheContract() throws IOException {
+        assertEquals("{\"outcome\":\"done\",\"output\":7}", Codec.encode(ProbeAnswer.done(7)));
+        assertEquals("{\"outcome\":\"not_done\"}", Codec.encode(ProbeAnswer.notDone()));
+        assertEquals("{\"outcome\":\"unknown\"}", Codec.encode(ProbeAnswer.unknown()));
+    }
+}

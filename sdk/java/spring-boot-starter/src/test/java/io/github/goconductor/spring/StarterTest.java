@@ -1,0 +1,110 @@
+package io.github.goconductor.spring;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import io.github.goconductor.ActionException;
+import io.github.goconductor.Attempt;
+import io.github.goconductor.Client;
+import io.github.goconductor.CompensationInput;
+import io.github.goconductor.Result;
+import io.github.goconductor.Service;
+import io.github.goconductor.StartOptions;
+import io.github.goconductor.WorkflowStatus;
+import io.github.goconductor.testkit.TestServer;
+import java.nio.file.Path;
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.slf4j.MDC;
+import org.springframework.boot.SpringApplication;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
+import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.jdbc.core.JdbcTemplate;
+import org.springframework.transaction.annotation.Transactional;
+
+final class StarterTest {
+    record Order(String id) {}
+
+    record Payment(String id) {}
+
+    /** The application. */
+    @Configuration(proxyBeanMethods = false)
+    @EnableAutoConfiguration
+    static class Application {
+        @Bean
+        Payments payments(TransactionalInbox inbox, JdbcTemplate database) {
+            return new Payments(inbox, database);
+        }
+
+        @Bean
+        Service service(Payments payments) {
+            return Service.builder("payments")
+                    .pair(Order.class, Payment.class, "charge", payments::charge, "refund", payments::refund)
+                    .action("refuse", Object.class, (attempt, input) -> {
+                        // The logger of Spring Boot has a context.
+                        throw ActionException.refused("NO", MDC.get("goconductor.step"));
+                    }).build();
+        }
+    }
+
+    /** A participant whose methods have transactions. */
+    static class Payments {
+        private final TransactionalInbox inbox;
+        private final JdbcTemplate database;
+
+        Payments(TransactionalInbox inbox, JdbcTemplate database) {
+            this.inbox = inbox;
+            this.database = database;
+        }
+
+        @Transactional
+        public Payment charge(Attempt attempt, Order order) {
+            // The first attempt is rolled back with its record, and the response of the second is lost.
+            Payment payment = inbox.execute(attempt, Payment.class, () -> {
+                database.update("INSERT INTO effects VALUES ('charge', ?)", order.id());
+                return new Payment("p-" + attempt.number());
+            });
+            if (attempt.number() == 1) {
+                throw ActionException.retryable("BUSY", "the transaction is rolled back");
+            }
+            return payment;
+        }
+
+        @Transactional
+        public void refund(Attempt attempt, CompensationInput<Order, Payment> undo) {
+            inbox.compensate(attempt, Payment.class, payment ->
+                    database.update("INSERT INTO effects VALUES ('refund', ?)", payment.id()));
+        }
+    }
+
+    @Test
+    void actionsAndTheInboxHaveTheTransactionsOfSpring(@TempDir Path folder) {
+        try (TestServer server = TestServer.start(); ConfigurableApplicationContext context = SpringApplication.run(
+                Application.class,
+                "--goconductor.server=" + server.url(), "--goconductor.namespace=spring",
+                "--spring.datasource.url=jdbc:sqlite:" + folder.resolve("shop.db") + "?busy_timeout=30000",
+                "--spring.main.banner-mode=off")) {
+            JdbcTemplate database = context.getBean(JdbcTemplate.class);
+            database.execute("CREATE TABLE effects (action TEXT, id TEXT)");
+            Client client = context.getBean(Client.class);
+            context.getBean(Workers.class).workers().forEach(each -> each.connected());
+            client.apply("order", """
+                    workflow: order
+                    steps:
+                      - name: charge
+                        run: payments/charge
+                        compensate: payments/refund
+                        retry: { max_attempts: 3, initial: 10ms }
+                      - { name: refuse, run: payments/refuse, compensate: none }
+                    """);
+            Result result = client.start("order", StartOptions.withInput(new Order("o-1"))).result(Duration.ofMinutes(1));
+            assertEquals(WorkflowStatus.ROLLED_BACK, result.status());
+            assertEquals("NO", result.failure().orElseThrow().code());
+            assertEquals("refuse", result.failure().orElseThrow().message());
+            assertEquals("charge o-1, refund p-2",
+                    database.queryForObject("SELECT group_concat(action || ' ' || id, ', ') FROM effects", String.class));
+        }
+    }
+}
