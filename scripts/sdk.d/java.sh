@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The checks of the Java SDK. scripts/sdk sources this file.
-# shellcheck disable=SC2154,SC2086 # scripts/sdk sets the variables; options are words
+# shellcheck disable=SC2015,SC2016,SC2034,SC2086,SC2154,SC2164 # scripts/sdk sets the options and the variables
 JAVA_SDK=sdk/java
 JAVA_DRIVER_MAIN=io.github.goconductor.conformance.Driver
 

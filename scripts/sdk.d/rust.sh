@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The Rust SDK, crates/sdk: the conformance suite with its driver, crates/sdk-conformance. scripts/test runs the lints and the
 # tests of both with those of the other crates. scripts/sdk sources this file.
+# shellcheck disable=SC2015,SC2016,SC2034,SC2086,SC2154,SC2164 # scripts/sdk sets the options and the variables
 
 # need_rust: exit with instructions unless the driver, the suite and the server can run.
 need_rust() {

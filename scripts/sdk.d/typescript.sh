@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # The check of the TypeScript SDK. scripts/sdk sources this file, and has the functions that it uses.
+# shellcheck disable=SC2015,SC2016,SC2034,SC2086,SC2154,SC2164 # scripts/sdk sets the options and the variables
 TYPESCRIPT_PACKAGE=sdk/typescript
 NODE_AT_LEAST=20
 
