@@ -141,7 +141,7 @@ impl ScriptRunner {
                 Err(ActionError::unknown(code, message))
             }
             Ending::Error(message) => Err(ActionError::from_error(message.as_str())),
-            Ending::Panic(message) => std::panic::panic_any(message.clone()),
+            Ending::Panic(message) => std::panic::resume_unwind(Box::new(message.clone())),
             Ending::Inbox(step) => self.database.run(&self.key(context), context, step).await,
         }
     }
