@@ -1,7 +1,7 @@
 //! The vocabulary of the cases: numbered messages, and expectations with a timeout.
 
 use super::adapter::{CaseResult, Factory};
-use crate::{Consumer, Delivery, DeliveryTag, Error, Message, Queue, Topic};
+use crate::{Consumer, Delivery, DeliveryTag, Error, ErrorKind, Message, Queue, Topic};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,9 @@ use std::time::Duration;
 const SILENCE: Duration = Duration::from_millis(100);
 /// Interval at which a condition is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How often a request is repeated to which the broker does not respond in time.
+const PUBLISH_REPEATS: u32 = 2;
 
 /// A queue under test.
 pub(super) struct Fixture {
@@ -27,15 +30,22 @@ impl Fixture {
         Ok(queue.map(|queue| Self { queue, timeout: factory.timeout() }))
     }
 
-    /// Publishes numbered messages with the same key.
+    /// Publishes numbered messages with the same key. Repeats the request while the broker does not respond, as the owner of
+    /// a queue does.
     pub(super) async fn publish(
         &self,
         topic: &Topic,
         key: &str,
         numbers: impl IntoIterator<Item = u64> + Send,
     ) -> CaseResult {
-        let messages = numbers.into_iter().map(|number| message(key, number)).collect();
-        self.queue.publish(topic, messages).await.map_err(unexpected("publish"))
+        let messages: Vec<Message> = numbers.into_iter().map(|number| message(key, number)).collect();
+        let mut repeats = PUBLISH_REPEATS;
+        loop {
+            match self.queue.publish(topic, messages.clone()).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable && repeats > 0 => repeats -= 1,
+                published => return published.map_err(unexpected("publish")),
+            }
+        }
     }
 
     pub(super) async fn consumer(&self, topic: &Topic) -> Result<Box<dyn Consumer>, String> {
