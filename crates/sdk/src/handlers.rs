@@ -56,8 +56,10 @@ impl Handlers {
         input: Value,
     ) -> Result<Value, ActionError> {
         let _slot = self.slot(action, &context).await?;
-        if context.time_left().is_zero() {
-            return Err(not_started("the deadline of the attempt passed before the action began"));
+        if context.is_cancelled() || context.time_left().is_zero() {
+            return Err(not_started(
+                "the attempt was cancelled, or its deadline passed, before the action began",
+            ));
         }
         self.call(action, context, input).await
     }

@@ -399,13 +399,15 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::{Duration, SystemTime};
 
+    fn task() -> wire::Task {
+        wire::Task { action: "work".to_owned(), input_json: "null".to_owned(), ..wire::Task::default() }
+    }
+
     /// Runs the action `work` of a service, with a deadline in so many milliseconds.
     async fn work(service: &Service, milliseconds: u64) -> Result<Value, ActionError> {
         let deadline = Instant::now() + Duration::from_millis(milliseconds);
         let (requests, _) = tokio::sync::mpsc::channel(1);
-        let task =
-            wire::Task { action: "work".to_owned(), input_json: "null".to_owned(), ..wire::Task::default() };
-        run_task(service, task, deadline, CancellationToken::new(), requests).await
+        run_task(service, task(), deadline, CancellationToken::new(), requests).await
     }
 
     fn code(result: Result<Value, ActionError>) -> String {
@@ -426,6 +428,17 @@ mod tests {
         let service = Service::new("shop").action("work", |_: Context, _: Value| async { Ok(1) });
         assert_eq!(code(work(&service, 0).await), "NOT_STARTED");
         assert_eq!(code(work(&service, 10_000).await), "1");
+    }
+
+    #[tokio::test]
+    async fn action_of_a_cancelled_attempt_is_not_started() {
+        let service = Service::new("shop").action("work", |_: Context, _: Value| async { Ok(1) });
+        let cancelled = CancellationToken::new();
+        cancelled.cancel();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let (requests, _) = tokio::sync::mpsc::channel(1);
+        let result = run_task(&service, task(), deadline, cancelled, requests).await;
+        assert_eq!(code(result), "NOT_STARTED");
     }
 
     #[tokio::test]
