@@ -391,7 +391,8 @@ fn to_wire(result: Result<Value, ActionError>, limit: usize) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::{
-        ActionError, CancellationToken, Context, Instant, Outcome, Value, run_task, timeout, to_wire, wire,
+        ActionError, CancellationToken, ConnectRequest, Context, Instant, Outcome, ToExecutor, Value,
+        run_task, timeout, to_wire, wire,
     };
     use crate::service::Service;
     use serde_json::json;
@@ -457,6 +458,26 @@ mod tests {
         let service = Service::new("shop").action("work", action).max_in_flight("work", 1);
         let (first, short, long) = tokio::join!(work(&service, 200), work(&service, 50), work(&service, 400));
         assert_eq!((code(first), code(short), code(long)), ("1".into(), "NOT_STARTED".into(), "1".into()));
+    }
+
+    #[tokio::test]
+    async fn attempt_that_waits_for_a_slot_sends_heartbeats() {
+        let action = |context: Context, _: Value| async move {
+            context.cancelled().await;
+            Ok(1)
+        };
+        let service = Service::new("shop").action("work", action).max_in_flight("work", 1);
+        let (requests, mut sent) = tokio::sync::mpsc::channel(16);
+        let waiting = wire::Task { heartbeat_timeout: Duration::from_millis(60).try_into().ok(), ..task() };
+        let deadline = Instant::now() + Duration::from_millis(600);
+        let waits = run_task(&service, waiting, deadline, CancellationToken::new(), requests);
+        let (first, waited) = tokio::join!(work(&service, 800), waits);
+        assert_eq!((code(first), code(waited)), ("1".into(), "NOT_STARTED".into()));
+        let heartbeat = sent.recv().await;
+        assert!(
+            matches!(heartbeat, Some(ConnectRequest { message: Some(ToExecutor::TaskHeartbeat(_)) })),
+            "{heartbeat:?}"
+        );
     }
 
     #[test]
