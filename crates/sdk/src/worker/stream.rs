@@ -42,6 +42,9 @@ const REQUEST_BUFFER: usize = 256;
 const HEARTBEATS_PER_LEASE: u32 = 3;
 /// How long a lost stream waits for its tasks, which are cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stream that drains still accepts tasks. They were sent before the drain was received, and would have an
+/// unknown outcome if the stream ended without them.
+const DRAIN_GRACE: Duration = Duration::from_millis(200);
 /// The reason of a disconnect after a drain.
 const DRAINED: &str = "the worker drained";
 /// The reason of a disconnect by the network.
@@ -185,6 +188,8 @@ impl OpenStream {
         let expired = tokio::time::sleep(lease);
         tokio::pin!(expired);
         let mut draining = false;
+        // The end of the grace of a drain; `None` before the drain and after the grace.
+        let mut grace_ends: Option<Instant> = None;
         let mut received_at = Instant::now();
         loop {
             // Cancel-safe: a message that was not received stays in its stream, a finished task in its set.
@@ -198,7 +203,12 @@ impl OpenStream {
                     received_at = now;
                     expired.as_mut().reset(now + lease);
                     match response {
-                        Ok(Some(ConnectResponse { message })) => draining |= self.handle(message, now),
+                        Ok(Some(ConnectResponse { message })) => {
+                            if self.handle(message, now) && !draining {
+                                draining = true;
+                                grace_ends = Some(now + DRAIN_GRACE);
+                            }
+                        }
                         Ok(None) => return "the executor closed the stream",
                         Err(_) => return CONNECTION_LOST,
                     }
@@ -221,10 +231,14 @@ impl OpenStream {
                     if self.requests.send(drain).await.is_err() {
                         return CONNECTION_LOST;
                     }
+                    grace_ends = Some(Instant::now() + DRAIN_GRACE);
+                }
+                () = tokio::time::sleep_until(grace_ends.unwrap_or(received_at)), if grace_ends.is_some() => {
+                    grace_ends = None;
                 }
                 () = &mut expired => return LEASE_EXPIRED,
             }
-            if draining && self.running.is_empty() {
+            if draining && grace_ends.is_none() && self.running.is_empty() {
                 return DRAINED;
             }
         }
