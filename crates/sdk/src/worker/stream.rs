@@ -32,10 +32,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// The timeout for the executor's welcome, which contains the lease. Also the lease if the welcome has none.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// The minimum lease. It has several heartbeats.
+const MIN_LEASE: Duration = Duration::from_millis(10);
+/// The maximum lease and the maximum time until a deadline, a century. The clock can represent its end.
+const MAX_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The maximum size of a message in bytes. The input of a compensation can contain two large payloads.
 const MAX_MESSAGE_BYTES: usize = 192 << 20;
 /// The maximum size of an output in bytes, for an executor that does not state it.
 const MAX_OUTPUT_BYTES: usize = 512 << 10;
+/// The maximum size of a code and of a message in bytes.
+const MAX_TEXT_BYTES: usize = 16 << 10;
 /// Messages to the executor that may be buffered.
 const REQUEST_BUFFER: usize = 256;
 /// Heartbeats that are sent within a lease, so that two may be lost.
@@ -168,7 +174,10 @@ async fn welcome(responses: &mut Streaming<ConnectResponse>) -> Result<Terms, St
             let lease = welcome.lease.and_then(|lease| Duration::try_from(lease).ok());
             let max = usize::try_from(welcome.max_output_bytes).unwrap_or(usize::MAX);
             Ok(Terms {
-                lease: lease.filter(|lease| !lease.is_zero()).unwrap_or(WELCOME_TIMEOUT),
+                lease: lease
+                    .filter(|lease| !lease.is_zero())
+                    .unwrap_or(WELCOME_TIMEOUT)
+                    .clamp(MIN_LEASE, MAX_TIMEOUT),
                 max_output_bytes: if max == 0 { MAX_OUTPUT_BYTES } else { max },
             })
         }
@@ -292,12 +301,12 @@ impl OpenStream {
 /// Returns the time until the deadline of a task. The clock of the executor counts only if it does not state the time.
 fn timeout(task: &wire::Task) -> Duration {
     if let Some(timeout) = task.timeout {
-        return Duration::try_from(timeout).unwrap_or_default();
+        return Duration::try_from(timeout).unwrap_or_default().min(MAX_TIMEOUT);
     }
     let deadline = task.deadline.and_then(|deadline| SystemTime::try_from(deadline).ok());
     #[allow(clippy::disallowed_methods, reason = "the deadline is a time of day")]
     let now = SystemTime::now();
-    deadline.and_then(|deadline| deadline.duration_since(now).ok()).unwrap_or_default()
+    deadline.and_then(|deadline| deadline.duration_since(now).ok()).unwrap_or_default().min(MAX_TIMEOUT)
 }
 
 /// Runs the action of a task. The action is cancelled at the deadline, and its result is awaited in any case.
@@ -368,10 +377,18 @@ fn action_span(task: &Inner, service: &str) -> Span {
     span
 }
 
+/// Cuts a text to the length that is sent. An executor keeps even less.
+fn cut(mut text: String) -> String {
+    let end = text.floor_char_boundary(MAX_TEXT_BYTES);
+    text.truncate(end);
+    text
+}
+
 /// Converts a result to the form of the stream. An output of more than `limit` bytes is not sent, because a message
-/// that the executor does not accept would end the stream with all its tasks.
+/// that the executor does not accept would end the stream with all its tasks. Texts are cut for the same reason.
 fn to_wire(result: Result<Value, ActionError>, limit: usize) -> Outcome {
     let failure = |code: String, message: String, detail: Option<Value>| {
+        let (code, message) = (cut(code), cut(message));
         let detail_json = detail.map(|detail| detail.to_string()).unwrap_or_default();
         if detail_json.len() > limit {
             let message = format!("{message} [cut: details of {} bytes]", detail_json.len());
@@ -505,6 +522,9 @@ mod tests {
             ..wire::Task::default()
         };
         assert!(timeout(&far) > minute);
+        let longest =
+            wire::Task { timeout: Duration::from_secs(1 << 62).try_into().ok(), ..wire::Task::default() };
+        assert!(Instant::now().checked_add(timeout(&longest)).is_some());
     }
 
     #[test]
