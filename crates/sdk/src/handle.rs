@@ -23,6 +23,7 @@ pub struct Handle {
 
 /// The result of a workflow that has ended.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct WorkflowResult {
     /// `Completed`, `RolledBack` or `Terminated`.
     pub status: Status,
