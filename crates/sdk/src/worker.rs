@@ -152,7 +152,7 @@ struct WorkerStreams {
 impl WorkerStreams {
     async fn run(self) {
         let suspensions = Arc::clone(&self.suspensions);
-        // The detector runs until the last stream ends.
+        // Cancel-safe: the detector runs until the last stream ends, and never ends by itself.
         tokio::select! {
             () = self.keep_open() => {}
             () = suspensions.run() => {}
