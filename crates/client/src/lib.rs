@@ -4,9 +4,9 @@
 //! and its JSON text, so that a caller can show fields that this release does not know. A failed request returns an
 //! [`Error`], with variants by what the caller can do.
 //!
-//! The crate deliberately knows nothing about the rules of a saga. It retries no request by itself, except
-//! reads whose connection breaks, once, [`Client::follow`], which resumes after a broken connection, and
-//! [`Client::start_workflow_within`], which retries starts that had no effect.
+//! The crate deliberately knows nothing about the rules of a saga. It repeats a request in three cases only: a read whose
+//! connection breaks is repeated once, [`Client::follow`] resumes after a broken connection, and
+//! [`Client::start_workflow_within`] retries starts that had no effect.
 //!
 //! Invariants: new fields in a response break nothing. The events of a followed workflow are returned in order, each
 //! once.

@@ -74,6 +74,9 @@ struct Embedded(Handlers);
 #[async_trait]
 impl Participant for Embedded {
     async fn attempt(&self, task: &Task) -> Outcome {
+        let cancelled = task.cancelled.child_token();
+        // The executor drops an attempt that it gives up, such as at its deadline. That cancels the action.
+        let _cancel_on_drop = cancelled.clone().drop_guard();
         let inner = Inner {
             key: task.idempotency_key.clone(),
             workflow_id: task.workflow.to_string(),
@@ -88,7 +91,7 @@ impl Participant for Embedded {
             traceparent: task.traceparent(),
             tracestate: task.tracestate().map(str::to_owned),
             lock_tokens: task.lock_tokens.clone(),
-            cancelled: task.cancelled.clone(),
+            cancelled,
             heartbeats: HeartbeatSender {
                 timeout: task.heartbeat.as_ref().map(Heartbeat::timeout),
                 sink: task.heartbeat.clone().map_or(HeartbeatSink::Discard, HeartbeatSink::InProcess),

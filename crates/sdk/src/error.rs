@@ -102,8 +102,9 @@ impl From<Box<dyn StdError + Send + Sync>> for ActionError {
 /// See [`ActionError::from_error`].
 impl From<anyhow::Error> for ActionError {
     fn from(error: anyhow::Error) -> Self {
-        // The boxed form of the error would hide its own type.
-        let action = error.chain().find_map(|source| source.downcast_ref::<Self>());
+        // The boxed form of the error would hide its own type, and the chain hides the types of contexts.
+        let attached = error.downcast_ref::<Self>();
+        let action = attached.or_else(|| error.chain().find_map(|source| source.downcast_ref::<Self>()));
         action.cloned().unwrap_or_else(|| Self::unknown("ERROR", format!("{error:#}")))
     }
 }
@@ -286,6 +287,8 @@ mod tests {
         let context = anyhow::Error::new(refused.clone()).context("the work failed");
         assert_eq!(ActionError::from(context), refused);
         assert_eq!(ActionError::from(anyhow::Error::new(refused.clone())), refused);
+        let attached = anyhow::anyhow!("no rows").context(refused.clone()).context("the work failed");
+        assert_eq!(ActionError::from(attached), refused);
         assert_eq!(ActionError::from(Failed::Work(refused.clone())), refused);
         assert_eq!(refused.code(), "LIMIT");
     }

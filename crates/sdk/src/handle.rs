@@ -23,6 +23,7 @@ pub struct Handle {
 
 /// The result of a workflow that has ended.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct WorkflowResult {
     /// `Completed`, `RolledBack` or `Terminated`.
     pub status: Status,
@@ -72,7 +73,7 @@ impl Handle {
                     return Ok(WorkflowResult { status, cause, output, error });
                 }
                 Ok(Outcome::NotYet(_)) => retries = 0,
-                Err(error) if is_retryable(&error) && retries < MAX_RETRIES => {
+                Err(error) if error.is_retryable() && retries < MAX_RETRIES => {
                     retries += 1;
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
@@ -113,20 +114,5 @@ impl Handle {
     pub async fn signal(&self, name: &str, payload: &Value) -> Result<(), Error> {
         self.client.signal(&self.id, name, payload).await?;
         Ok(())
-    }
-}
-
-/// Returns whether the same read may succeed later.
-fn is_retryable(error: &goconductor_client::Error) -> bool {
-    use goconductor_client::Error as E;
-    match error {
-        E::Unreachable { .. } | E::Timeout { .. } => true,
-        E::Other(problem) => problem.retryable || matches!(problem.status, 429 | 503),
-        E::Address { .. }
-        | E::NotFound(_)
-        | E::Conflict(_)
-        | E::Invalid(_)
-        | E::NotAllowed(_)
-        | E::Unreadable { .. } => false,
     }
 }

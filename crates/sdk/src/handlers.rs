@@ -9,8 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
+
+/// Heartbeats that are sent within a heartbeat timeout, so that two may be lost.
+const HEARTBEATS_PER_TIMEOUT: u32 = 3;
 
 /// The handler of an action.
 pub(crate) type Handler =
@@ -56,8 +60,10 @@ impl Handlers {
         input: Value,
     ) -> Result<Value, ActionError> {
         let _slot = self.slot(action, &context).await?;
-        if context.time_left().is_zero() {
-            return Err(not_started("the deadline of the attempt passed before the action began"));
+        if context.is_cancelled() || context.time_left().is_zero() {
+            return Err(not_started(
+                "the attempt was cancelled, or its deadline passed, before the action began",
+            ));
         }
         self.call(action, context, input).await
     }
@@ -98,10 +104,20 @@ impl Handlers {
         tokio::select! {
             // Invariant: the semaphore is not closed.
             slot = Arc::clone(slots).acquire_owned() => Ok(slot.ok()),
-            () = context.ended() => {
+            () = ended(context) => {
                 Err(not_started(format!("the attempt ended before the action {action} had a free slot")))
             }
         }
+    }
+}
+
+/// Waits until an attempt ends, and sends its heartbeats meanwhile. Without them, the executor would give up the attempt with
+/// an unknown outcome, although its action was not called. Cancel-safe.
+async fn ended(context: &Context) {
+    let Some(timeout) = context.heartbeat_timeout() else { return context.ended().await };
+    let interval = (timeout / HEARTBEATS_PER_TIMEOUT).max(Duration::from_millis(1));
+    while tokio::time::timeout(interval, context.ended()).await.is_err() {
+        context.heartbeat();
     }
 }
 

@@ -39,14 +39,17 @@ impl Conductor {
 }
 
 impl WorkflowList {
-    /// Returns the next workflow, or `None` after the last.
+    /// Returns the next workflow, or `None` after the last. Cancel-safe.
     ///
     /// # Errors
     /// Returns [`Error::Call`] if the filter is invalid or the gateway cannot be reached. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Workflow, Error>> {
         while self.page.is_empty() {
-            let listing = self.next_page.take()?;
-            let page = match self.client.workflows(&listing).await {
+            // The request is kept until its response, so that a call that is dropped in between loses no page.
+            let listing = self.next_page.clone()?;
+            let response = self.client.workflows(&listing).await;
+            self.next_page = None;
+            let page = match response {
                 Ok(reply) => reply.value,
                 Err(error) => return Some(Err(error.into())),
             };

@@ -136,8 +136,9 @@ impl Service {
         self
     }
 
-    /// Limits the attempts of one action that are in flight in this process, below [`capacity`](Self::capacity). An attempt
-    /// that waits for its turn beyond its deadline is not started, and is retried.
+    /// Limits the attempts of one action that are in flight in this process to `limit`, at least 1. An attempt that waits for
+    /// its turn counts towards [`capacity`](Self::capacity). If it waits beyond its deadline, it is not started, and is
+    /// retried.
     #[must_use]
     pub fn max_in_flight(mut self, action: impl Into<String>, limit: u32) -> Self {
         self.handlers.limit(action.into(), limit);

@@ -12,6 +12,7 @@ use goconductor_client::Client;
 use goconductor_store::ProcessInfo;
 use goconductor_tls::PeerRole;
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::WorkerStream;
@@ -151,7 +152,7 @@ struct WorkerStreams {
 impl WorkerStreams {
     async fn run(self) {
         let suspensions = Arc::clone(&self.suspensions);
-        // The detector runs until the last stream ends.
+        // Cancel-safe: the detector runs until the last stream ends, and never ends by itself.
         tokio::select! {
             () = self.keep_open() => {}
             () = suspensions.run() => {}
@@ -161,11 +162,24 @@ impl WorkerStreams {
     async fn keep_open(self) {
         let mut streams: JoinSet<String> = JoinSet::new();
         let mut connected: BTreeSet<String> = BTreeSet::new();
+        // Workers begin with different executors.
+        let mut round = usize::try_from(RandomState::new().hash_one(()) >> 33).unwrap_or_default();
         while !self.drain.is_cancelled() {
-            let executors = self.discover().await;
+            // Cancel-safe: a discovery only reads.
+            let mut executors = tokio::select! {
+                executors = self.discover() => executors,
+                () = self.drain.cancelled() => break,
+            };
             let count = executors.len().clamp(1, MAX_STREAMS);
-            for address in executors.into_iter().take(MAX_STREAMS) {
-                if connected.insert(address.clone()) {
+            // Another executor is first each time, so that executors that refuse do not exclude the others.
+            let first = round.checked_rem(executors.len()).unwrap_or_default();
+            executors.rotate_left(first);
+            round = round.wrapping_add(1);
+            // An executor that is not listed any more drains, and must not exclude its replacement.
+            let mut listed = connected.iter().filter(|address| executors.contains(address)).count();
+            for address in executors {
+                if listed < MAX_STREAMS && connected.insert(address.clone()) {
+                    listed += 1;
                     streams.spawn(self.open(address, count));
                 }
             }

@@ -32,16 +32,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// The timeout for the executor's welcome, which contains the lease. Also the lease if the welcome has none.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// The minimum lease. It has several heartbeats.
+const MIN_LEASE: Duration = Duration::from_millis(10);
+/// The maximum lease and the maximum time until a deadline, a century. The clock can represent its end.
+const MAX_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The maximum size of a message in bytes. The input of a compensation can contain two large payloads.
 const MAX_MESSAGE_BYTES: usize = 192 << 20;
 /// The maximum size of an output in bytes, for an executor that does not state it.
 const MAX_OUTPUT_BYTES: usize = 512 << 10;
+/// The maximum size of a code and of a message in bytes.
+const MAX_TEXT_BYTES: usize = 16 << 10;
 /// Messages to the executor that may be buffered.
 const REQUEST_BUFFER: usize = 256;
 /// Heartbeats that are sent within a lease, so that two may be lost.
 const HEARTBEATS_PER_LEASE: u32 = 3;
 /// How long a lost stream waits for its tasks, which are cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stream that drains still accepts tasks. They were sent before the drain was received, and would have an
+/// unknown outcome if the stream ended without them.
+const DRAIN_GRACE: Duration = Duration::from_millis(200);
 /// The reason of a disconnect after a drain.
 const DRAINED: &str = "the worker drained";
 /// The reason of a disconnect by the network.
@@ -165,7 +174,10 @@ async fn welcome(responses: &mut Streaming<ConnectResponse>) -> Result<Terms, St
             let lease = welcome.lease.and_then(|lease| Duration::try_from(lease).ok());
             let max = usize::try_from(welcome.max_output_bytes).unwrap_or(usize::MAX);
             Ok(Terms {
-                lease: lease.filter(|lease| !lease.is_zero()).unwrap_or(WELCOME_TIMEOUT),
+                lease: lease
+                    .filter(|lease| !lease.is_zero())
+                    .unwrap_or(WELCOME_TIMEOUT)
+                    .clamp(MIN_LEASE, MAX_TIMEOUT),
                 max_output_bytes: if max == 0 { MAX_OUTPUT_BYTES } else { max },
             })
         }
@@ -185,6 +197,8 @@ impl OpenStream {
         let expired = tokio::time::sleep(lease);
         tokio::pin!(expired);
         let mut draining = false;
+        // The end of the grace of a drain; `None` before the drain and after the grace.
+        let mut grace_ends: Option<Instant> = None;
         let mut received_at = Instant::now();
         loop {
             // Cancel-safe: a message that was not received stays in its stream, a finished task in its set.
@@ -198,7 +212,12 @@ impl OpenStream {
                     received_at = now;
                     expired.as_mut().reset(now + lease);
                     match response {
-                        Ok(Some(ConnectResponse { message })) => draining |= self.handle(message, now),
+                        Ok(Some(ConnectResponse { message })) => {
+                            if self.handle(message, now) && !draining {
+                                draining = true;
+                                grace_ends = Some(now + DRAIN_GRACE);
+                            }
+                        }
                         Ok(None) => return "the executor closed the stream",
                         Err(_) => return CONNECTION_LOST,
                     }
@@ -221,10 +240,14 @@ impl OpenStream {
                     if self.requests.send(drain).await.is_err() {
                         return CONNECTION_LOST;
                     }
+                    grace_ends = Some(Instant::now() + DRAIN_GRACE);
+                }
+                () = tokio::time::sleep_until(grace_ends.unwrap_or(received_at)), if grace_ends.is_some() => {
+                    grace_ends = None;
                 }
                 () = &mut expired => return LEASE_EXPIRED,
             }
-            if draining && self.running.is_empty() {
+            if draining && grace_ends.is_none() && self.running.is_empty() {
                 return DRAINED;
             }
         }
@@ -278,12 +301,12 @@ impl OpenStream {
 /// Returns the time until the deadline of a task. The clock of the executor counts only if it does not state the time.
 fn timeout(task: &wire::Task) -> Duration {
     if let Some(timeout) = task.timeout {
-        return Duration::try_from(timeout).unwrap_or_default();
+        return Duration::try_from(timeout).unwrap_or_default().min(MAX_TIMEOUT);
     }
     let deadline = task.deadline.and_then(|deadline| SystemTime::try_from(deadline).ok());
     #[allow(clippy::disallowed_methods, reason = "the deadline is a time of day")]
     let now = SystemTime::now();
-    deadline.and_then(|deadline| deadline.duration_since(now).ok()).unwrap_or_default()
+    deadline.and_then(|deadline| deadline.duration_since(now).ok()).unwrap_or_default().min(MAX_TIMEOUT)
 }
 
 /// Runs the action of a task. The action is cancelled at the deadline, and its result is awaited in any case.
@@ -354,10 +377,18 @@ fn action_span(task: &Inner, service: &str) -> Span {
     span
 }
 
+/// Cuts a text to the length that is sent. An executor keeps even less.
+fn cut(mut text: String) -> String {
+    let end = text.floor_char_boundary(MAX_TEXT_BYTES);
+    text.truncate(end);
+    text
+}
+
 /// Converts a result to the form of the stream. An output of more than `limit` bytes is not sent, because a message
-/// that the executor does not accept would end the stream with all its tasks.
+/// that the executor does not accept would end the stream with all its tasks. Texts are cut for the same reason.
 fn to_wire(result: Result<Value, ActionError>, limit: usize) -> Outcome {
     let failure = |code: String, message: String, detail: Option<Value>| {
+        let (code, message) = (cut(code), cut(message));
         let detail_json = detail.map(|detail| detail.to_string()).unwrap_or_default();
         if detail_json.len() > limit {
             let message = format!("{message} [cut: details of {} bytes]", detail_json.len());
@@ -391,7 +422,8 @@ fn to_wire(result: Result<Value, ActionError>, limit: usize) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::{
-        ActionError, CancellationToken, Context, Instant, Outcome, Value, run_task, timeout, to_wire, wire,
+        ActionError, CancellationToken, ConnectRequest, Context, Instant, Outcome, ToExecutor, Value,
+        run_task, timeout, to_wire, wire,
     };
     use crate::service::Service;
     use serde_json::json;
@@ -399,13 +431,15 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::{Duration, SystemTime};
 
+    fn task() -> wire::Task {
+        wire::Task { action: "work".to_owned(), input_json: "null".to_owned(), ..wire::Task::default() }
+    }
+
     /// Runs the action `work` of a service, with a deadline in so many milliseconds.
     async fn work(service: &Service, milliseconds: u64) -> Result<Value, ActionError> {
         let deadline = Instant::now() + Duration::from_millis(milliseconds);
         let (requests, _) = tokio::sync::mpsc::channel(1);
-        let task =
-            wire::Task { action: "work".to_owned(), input_json: "null".to_owned(), ..wire::Task::default() };
-        run_task(service, task, deadline, CancellationToken::new(), requests).await
+        run_task(service, task(), deadline, CancellationToken::new(), requests).await
     }
 
     fn code(result: Result<Value, ActionError>) -> String {
@@ -429,6 +463,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn action_of_a_cancelled_attempt_is_not_started() {
+        let service = Service::new("shop").action("work", |_: Context, _: Value| async { Ok(1) });
+        let cancelled = CancellationToken::new();
+        cancelled.cancel();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let (requests, _) = tokio::sync::mpsc::channel(1);
+        let result = run_task(&service, task(), deadline, cancelled, requests).await;
+        assert_eq!(code(result), "NOT_STARTED");
+    }
+
+    #[tokio::test]
     async fn attempt_beyond_the_limit_of_its_action_waits_until_its_deadline() {
         let running = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&running);
@@ -446,6 +491,26 @@ mod tests {
         assert_eq!((code(first), code(short), code(long)), ("1".into(), "NOT_STARTED".into(), "1".into()));
     }
 
+    #[tokio::test]
+    async fn attempt_that_waits_for_a_slot_sends_heartbeats() {
+        let action = |context: Context, _: Value| async move {
+            context.cancelled().await;
+            Ok(1)
+        };
+        let service = Service::new("shop").action("work", action).max_in_flight("work", 1);
+        let (requests, mut sent) = tokio::sync::mpsc::channel(16);
+        let waiting = wire::Task { heartbeat_timeout: Duration::from_millis(60).try_into().ok(), ..task() };
+        let deadline = Instant::now() + Duration::from_millis(600);
+        let waits = run_task(&service, waiting, deadline, CancellationToken::new(), requests);
+        let (first, waited) = tokio::join!(work(&service, 800), waits);
+        assert_eq!((code(first), code(waited)), ("1".into(), "NOT_STARTED".into()));
+        let heartbeat = sent.recv().await;
+        assert!(
+            matches!(heartbeat, Some(ConnectRequest { message: Some(ToExecutor::TaskHeartbeat(_)) })),
+            "{heartbeat:?}"
+        );
+    }
+
     #[test]
     fn clock_of_the_executor_counts_only_without_a_timeout() {
         let minute = Duration::from_secs(60);
@@ -457,6 +522,9 @@ mod tests {
             ..wire::Task::default()
         };
         assert!(timeout(&far) > minute);
+        let longest =
+            wire::Task { timeout: Duration::from_secs(1 << 62).try_into().ok(), ..wire::Task::default() };
+        assert!(Instant::now().checked_add(timeout(&longest)).is_some());
     }
 
     #[test]
