@@ -43,6 +43,8 @@ const OFFSET_BITS: u32 = 48;
 /// A consumer of one topic, as a member of the topic's group.
 pub(super) struct KafkaConsumer {
     name: String,
+    settings: Settings,
+    created_at: Instant,
     shared: Arc<Shared>,
     consumer: Arc<BaseConsumer<RebalanceContext>>,
     /// Resolves when the consumer has left the group.
@@ -175,9 +177,9 @@ impl KafkaConsumer {
         })?;
         let consumer = Arc::new(consumer);
         let (notify_closed, closed) = oneshot::channel();
-        let (polled, polled_shared, topic) = (Arc::clone(&consumer), Arc::clone(&shared), name.clone());
+        let (polled, polled_shared) = (Arc::clone(&consumer), Arc::clone(&shared));
         goconductor_supervisor::thread("kafka-consumer", move || {
-            poll(&polled, &polled_shared, &topic);
+            poll(&polled, &polled_shared);
             // Dropping the last reference leaves the group and blocks until the coordinator responds. That must
             // happen on this thread and not on a thread of the runtime.
             while Arc::strong_count(&polled) > 1 {
@@ -187,7 +189,29 @@ impl KafkaConsumer {
             notify_closed.send(()).ok();
         })
         .map_err(|error| Error::unavailable("failed to start a thread").with_source(error))?;
-        Ok(Self { name, shared, consumer, closed: Some(closed) })
+        #[allow(clippy::disallowed_methods, reason = "a timeout")]
+        let created_at = Instant::now();
+        let settings = settings.clone();
+        Ok(Self { name, settings, created_at, shared, consumer, closed: Some(closed) })
+    }
+
+    /// Replaces a consumer that ended because its topic is missing, if the topic may only be new: the broker that created it
+    /// tells the others later. Returns whether there is another consumer. One that had partitions has seen the topic, so
+    /// that it was deleted since.
+    async fn is_replaced(&mut self) -> Result<bool, Error> {
+        let is_unknown = {
+            let state = self.shared.state();
+            state.failed.as_ref().is_some_and(is_missing) && state.assigned.is_empty()
+        };
+        if !is_unknown || self.created_at.elapsed() >= PROPAGATION_TIMEOUT {
+            return Ok(false);
+        }
+        tracing::debug!(topic = self.name, "new Kafka topic is not known to all brokers yet");
+        tokio::time::sleep(PROPAGATION_DELAY).await;
+        let mut next = Self::start(&self.settings, self.name.clone())?;
+        next.created_at = self.created_at;
+        *self = next;
+        Ok(true)
     }
 
     fn try_receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
@@ -217,9 +241,7 @@ fn failed(error: &KafkaError) -> Error {
 }
 
 /// Polls until the consumer is stopped or fails, then leaves the group.
-fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared, topic: &str) {
-    #[allow(clippy::disallowed_methods, reason = "a timeout")]
-    let begun = Instant::now();
+fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared) {
     while !shared.stop.load(Ordering::Acquire) {
         let paused = shared.paused.load(Ordering::Acquire);
         let limit = if paused { RESUME_BELOW } else { PAUSE_ABOVE };
@@ -233,14 +255,6 @@ fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared, topic: 
         match consumer.poll(if paused { PAUSED_POLL_TIMEOUT } else { POLL_TIMEOUT }) {
             Some(Ok(message)) => prefetch(shared, &message),
             Some(Err(error)) if is_transient(&error) => tracing::debug!(%error, "Kafka poll failed"),
-            Some(Err(error)) if is_unknown_yet(&error, shared, begun.elapsed()) => {
-                tracing::debug!(%error, "Kafka topic is not known to all brokers yet");
-                std::thread::sleep(PROPAGATION_DELAY);
-                if let Err(error) = consumer.subscribe(&[topic]) {
-                    shared.fail(error);
-                    break;
-                }
-            }
             Some(Err(error)) => {
                 shared.fail(error);
                 break;
@@ -257,12 +271,6 @@ fn poll(consumer: &Arc<BaseConsumer<RebalanceContext>>, shared: &Shared, topic: 
 fn is_transient(error: &KafkaError) -> bool {
     let is_fatal = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Fatal));
     !is_fatal && !is_missing(error)
-}
-
-/// Returns whether a missing topic may only be new: the broker that created it tells the others later. A consumer that has
-/// partitions has seen the topic, so that it was deleted since.
-fn is_unknown_yet(error: &KafkaError, shared: &Shared, age: Duration) -> bool {
-    is_missing(error) && age < PROPAGATION_TIMEOUT && shared.state().assigned.is_empty()
 }
 
 fn prefetch(shared: &Shared, message: &BorrowedMessage<'_>) {
@@ -302,15 +310,16 @@ impl Consumer for KafkaConsumer {
             return Ok(Vec::new());
         }
         loop {
-            let changed = self.shared.changed.notified();
+            let shared = Arc::clone(&self.shared);
+            let changed = shared.changed.notified();
             tokio::pin!(changed);
             // Registered before the state is read, so that no message is missed.
             changed.as_mut().enable();
-            let received = self.try_receive(max)?;
-            if !received.is_empty() {
-                return Ok(received);
+            match self.try_receive(max) {
+                Ok(received) if received.is_empty() => changed.await,
+                Err(_) if self.is_replaced().await? => {}
+                received => return received,
             }
-            changed.await;
         }
     }
 
@@ -345,14 +354,16 @@ impl Consumer for KafkaConsumer {
     async fn ready(&mut self) -> Result<(), Error> {
         let joined = async {
             loop {
-                let changed = self.shared.changed.notified();
+                let shared = Arc::clone(&self.shared);
+                let changed = shared.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
                 let (has_joined, error) = {
-                    let state = self.shared.state();
+                    let state = shared.state();
                     (state.has_joined, state.failed.as_ref().map(failed))
                 };
                 match error {
+                    Some(_) if self.is_replaced().await? => {}
                     Some(error) => return Err(error),
                     None if has_joined => return Ok(()),
                     None => changed.await,
