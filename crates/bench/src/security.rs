@@ -87,7 +87,7 @@ pub(crate) fn files(folder: &Path, role: &str) -> TlsFiles {
 pub(crate) async fn create_key(client: &Client) -> anyhow::Result<String> {
     let key = NewAccessKey {
         name: "bench".to_owned(),
-        roles: vec!["operator".to_owned()],
+        roles: vec!["developer".to_owned()],
         ..NewAccessKey::default()
     };
     let created = client.create_access_key(&key).await.context("failed to create an access key")?;
