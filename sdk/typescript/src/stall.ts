@@ -4,18 +4,20 @@ import { now } from "./time.js";
 const intervalMs = 100;
 /** The shortest time without progress that counts as a stall. */
 const minStallMs = 300;
-/** How long after a stall a message may be one that arrived during the stall. */
-const backlogMs = 1000;
 
 /**
  * Notices that the process made no progress: it was suspended, such as by SIGSTOP or by the freeze of a virtual machine, or
  * a function kept the event loop busy. A task that waited in the socket meanwhile seems to have arrived later than it did,
  * so that the deadline by the monotonic clock would be too late.
+ *
+ * Between two ticks the event loop reads its sockets. A message that is received after a tick therefore arrived after the tick
+ * before it. Without a stall between these ticks, it arrived after the last one: a task that was sent after a stall keeps all
+ * of its time.
  */
 export class StallDetector {
   #lastTick: number;
-  #length = 0;
-  #ended = 0;
+  /** The tick before the last one, if they had a stall between them. */
+  #beforeStall: number | undefined;
 
   constructor(start = now()) {
     this.#lastTick = start;
@@ -23,28 +25,25 @@ export class StallDetector {
 
   /** Compares clocks until the returned function is called. */
   run(): () => void {
-    const timer = setInterval(() => { this.tick(now()); }, intervalMs);
-    return () => { clearInterval(timer); };
+    let immediate: NodeJS.Immediate | undefined;
+    const timer = setInterval(() => {
+      // An immediate runs after the event loop has read its sockets. A timer may run before.
+      immediate = setImmediate(() => { this.tick(now()); });
+    }, intervalMs);
+    return () => {
+      clearInterval(timer);
+      clearImmediate(immediate);
+    };
   }
 
   tick(time: number): void {
-    const gap = time - this.#lastTick;
-    if (gap >= minStallMs) {
-      this.#length = gap;
-      this.#ended = time;
-    }
+    this.#beforeStall = time - this.#lastTick >= minStallMs ? this.#lastTick : undefined;
     this.#lastTick = time;
   }
 
   /** Returns how long ago a message that is received now may have arrived, in milliseconds. */
   delay(time: number): number {
-    const gap = time - this.#lastTick;
-    if (gap >= minStallMs) {
-      return gap;
-    }
-    if (this.#length > 0 && time - this.#ended < backlogMs) {
-      return this.#length + time - this.#ended;
-    }
-    return 0;
+    const age = time - (this.#beforeStall ?? this.#lastTick);
+    return age >= minStallMs ? age : 0;
   }
 }

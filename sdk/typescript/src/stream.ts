@@ -77,7 +77,8 @@ export class Stream {
   #draining = false;
   #leaseMs = welcomeTimeoutMs;
   #maxOutput = defaultMaxOutput;
-  #lastReceived = now();
+  #helloSent = now();
+  #lastReceived = this.#helloSent;
   #stopExpiry: () => void = () => undefined;
   readonly #cleanUp: (() => void)[] = [];
   #finish: (reason: Error) => void = () => undefined;
@@ -151,6 +152,9 @@ export class Stream {
       () => { this.#stopExpiry(); },
     );
     const service = this.#owner.service;
+    // The token of the metadata may have taken long. It is not part of the lease.
+    this.#helloSent = now();
+    this.#lastReceived = this.#helloSent;
     this.#post({
       $case: "hello",
       value: {
@@ -263,7 +267,9 @@ export class Stream {
       return; // an executor sends a task once in a stream
     }
     const controller = new AbortController();
-    const deadline = time + timeoutOf(task) - this.#owner.stalls.delay(time);
+    // No executor sends a task before the hello, so that a stall before it does not count.
+    const delay = Math.min(this.#owner.stalls.delay(time), time - this.#helloSent);
+    const deadline = time + timeoutOf(task) - delay;
     const stopTimer = after(deadline - now(), () => {
       controller.abort(new DeadlineExceeded("the deadline of the attempt has passed"));
     });
