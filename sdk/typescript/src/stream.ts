@@ -29,6 +29,8 @@ const welcomeTimeoutMs = 5000;
 const defaultMaxOutput = 512 << 10;
 /** The maximum size of a code and of a message in bytes. */
 const maxText = 16 << 10;
+/** The maximum delay before the next attempt. A message with a longer one, such as `Infinity`, could not be sent. */
+const maxRetryAfterMs = 365 * 24 * 3_600_000;
 /** The number of messages to the executor that may be buffered before heartbeats are left out. */
 const requestBuffer = 256;
 /** The number of heartbeats within a lease, so that two may be lost. */
@@ -274,7 +276,11 @@ export class Stream {
       controller.abort(new DeadlineExceeded("the deadline of the attempt has passed"));
     });
     const run = async (): Promise<void> => {
-      const result = await this.#execute(task, deadline, controller.signal);
+      const result = await this.#execute(task, deadline, controller.signal).catch((thrown: unknown) => {
+        // A task without a result would never end. Accessors of the error of an action, and a logger, can throw.
+        const text = `the error of the action cannot be reported: ${messageOf(thrown)}`;
+        return failed(task.taskId, new Unknown("PANICKED", text), this.#maxOutput);
+      });
       stopTimer();
       this.#post({ $case: "result", value: result });
       this.#tasks.delete(task.taskId);
@@ -399,7 +405,7 @@ function failed(taskId: bigint, error: ActionError, maxDetail: number): TaskResu
   const failure: Failure = { code: sendable(error.code), message: sendable(error.text), detailJson: "" };
   switch (error.outcome) {
     case "retryable": {
-      const retryAfter = error.afterMs > 0 ? toDuration(error.afterMs) : undefined;
+      const retryAfter = error.afterMs > 0 ? toDuration(Math.min(error.afterMs, maxRetryAfterMs)) : undefined;
       return { taskId, outcome: { $case: "retryable", value: { failure, retryAfter } } };
     }
     case "refused": {
@@ -428,8 +434,9 @@ function detailJson(detail: unknown): string {
   }
 }
 
-/** Returns a text of a limited length. An executor keeps even less. */
-function sendable(text: string): string {
+/** Returns a text of a limited length. An executor keeps even less. Without types, an action can pass any value. */
+function sendable(value: unknown): string {
+  const text = typeof value === "string" ? value : messageOf(value ?? "");
   const bytes = Buffer.from(text.slice(0, maxText));
   return bytes.length <= maxText ? text.slice(0, maxText) : bytes.subarray(0, maxText).toString();
 }

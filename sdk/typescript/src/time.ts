@@ -54,8 +54,10 @@ export function jitter(ms: number): number {
 }
 
 export function toDuration(ms: number): Duration {
-  const seconds = Math.trunc(ms / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) };
+  // A fraction must not be rounded to a whole second of nanoseconds.
+  const micros = Math.round(ms * 1000);
+  const seconds = Math.trunc(micros / 1e6);
+  return { seconds: BigInt(seconds), nanos: (micros - seconds * 1e6) * 1000 };
 }
 
 export function fromDuration(duration: Duration | undefined): number {
