@@ -35,6 +35,17 @@ void describe("JSON", () => {
     assert.throws(() => new RawJson("{"), SyntaxError);
   });
 
+  void it("keeps numbers in a program that defines BigInt.prototype.toJSON", () => {
+    const prototype = BigInt.prototype as unknown as { toJSON?: (this: bigint) => string };
+    prototype.toJSON = function () { return this.toString(); };
+    try {
+      assert.equal(encodeJson({ n: 9223372036854775807n, list: [1n] }), '{"n":9223372036854775807,"list":[1]}');
+      assert.equal(encodeJson(9223372036854775807n), "9223372036854775807");
+    } finally {
+      delete prototype.toJSON;
+    }
+  });
+
   void it("converts absent values to null, and empty text to null", () => {
     assert.equal(encodeJson(undefined), "null");
     assert.equal(decodeJson(""), null);
