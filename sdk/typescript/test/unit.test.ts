@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { EventEmitter } from "node:events";
 import { describe, it } from "node:test";
 
 import {
   asActionError, AttemptCancelled, Client, DeadlineExceeded, decodeJson, definitionOf, encodeJson, GoConductorError, RawJson,
   Refused, Retryable, Service, type Workflow,
 } from "@goconductor/sdk";
+import { postgres } from "@goconductor/sdk/inbox";
 import { StallDetector } from "#dist/stall.js";
 
 function isMisuse(text: RegExp) {
@@ -86,6 +88,12 @@ void describe("names", () => {
     assert.throws(() => client.serve(new Service("shop").action("a", none).action("a", none)), isMisuse(/the action a twice/));
   });
 
+  void it("and limits of services are checked", () => {
+    assert.throws(() => client.serve(new Service("shop", { capacity: Infinity }).action("a", none)), isMisuse(/is Infinity/));
+    assert.throws(() => client.serve(new Service("shop", { capacity: NaN }).action("a", none)), isMisuse(/is NaN/));
+    assert.throws(() => client.serve(new Service("shop").action("a", none, { maxInFlight: NaN })), isMisuse(/maxInFlight of the action a/));
+  });
+
   void it("of workflows and steps are derived from their titles", () => {
     const workflow: Workflow = { name: "Order Processing", steps: [{ name: "Process Payment", execute: none, timeoutMs: 900 }] };
     assert.deepEqual(JSON.parse(definitionOf(workflow)), {
@@ -106,6 +114,29 @@ void describe("names", () => {
     assert.throws(() => new Client("http://a", { tls: { ca: "ca.crt" } }), isMisuse(/use the scheme https/));
     assert.throws(() => new Client("http://a", { executors: ["https://b"] }), isMisuse(/must have the scheme of the gateway/));
     assert.throws(() => new Client("https://a", { tls: { certificate: "a" } }), isMisuse(/must be set together/));
+  });
+});
+
+void describe("transaction of PostgreSQL", () => {
+  class Client extends EventEmitter {
+    released: unknown;
+    query(): Promise<{ rows: unknown[]; rowCount: number }> {
+      return Promise.resolve({ rows: [], rowCount: 0 });
+    }
+    release(destroy?: unknown): void {
+      this.released = destroy;
+    }
+  }
+
+  void it("survives the loss of its connection between two statements, and does not return it to the pool", async () => {
+    const client = new Client();
+    const lost = new Error("terminating connection due to administrator command");
+    await postgres<Client>({ connect: () => Promise.resolve(client) }).transaction((tx) => {
+      tx.emit("error", lost);
+      return Promise.resolve();
+    });
+    assert.equal(client.released, lost);
+    assert.equal(client.listenerCount("error"), 0);
   });
 });
 
