@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { type ClientDuplexStream, status } from "@grpc/grpc-js";
 
 import { Attempt } from "./attempt.js";
+import { metadataWithin } from "./calls.js";
 import { channelOptions, maxMessageBytes, parseEndpoint } from "./endpoint.js";
 import {
   type ActionError, asActionError, AttemptCancelled, DeadlineExceeded, isException, messageOf, Retryable, StreamLost, Unknown,
@@ -16,7 +17,7 @@ import type { Service } from "./service.js";
 import type { Settings } from "./settings.js";
 import type { StallDetector } from "./stall.js";
 import { fromServiceError, isServiceError } from "./status.js";
-import { after, fromDuration, fromTimestamp, now, onAbort, sleep, toDuration } from "./time.js";
+import { after, fromDuration, fromTimestamp, now, onAbort, toDuration, within } from "./time.js";
 import { channelCredentials } from "./tls.js";
 
 /** The timeout for connecting to an executor. */
@@ -98,7 +99,7 @@ export class Stream {
     let client: WorkerServiceClient | undefined;
     try {
       client = await this.#connect();
-      const metadata = await this.#owner.settings.metadata();
+      const metadata = await metadataWithin(welcomeTimeoutMs, this.#owner.settings, this.#owner.closed);
       const served = new Promise<Error>((resolve) => { this.#finish = resolve; });
       this.#wire = client.connect(metadata);
       this.#listen();
@@ -113,7 +114,7 @@ export class Stream {
       }
       return { opened: this.#opened, reason };
     } catch (thrown) {
-      return { opened: this.#opened, reason: isServiceError(thrown) ? fromServiceError(thrown) : thrown as Error };
+      return { opened: this.#opened, reason: fromServiceError(thrown) };
     } finally {
       client?.close();
     }
@@ -357,10 +358,9 @@ export class Stream {
     const ended = new Promise<void>((resolve) => {
       this.#wire.once("end", resolve);
       this.#wire.once("error", () => { resolve(); });
-      onAbort(this.#owner.closed, resolve);
     });
     this.#wire.end();
-    await within(this.#leaseMs, ended);
+    await within(this.#leaseMs, ended, this.#owner.closed);
     this.#wire.cancel();
   }
 
@@ -371,18 +371,11 @@ export class Stream {
     for (const task of tasks) {
       task.controller.abort(new StreamLost("the connection to the executor was lost"));
     }
-    if (!await within(cancelTimeoutMs, Promise.all(tasks.map(async (task) => { await task.ended; })))) {
+    const ended = Promise.all(tasks.map(async (task) => { await task.ended; }));
+    if (await within(cancelTimeoutMs, ended) === undefined) {
       this.#logger.warn("tasks ignored their cancellation", { service: this.#owner.service.name });
     }
   }
-}
-
-/** Waits for a promise for a limited time. Returns whether it was fulfilled in time. */
-async function within(ms: number, promise: Promise<unknown>): Promise<boolean> {
-  const timer = new AbortController();
-  const fulfilled = await Promise.race([promise.then(() => true), sleep(ms, timer.signal).then(() => false)]);
-  timer.abort();
-  return fulfilled;
 }
 
 function reasonOf(error: unknown): Error {
