@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 
-import { type ClientDuplexStream, status } from "@grpc/grpc-js";
+import { type ClientDuplexStream, connectivityState, status } from "@grpc/grpc-js";
 
 import { Attempt } from "./attempt.js";
 import { metadataWithin } from "./calls.js";
@@ -130,8 +130,9 @@ export class Stream {
         const stop = onAbort(this.#owner.closed, () => { reject(new StreamLost("the worker was closed")); });
         client.waitForReady(Date.now() + executorTimeoutMs, (error) => {
           stop();
-          if (error === undefined) {
-            resolve();
+          const refused = client.getChannel().getConnectivityState(false) === connectivityState.TRANSIENT_FAILURE;
+          if (error === undefined || refused) {
+            resolve(); // the call of a refused connection fails at once, with the reason
           } else {
             reject(new Error(`failed to connect within ${executorTimeoutMs} ms`));
           }
@@ -147,7 +148,7 @@ export class Stream {
   /** Sends the hello, and handles messages from now on. */
   #listen(): void {
     this.#wire.on("data", (message: ConnectResponse) => { this.#receive(message); });
-    this.#wire.on("error", (error) => { this.#end(reasonOf(error)); });
+    this.#wire.on("error", (error) => { this.#end(reasonOf(error, this.#opened)); });
     this.#wire.on("end", () => { this.#end(new Error("the executor closed the stream")); });
     this.#expireAfter(welcomeTimeoutMs, `no welcome within ${welcomeTimeoutMs} ms`);
     this.#cleanUp.push(
@@ -378,9 +379,9 @@ export class Stream {
   }
 }
 
-function reasonOf(error: unknown): Error {
+function reasonOf(error: unknown, opened: boolean): Error {
   if (isServiceError(error) && [status.UNAVAILABLE, status.CANCELLED, status.INTERNAL].includes(error.code)) {
-    return new Error(`the connection was lost: ${error.details}`, { cause: error });
+    return new Error(`${opened ? "the connection was lost" : "failed to connect"}: ${error.details}`, { cause: error });
   }
   return fromServiceError(error);
 }

@@ -124,6 +124,14 @@ void describe("worker", () => {
     await client.close();
   });
 
+  void it("reports why no executor accepted it", async () => {
+    const client = new Client("http://127.0.0.1:1", { executors: ["http://127.0.0.1:1"], logger: silent });
+    const worker = client.serve(new Service("shop").action("charge", () => null));
+    await assert.rejects(worker.connected({ timeoutMs: 10_000 }), /ECONNREFUSED/);
+    await worker.close();
+    await client.close();
+  });
+
   void it("does not wait for a token that never comes", async (t) => {
     const executor = await Executor.start(t, 2000);
     const token = (): Promise<string> => new Promise(() => undefined);
