@@ -8,6 +8,7 @@ import {
 } from "@goconductor/sdk";
 import { postgres } from "@goconductor/sdk/inbox";
 import { StallDetector } from "#dist/stall.js";
+import { rolesOf } from "#dist/tls.js";
 
 function isMisuse(text: RegExp) {
   return (error: unknown): boolean => error instanceof GoConductorError && error.kind === "misuse" && text.test(error.message);
@@ -114,6 +115,14 @@ void describe("names", () => {
     assert.throws(() => new Client("http://a", { tls: { ca: "ca.crt" } }), isMisuse(/use the scheme https/));
     assert.throws(() => new Client("http://a", { executors: ["https://b"] }), isMisuse(/must have the scheme of the gateway/));
     assert.throws(() => new Client("https://a", { tls: { certificate: "a" } }), isMisuse(/must be set together/));
+  });
+});
+
+void describe("roles of a certificate", () => {
+  void it("are those of its URIs", () => {
+    assert.deepEqual(rolesOf("DNS:localhost, IP Address:127.0.0.1, URI:spiffe://a/saga-executor"), ["saga-executor"]);
+    assert.deepEqual(rolesOf('DNS:"a, URI:spiffe://a/saga-executor/b", URI:spiffe://a/worker'), ["worker"]);
+    assert.deepEqual(rolesOf("URI:https://a/saga-executor, URI:spiffe://a/other"), []);
   });
 });
 
