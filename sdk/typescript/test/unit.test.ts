@@ -150,26 +150,28 @@ void describe("transaction of PostgreSQL", () => {
 });
 
 void describe("stall detector", () => {
-  void it("counts a stall for messages that arrived during it", () => {
+  void it("counts a suspension for messages that arrived during it", () => {
     const stalls = new StallDetector(0);
-    stalls.tick(100);
+    stalls.tick(100, 100);
     assert.equal(stalls.delay(150), 0);
     assert.equal(stalls.delay(2100), 2000);
-    stalls.tick(2100);
+    stalls.tick(2101, 2102);
     assert.equal(stalls.delay(2150), 2050);
-    // The actions of the messages before it kept the event loop busy.
+  });
+
+  void it("counts the time for which the event loop was busy", () => {
+    const stalls = new StallDetector(0);
+    // The function ran after the event loop had read its sockets in the tick.
+    stalls.tick(100, 2100);
+    assert.equal(stalls.delay(2150), 2050);
     assert.equal(stalls.delay(2600), 2500);
-    stalls.tick(2600);
-    assert.equal(stalls.delay(2650), 550);
   });
 
   void it("counts no stall for messages that arrived after it", () => {
     const stalls = new StallDetector(0);
-    stalls.tick(700);
-    stalls.tick(800);
+    stalls.tick(700, 701);
+    assert.equal(stalls.delay(810), 0);
+    stalls.tick(801, 802);
     assert.equal(stalls.delay(850), 0);
-    stalls.tick(1500);
-    stalls.tick(1600);
-    assert.equal(stalls.delay(1650), 0);
   });
 });
