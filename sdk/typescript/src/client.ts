@@ -243,6 +243,7 @@ export class Client {
         }
         const delay = error.retryDelayMs > 0 ? error.retryDelayMs : overloadDelayMs;
         if (now() + delay > deadline || !await sleep(delay, options.signal)) {
+          options.signal?.throwIfAborted();
           throw error;
         }
       }

@@ -138,7 +138,11 @@ export function isException(thrown: unknown): boolean {
 
 /** Returns the message of a thrown value. */
 export function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return "a value that cannot be converted to a text"; // such as an object without a prototype
+  }
 }
 
 /**

@@ -1,4 +1,4 @@
-import { type CallOptions, type Calls, unary } from "./calls.js";
+import { type CallOptions, type Calls, metadataWithin, unary } from "./calls.js";
 import { GoConductorError, messageOf, misuse } from "./errors.js";
 import type { Event as WireEvent, Workflow as WireWorkflow, WorkflowServiceClient } from "./generated/goconductor/v1/workflow.js";
 import { encodeJson } from "./json.js";
@@ -164,7 +164,8 @@ export class Handle {
   }
 
   async *#follow(afterSeq: bigint, signal: AbortSignal | undefined): AsyncGenerator<WireEvent, void, undefined> {
-    const metadata = await this.#owner.calls.metadata();
+    const { calls } = this.#owner;
+    const metadata = await metadataWithin(calls.callTimeoutMs, calls, signal);
     const call = this.#owner.workflows.followEvents({ id: this.id, afterSeq }, metadata);
     const stop = onAbort(signal, () => { call.cancel(); });
     try {

@@ -35,9 +35,11 @@ export function encodeJson(value: unknown): string {
     if (original instanceof RawJson) {
       return `${mark}r${raw.push(original.text) - 1}`;
     }
-    if (typeof current === "bigint") {
+    // Programs often define BigInt.prototype.toJSON, which would make a text of the number.
+    const integer = typeof original === "bigint" ? original : current;
+    if (typeof integer === "bigint") {
       bigints += 1;
-      return `${mark}${current}`;
+      return `${mark}${integer}`;
     }
     return current;
   }) as string | undefined;

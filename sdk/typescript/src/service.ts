@@ -5,6 +5,8 @@ import { onAbort } from "./time.js";
 
 /** The number of attempts of each side in flight. */
 const defaultCapacity = 64;
+/** The greatest capacity that an executor accepts. */
+const maxCapacity = 100_000;
 const maxServiceName = 63;
 const maxActionName = 128;
 const serviceName = /^[a-z0-9](?:[a-z0-9]|-+[a-z0-9])*$/;
@@ -122,7 +124,7 @@ export class Service {
 
   readonly #interceptors: readonly Interceptor[];
   readonly #actions = new Map<string, Entry>();
-  #twice: string | undefined;
+  #invalid: string | undefined;
 
   constructor(name: string, options: ServiceOptions = {}) {
     this.name = name;
@@ -139,7 +141,10 @@ export class Service {
   /** Adds an action that receives and returns JSON. */
   handle(name: string, handler: Handler, options: HandlerOptions = {}): this {
     if (this.#actions.has(name)) {
-      this.#twice ??= name;
+      this.#invalid ??= `the service ${this.name} has the action ${name} twice`;
+    }
+    if (Number.isNaN(options.maxInFlight)) {
+      this.#invalid ??= `the limit maxInFlight of the action ${name} is not a number`;
     }
     const slots = options.maxInFlight === undefined ? undefined : new Slots(Math.trunc(options.maxInFlight));
     this.#actions.set(name, { handler, slots });
@@ -178,10 +183,13 @@ export class Service {
     return this.action(name, probe, options);
   }
 
-  /** Checks the names, which definitions must be able to refer to. Throws an error of the kind `misuse`. */
+  /** Checks the limits, and the names, which definitions must be able to refer to. Throws an error of the kind `misuse`. */
   check(): void {
-    if (this.#twice !== undefined) {
-      throw misuse(`the service ${this.name} has the action ${this.#twice} twice`);
+    if (this.#invalid !== undefined) {
+      throw misuse(this.#invalid);
+    }
+    if (!(this.capacity <= maxCapacity)) {
+      throw misuse(`the capacity of the service ${this.name} is ${this.capacity}; use a number from 1 to ${maxCapacity}`);
     }
     if (this.name.length > maxServiceName || !serviceName.test(this.name)) {
       throw misuse(`${JSON.stringify(this.name)} is not a name of a service: use up to ${maxServiceName} lower-case letters, ` +

@@ -4,47 +4,54 @@ import { now } from "./time.js";
 const intervalMs = 100;
 /** The shortest time without progress that counts as a stall. */
 const minStallMs = 300;
-/** How long after a stall a message may be one that arrived during the stall. */
-const backlogMs = 1000;
+/** How long after a stall a message may be one that the flow control of the stream held back during the stall. */
+const heldBackMs = 100;
 
 /**
  * Notices that the process made no progress: it was suspended, such as by SIGSTOP or by the freeze of a virtual machine, or
  * a function kept the event loop busy. A task that waited in the socket meanwhile seems to have arrived later than it did,
  * so that the deadline by the monotonic clock would be too late.
+ *
+ * During each tick the event loop reads its sockets. A message that is received after a tick therefore arrived after the begin
+ * of that tick, so that a task which was sent after a stall keeps all of its time.
  */
 export class StallDetector {
-  #lastTick: number;
-  #length = 0;
-  #ended = 0;
+  /** The begin of the last tick. */
+  #began: number;
+  /** The end of the last tick. */
+  #ended: number;
+  /** The begin of the tick before, if the last one followed a stall. */
+  #beforeStall: number | undefined;
 
   constructor(start = now()) {
-    this.#lastTick = start;
+    this.#began = start;
+    this.#ended = start;
   }
 
   /** Compares clocks until the returned function is called. */
   run(): () => void {
-    const timer = setInterval(() => { this.tick(now()); }, intervalMs);
-    return () => { clearInterval(timer); };
+    let immediate: NodeJS.Immediate | undefined;
+    const timer = setInterval(() => {
+      const began = now();
+      // The event loop reads its sockets between timers and immediates.
+      immediate = setImmediate(() => { this.tick(began, now()); });
+    }, intervalMs);
+    return () => {
+      clearInterval(timer);
+      clearImmediate(immediate);
+    };
   }
 
-  tick(time: number): void {
-    const gap = time - this.#lastTick;
-    if (gap >= minStallMs) {
-      this.#length = gap;
-      this.#ended = time;
-    }
-    this.#lastTick = time;
+  tick(began: number, ended: number): void {
+    this.#beforeStall = began - this.#began >= minStallMs ? this.#began : undefined;
+    this.#began = began;
+    this.#ended = ended;
   }
 
   /** Returns how long ago a message that is received now may have arrived, in milliseconds. */
   delay(time: number): number {
-    const gap = time - this.#lastTick;
-    if (gap >= minStallMs) {
-      return gap;
-    }
-    if (this.#length > 0 && time - this.#ended < backlogMs) {
-      return this.#length + time - this.#ended;
-    }
-    return 0;
+    const since = this.#beforeStall !== undefined && time - this.#ended < heldBackMs ? this.#beforeStall : this.#began;
+    const age = time - since;
+    return age >= minStallMs ? age : 0;
   }
 }

@@ -1,8 +1,9 @@
 import { hostname } from "node:os";
 
-import { type ClientDuplexStream, status } from "@grpc/grpc-js";
+import { type ClientDuplexStream, connectivityState, status } from "@grpc/grpc-js";
 
 import { Attempt } from "./attempt.js";
+import { metadataWithin } from "./calls.js";
 import { channelOptions, maxMessageBytes, parseEndpoint } from "./endpoint.js";
 import {
   type ActionError, asActionError, AttemptCancelled, DeadlineExceeded, isException, messageOf, Retryable, StreamLost, Unknown,
@@ -16,7 +17,7 @@ import type { Service } from "./service.js";
 import type { Settings } from "./settings.js";
 import type { StallDetector } from "./stall.js";
 import { fromServiceError, isServiceError } from "./status.js";
-import { after, fromDuration, fromTimestamp, now, onAbort, sleep, toDuration } from "./time.js";
+import { after, fromDuration, fromTimestamp, now, onAbort, toDuration, within } from "./time.js";
 import { channelCredentials } from "./tls.js";
 
 /** The timeout for connecting to an executor. */
@@ -29,6 +30,8 @@ const welcomeTimeoutMs = 5000;
 const defaultMaxOutput = 512 << 10;
 /** The maximum size of a code and of a message in bytes. */
 const maxText = 16 << 10;
+/** The maximum delay before the next attempt. A message with a longer one, such as `Infinity`, could not be sent. */
+const maxRetryAfterMs = 365 * 24 * 3_600_000;
 /** The number of messages to the executor that may be buffered before heartbeats are left out. */
 const requestBuffer = 256;
 /** The number of heartbeats within a lease, so that two may be lost. */
@@ -77,7 +80,8 @@ export class Stream {
   #draining = false;
   #leaseMs = welcomeTimeoutMs;
   #maxOutput = defaultMaxOutput;
-  #lastReceived = now();
+  #helloSent = now();
+  #lastReceived = this.#helloSent;
   #stopExpiry: () => void = () => undefined;
   readonly #cleanUp: (() => void)[] = [];
   #finish: (reason: Error) => void = () => undefined;
@@ -95,7 +99,7 @@ export class Stream {
     let client: WorkerServiceClient | undefined;
     try {
       client = await this.#connect();
-      const metadata = await this.#owner.settings.metadata();
+      const metadata = await metadataWithin(welcomeTimeoutMs, this.#owner.settings, this.#owner.closed);
       const served = new Promise<Error>((resolve) => { this.#finish = resolve; });
       this.#wire = client.connect(metadata);
       this.#listen();
@@ -110,7 +114,7 @@ export class Stream {
       }
       return { opened: this.#opened, reason };
     } catch (thrown) {
-      return { opened: this.#opened, reason: isServiceError(thrown) ? fromServiceError(thrown) : thrown as Error };
+      return { opened: this.#opened, reason: fromServiceError(thrown) };
     } finally {
       client?.close();
     }
@@ -126,8 +130,9 @@ export class Stream {
         const stop = onAbort(this.#owner.closed, () => { reject(new StreamLost("the worker was closed")); });
         client.waitForReady(Date.now() + executorTimeoutMs, (error) => {
           stop();
-          if (error === undefined) {
-            resolve();
+          const refused = client.getChannel().getConnectivityState(false) === connectivityState.TRANSIENT_FAILURE;
+          if (error === undefined || refused) {
+            resolve(); // the call of a refused connection fails at once, with the reason
           } else {
             reject(new Error(`failed to connect within ${executorTimeoutMs} ms`));
           }
@@ -143,7 +148,7 @@ export class Stream {
   /** Sends the hello, and handles messages from now on. */
   #listen(): void {
     this.#wire.on("data", (message: ConnectResponse) => { this.#receive(message); });
-    this.#wire.on("error", (error) => { this.#end(reasonOf(error)); });
+    this.#wire.on("error", (error) => { this.#end(reasonOf(error, this.#opened)); });
     this.#wire.on("end", () => { this.#end(new Error("the executor closed the stream")); });
     this.#expireAfter(welcomeTimeoutMs, `no welcome within ${welcomeTimeoutMs} ms`);
     this.#cleanUp.push(
@@ -151,6 +156,9 @@ export class Stream {
       () => { this.#stopExpiry(); },
     );
     const service = this.#owner.service;
+    // The token of the metadata may have taken long. It is not part of the lease.
+    this.#helloSent = now();
+    this.#lastReceived = this.#helloSent;
     this.#post({
       $case: "hello",
       value: {
@@ -263,12 +271,18 @@ export class Stream {
       return; // an executor sends a task once in a stream
     }
     const controller = new AbortController();
-    const deadline = time + timeoutOf(task) - this.#owner.stalls.delay(time);
+    // No executor sends a task before the hello, so that a stall before it does not count.
+    const delay = Math.min(this.#owner.stalls.delay(time), time - this.#helloSent);
+    const deadline = time + timeoutOf(task) - delay;
     const stopTimer = after(deadline - now(), () => {
       controller.abort(new DeadlineExceeded("the deadline of the attempt has passed"));
     });
     const run = async (): Promise<void> => {
-      const result = await this.#execute(task, deadline, controller.signal);
+      const result = await this.#execute(task, deadline, controller.signal).catch((thrown: unknown) => {
+        // A task without a result would never end. Accessors of the error of an action, and a logger, can throw.
+        const text = `the error of the action cannot be reported: ${messageOf(thrown)}`;
+        return failed(task.taskId, new Unknown("PANICKED", text), this.#maxOutput);
+      });
       stopTimer();
       this.#post({ $case: "result", value: result });
       this.#tasks.delete(task.taskId);
@@ -345,10 +359,9 @@ export class Stream {
     const ended = new Promise<void>((resolve) => {
       this.#wire.once("end", resolve);
       this.#wire.once("error", () => { resolve(); });
-      onAbort(this.#owner.closed, resolve);
     });
     this.#wire.end();
-    await within(this.#leaseMs, ended);
+    await within(this.#leaseMs, ended, this.#owner.closed);
     this.#wire.cancel();
   }
 
@@ -359,23 +372,16 @@ export class Stream {
     for (const task of tasks) {
       task.controller.abort(new StreamLost("the connection to the executor was lost"));
     }
-    if (!await within(cancelTimeoutMs, Promise.all(tasks.map(async (task) => { await task.ended; })))) {
+    const ended = Promise.all(tasks.map(async (task) => { await task.ended; }));
+    if (await within(cancelTimeoutMs, ended) === undefined) {
       this.#logger.warn("tasks ignored their cancellation", { service: this.#owner.service.name });
     }
   }
 }
 
-/** Waits for a promise for a limited time. Returns whether it was fulfilled in time. */
-async function within(ms: number, promise: Promise<unknown>): Promise<boolean> {
-  const timer = new AbortController();
-  const fulfilled = await Promise.race([promise.then(() => true), sleep(ms, timer.signal).then(() => false)]);
-  timer.abort();
-  return fulfilled;
-}
-
-function reasonOf(error: unknown): Error {
+function reasonOf(error: unknown, opened: boolean): Error {
   if (isServiceError(error) && [status.UNAVAILABLE, status.CANCELLED, status.INTERNAL].includes(error.code)) {
-    return new Error(`the connection was lost: ${error.details}`, { cause: error });
+    return new Error(`${opened ? "the connection was lost" : "failed to connect"}: ${error.details}`, { cause: error });
   }
   return fromServiceError(error);
 }
@@ -393,7 +399,7 @@ function failed(taskId: bigint, error: ActionError, maxDetail: number): TaskResu
   const failure: Failure = { code: sendable(error.code), message: sendable(error.text), detailJson: "" };
   switch (error.outcome) {
     case "retryable": {
-      const retryAfter = error.afterMs > 0 ? toDuration(error.afterMs) : undefined;
+      const retryAfter = error.afterMs > 0 ? toDuration(Math.min(error.afterMs, maxRetryAfterMs)) : undefined;
       return { taskId, outcome: { $case: "retryable", value: { failure, retryAfter } } };
     }
     case "refused": {
@@ -422,8 +428,9 @@ function detailJson(detail: unknown): string {
   }
 }
 
-/** Returns a text of a limited length. An executor keeps even less. */
-function sendable(text: string): string {
+/** Returns a text of a limited length. An executor keeps even less. Without types, an action can pass any value. */
+function sendable(value: unknown): string {
+  const text = typeof value === "string" ? value : messageOf(value ?? "");
   const bytes = Buffer.from(text.slice(0, maxText));
   return bytes.length <= maxText ? text.slice(0, maxText) : bytes.subarray(0, maxText).toString();
 }

@@ -48,14 +48,28 @@ export function onAbort(signal: AbortSignal | undefined, run: () => void): () =>
   return () => { signal.removeEventListener("abort", run); };
 }
 
+/** Waits for a promise for a limited time, or until a signal is aborted. Returns undefined if it was not fulfilled by then. */
+export async function within<T>(ms: number, promise: Promise<T>, signal?: AbortSignal): Promise<{ value: T } | undefined> {
+  const timer = new AbortController();
+  const stop = onAbort(signal, () => { timer.abort(); });
+  try {
+    return await Promise.race([promise.then((value) => ({ value })), sleep(ms, timer.signal).then(() => undefined)]);
+  } finally {
+    stop();
+    timer.abort();
+  }
+}
+
 /** Returns a duration between half of `ms` and `ms`. */
 export function jitter(ms: number): number {
   return ms / 2 + Math.random() * (ms / 2);
 }
 
 export function toDuration(ms: number): Duration {
-  const seconds = Math.trunc(ms / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) };
+  // A fraction must not be rounded to a whole second of nanoseconds.
+  const micros = Math.round(ms * 1000);
+  const seconds = Math.trunc(micros / 1e6);
+  return { seconds: BigInt(seconds), nanos: (micros - seconds * 1e6) * 1000 };
 }
 
 export function fromDuration(duration: Duration | undefined): number {

@@ -74,8 +74,10 @@ function verify(endpoint: string, host: string, peer: PeerCertificate, role: Rol
   return new Error(`the certificate of the server has the roles [${found.join(", ")}]; expected ${role}`);
 }
 
-function rolesOf(subjectAltName: string): string[] {
-  return subjectAltName.split(", ").flatMap((name) => {
+/** Returns the roles in the alternative names of a certificate. */
+export function rolesOf(subjectAltName: string): string[] {
+  // Node quotes a name that contains a comma. Parts of such a name do not count.
+  return subjectAltName.replaceAll(/"(?:[^"\\]|\\.)*"/g, "").split(", ").flatMap((name) => {
     const [, role] = /^URI:spiffe:\/\/[^/]*\/([^/]+)/.exec(name) ?? [];
     return role !== undefined && roles.includes(role) ? [role] : [];
   });

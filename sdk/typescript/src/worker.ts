@@ -71,6 +71,7 @@ export class Worker {
     if (this.#open > 0) {
       return;
     }
+    let stopSignal = (): void => undefined;
     const failure = await new Promise<string | undefined>((resolve) => {
       const stop = new AbortController();
       const end = (reason: string | undefined): void => {
@@ -86,7 +87,7 @@ export class Worker {
         }
       };
       this.#watchers.add(changed);
-      onAbort(options.signal, () => { end(`the wait was aborted: ${this.#lastRefusal}`); });
+      stopSignal = onAbort(options.signal, () => { end(`the wait was aborted: ${this.#lastRefusal}`); });
       void sleep(options.timeoutMs ?? connectTimeoutMs, stop.signal).then((passed) => {
         if (passed) {
           end(this.#lastRefusal);
@@ -94,6 +95,7 @@ export class Worker {
       });
       changed();
     });
+    stopSignal();
     options.signal?.throwIfAborted();
     if (failure !== undefined) {
       throw new GoConductorError("no_executor", `no executor accepted a worker of ${this.service.name}: ${failure}`);

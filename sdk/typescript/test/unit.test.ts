@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
+import { EventEmitter } from "node:events";
 import { describe, it } from "node:test";
 
 import {
   asActionError, AttemptCancelled, Client, DeadlineExceeded, decodeJson, definitionOf, encodeJson, GoConductorError, RawJson,
   Refused, Retryable, Service, type Workflow,
 } from "@goconductor/sdk";
+import { postgres } from "@goconductor/sdk/inbox";
 import { StallDetector } from "#dist/stall.js";
+import { rolesOf } from "#dist/tls.js";
 
 function isMisuse(text: RegExp) {
   return (error: unknown): boolean => error instanceof GoConductorError && error.kind === "misuse" && text.test(error.message);
@@ -33,6 +36,17 @@ void describe("JSON", () => {
   void it("keeps raw JSON as it is", () => {
     assert.equal(encodeJson({ a: new RawJson("1.50"), b: [new RawJson('{"c": 2}'), 3n] }), '{"a":1.50,"b":[{"c": 2},3]}');
     assert.throws(() => new RawJson("{"), SyntaxError);
+  });
+
+  void it("keeps numbers in a program that defines BigInt.prototype.toJSON", () => {
+    const prototype = BigInt.prototype as unknown as { toJSON?: (this: bigint) => string };
+    prototype.toJSON = function () { return this.toString(); };
+    try {
+      assert.equal(encodeJson({ n: 9223372036854775807n, list: [1n] }), '{"n":9223372036854775807,"list":[1]}');
+      assert.equal(encodeJson(9223372036854775807n), "9223372036854775807");
+    } finally {
+      delete prototype.toJSON;
+    }
   });
 
   void it("converts absent values to null, and empty text to null", () => {
@@ -75,6 +89,12 @@ void describe("names", () => {
     assert.throws(() => client.serve(new Service("shop").action("a", none).action("a", none)), isMisuse(/the action a twice/));
   });
 
+  void it("and limits of services are checked", () => {
+    assert.throws(() => client.serve(new Service("shop", { capacity: Infinity }).action("a", none)), isMisuse(/is Infinity/));
+    assert.throws(() => client.serve(new Service("shop", { capacity: NaN }).action("a", none)), isMisuse(/is NaN/));
+    assert.throws(() => client.serve(new Service("shop").action("a", none, { maxInFlight: NaN })), isMisuse(/maxInFlight of the action a/));
+  });
+
   void it("of workflows and steps are derived from their titles", () => {
     const workflow: Workflow = { name: "Order Processing", steps: [{ name: "Process Payment", execute: none, timeoutMs: 900 }] };
     assert.deepEqual(JSON.parse(definitionOf(workflow)), {
@@ -98,19 +118,60 @@ void describe("names", () => {
   });
 });
 
+void describe("roles of a certificate", () => {
+  void it("are those of its URIs", () => {
+    assert.deepEqual(rolesOf("DNS:localhost, IP Address:127.0.0.1, URI:spiffe://a/saga-executor"), ["saga-executor"]);
+    assert.deepEqual(rolesOf('DNS:"a, URI:spiffe://a/saga-executor/b", URI:spiffe://a/worker'), ["worker"]);
+    assert.deepEqual(rolesOf("URI:https://a/saga-executor, URI:spiffe://a/other"), []);
+  });
+});
+
+void describe("transaction of PostgreSQL", () => {
+  class Client extends EventEmitter {
+    released: unknown;
+    query(): Promise<{ rows: unknown[]; rowCount: number }> {
+      return Promise.resolve({ rows: [], rowCount: 0 });
+    }
+    release(destroy?: unknown): void {
+      this.released = destroy;
+    }
+  }
+
+  void it("survives the loss of its connection between two statements, and does not return it to the pool", async () => {
+    const client = new Client();
+    const lost = new Error("terminating connection due to administrator command");
+    await postgres<Client>({ connect: () => Promise.resolve(client) }).transaction((tx) => {
+      tx.emit("error", lost);
+      return Promise.resolve();
+    });
+    assert.equal(client.released, lost);
+    assert.equal(client.listenerCount("error"), 0);
+  });
+});
+
 void describe("stall detector", () => {
-  void it("counts a stall for messages that arrived during it", () => {
+  void it("counts a suspension for messages that arrived during it", () => {
     const stalls = new StallDetector(0);
-    stalls.tick(100);
+    stalls.tick(100, 100);
     assert.equal(stalls.delay(150), 0);
     assert.equal(stalls.delay(2100), 2000);
-    stalls.tick(2100);
-    assert.equal(stalls.delay(2200), 2100);
-    stalls.tick(2200);
-    assert.equal(stalls.delay(3200), 1000);
-    for (let time = 2300; time <= 3200; time += 100) {
-      stalls.tick(time);
-    }
-    assert.equal(stalls.delay(3250), 0);
+    stalls.tick(2101, 2102);
+    assert.equal(stalls.delay(2150), 2050);
+  });
+
+  void it("counts the time for which the event loop was busy", () => {
+    const stalls = new StallDetector(0);
+    // The function ran after the event loop had read its sockets in the tick.
+    stalls.tick(100, 2100);
+    assert.equal(stalls.delay(2150), 2050);
+    assert.equal(stalls.delay(2600), 2500);
+  });
+
+  void it("counts no stall for messages that arrived after it", () => {
+    const stalls = new StallDetector(0);
+    stalls.tick(700, 701);
+    assert.equal(stalls.delay(810), 0);
+    stalls.tick(801, 802);
+    assert.equal(stalls.delay(850), 0);
   });
 });

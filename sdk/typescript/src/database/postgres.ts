@@ -4,6 +4,8 @@ import type { Database } from "./database.js";
 export interface PostgresClient {
   query(sql: string, parameters?: unknown[]): Promise<{ rows: unknown[]; rowCount: number | null }>;
   release(destroy?: Error | boolean): void;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  removeListener(event: "error", listener: (error: Error) => void): unknown;
 }
 
 /** A pool of node-postgres. */
@@ -23,6 +25,9 @@ export function postgres<Client extends PostgresClient>(pool: PostgresPool<Clien
     transaction: async (run) => {
       const client = await pool.connect();
       let broken: Error | undefined;
+      // A pool leaves the errors of its clients in use to their users. An error without a listener would end the process.
+      const listener = (error: Error): void => { broken = error; };
+      client.on("error", listener);
       try {
         await client.query("BEGIN");
         const result = await run(client);
@@ -36,6 +41,7 @@ export function postgres<Client extends PostgresClient>(pool: PostgresPool<Clien
         }
         throw error;
       } finally {
+        client.removeListener("error", listener);
         client.release(broken);
       }
     },
