@@ -176,3 +176,22 @@ async def test_function_that_waits_for_a_thread_beyond_its_deadline_is_not_calle
         (of_late,) = [each for each in results if each.task_id == 99]
         assert of_late.retryable.failure.code == "NOT_STARTED"
         assert not calls
+
+
+async def test_worker_survives_an_error_of_the_token_function() -> None:
+    shop = Service("shop")
+    shop.action("work")(lambda: None)
+    calls: list[str] = []
+
+    def token() -> str:
+        calls.append("token")
+        if len(calls) == 1:
+            raise KeyError("the identity provider is down")
+        return "secret"
+
+    async with Client("http://127.0.0.1:1", token=token) as client:
+        worker = await client.serve(shop)
+        with pytest.raises(NoExecutorError, match="the identity provider is down"):
+            await worker.connected(0.5)
+        while len(calls) < 2:  # the next discovery
+            await asyncio.sleep(0.05)
