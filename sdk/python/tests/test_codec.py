@@ -122,3 +122,46 @@ def test_values_become_json() -> None:
     for invalid in (float("nan"), timedelta(1), "\ud800", {(1, 2): 3}):
         with pytest.raises((TypeError, ValueError)):
             encode(invalid)
+
+
+class Aliased(pydantic.BaseModel):
+    order_id: str = pydantic.Field(alias="orderId")
+    amount: Decimal
+    rate: float = 0.0
+
+
+def test_models_of_pydantic_keep_their_names_and_digits() -> None:
+    text = '{"orderId":"o","amount":12345678901234567.89,"rate":1.5}'
+    model = decode(text, Aliased)
+    assert model == Aliased(orderId="o", amount=Decimal("12345678901234567.89"), rate=1.5)
+    assert decode(encode(model), Aliased) == model
+
+
+@dataclass
+class Positive:
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n <= 0:
+            raise ValueError("n must be positive")
+
+
+def test_values_that_a_type_refuses_are_mismatches() -> None:
+    for kind, text, message in (
+        (Positive, '{"n":0}', "n must be positive"),
+        (Decimal, '"NaN"', "expected a number"),
+        (float, "1" + "0" * 400, "too large"),
+    ):
+        with pytest.raises(MismatchError, match=message):
+            decode(text, kind)
+
+
+def test_integers_of_unions_keep_their_digits() -> None:
+    assert decode("9007199254740993", float | int) == 9007199254740993
+    assert decode("1.5", float | int) == 1.5
+
+
+@pytest.mark.parametrize("fraction", ["", ".1", ".123456", ".123456789"])
+def test_times_have_any_number_of_digits(fraction: str) -> None:
+    expected = datetime(2026, 1, 2, 3, 4, 5, int(fraction[1:7].ljust(6, "0")), timezone.utc)
+    assert decode(f'"2026-01-02T03:04:05{fraction}Z"', datetime) == expected

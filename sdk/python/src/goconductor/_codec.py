@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import functools
 import json
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -19,7 +20,10 @@ Convert = Callable[[Any], Any]
 
 
 class RawJSON(str):
-    """A text that is JSON already. It is neither converted nor checked, so that numbers keep their digits."""
+    """A text that is JSON already. It is neither converted nor checked, so that numbers keep their digits.
+
+    It must be the whole value. Within another value, it is a string.
+    """
 
 
 class MalformedJSONError(ValueError):
@@ -60,7 +64,7 @@ def _simplify(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     if hasattr(value, "model_dump"):  # a model of Pydantic
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", by_alias=True)  # the names that the model accepts
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (datetime, date)):
@@ -78,7 +82,7 @@ class Decoder:
     """Converts JSON to a type."""
 
     def __init__(self, kind: Any) -> None:
-        self._decimals = _mentions_decimal(kind, set())
+        self._decimals = _mentions_decimal(kind, {})
         self._convert = _converter(kind)
 
     def __call__(self, text: str) -> Any:
@@ -91,16 +95,18 @@ def decode(text: str, kind: Any) -> Any:
     return Decoder(kind)(text)
 
 
-def _mentions_decimal(kind: Any, seen: set[int]) -> bool:
+def _mentions_decimal(kind: Any, seen: dict[int, Any]) -> bool:
     if kind is Decimal:
         return True
     if id(kind) in seen:
         return False
-    seen.add(id(kind))
+    seen[id(kind)] = kind  # a reference, so that no other type gets the id
     inner = list(typing.get_args(kind))
     origin = typing.get_origin(kind) or kind
     if dataclasses.is_dataclass(origin) or typing.is_typeddict(origin):
         inner += typing.get_type_hints(origin).values()
+    if hasattr(origin, "model_fields"):  # a model of Pydantic
+        inner += [each.annotation for each in origin.model_fields.values()]
     return any(_mentions_decimal(each, seen) for each in inner)
 
 
@@ -121,7 +127,10 @@ def _scalar(kind: type, expected: str) -> Convert:
 def _float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         raise _expect("a number", value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise MismatchError("expected a number, found one that is too large") from error
 
 
 def _int(value: Any) -> int:
@@ -151,14 +160,18 @@ def _decimal(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         raise _expect("a number", value)
     try:
-        return Decimal(value)
+        number = Decimal(value)
     except ArithmeticError as error:
         raise MismatchError(f"expected a number, found {value!r}") from error
+    if not number.is_finite():
+        raise MismatchError(f"expected a number, found {value!r}")
+    return number
 
 
 def _time(text: str) -> datetime:
-    # Python 3.10 does not accept the Z of RFC 3339.
-    return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+    # Python 3.10 accepts neither the Z of RFC 3339 nor fractions other than of 3 or 6 digits.
+    text = text[:-1] + "+00:00" if text.endswith("Z") else text
+    return datetime.fromisoformat(re.sub(r"\.(\d+)", lambda each: f".{each[1][:6]:0<6}", text, count=1))
 
 
 _SCALARS: dict[Any, Convert] = {
@@ -260,6 +273,8 @@ def _union(kinds: tuple[Any, ...]) -> Convert:
     def convert(value: Any) -> Any:
         if value is None and optional:
             return None
+        if type(value) is int and int in kinds:
+            return value  # a conversion to float would lose digits
         failures = []
         for each in converters:
             try:
@@ -346,7 +361,10 @@ def _dataclass(kind: Any, arguments: tuple[Any, ...]) -> Convert:
                 known[each.name] = _at(each.name, converters[each.name], value[each.name])
             elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
                 raise MismatchError(f"the field {each.name} is missing")
-        return kind(**known)
+        try:
+            return kind(**known)
+        except ValueError as error:  # the method __post_init__ refused the values
+            raise MismatchError(str(error)) from error
 
     return convert
 
