@@ -130,8 +130,7 @@ class SQLite(Database[sqlite3.Connection]):
             try:
                 yield connection
             finally:
-                if connection.in_transaction:
-                    _end(connection, "ROLLBACK")
+                _end(connection, "ROLLBACK")
 
     def commit(self, connection: sqlite3.Connection) -> None:
         """Commit the transaction."""
@@ -149,7 +148,7 @@ def _end(connection: sqlite3.Connection, statement: Literal["COMMIT", "ROLLBACK"
     if getattr(connection, "autocommit", None) is False:
         # A statement would leave the connection without the transaction that it must always have.
         connection.commit() if statement == "COMMIT" else connection.rollback()
-    else:
+    elif connection.in_transaction:
         # The methods have no effect if the connection commits automatically.
         connection.execute(statement)
 
