@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -159,6 +160,31 @@ def test_values_that_a_type_refuses_are_mismatches() -> None:
 def test_integers_of_unions_keep_their_digits() -> None:
     assert decode("9007199254740993", float | int) == 9007199254740993
     assert decode("1.5", float | int) == 1.5
+
+
+def test_names_become_the_type_of_the_key() -> None:
+    assert decode(encode({1: "a"}), dict[int, str]) == {1: "a"}
+    assert decode('{"red":1}', dict[Colour, int]) == {Colour.RED: 1}
+    with pytest.raises(MismatchError, match="expected an integer"):
+        decode('{"a":1}', dict[int, int])
+
+
+if sys.version_info >= (3, 11):
+    from typing import NotRequired, Required
+
+    class Parcel(TypedDict):
+        to: str
+        note: NotRequired[str]
+
+    class Partial(TypedDict, total=False):
+        to: Required[str]
+        note: str
+
+    @pytest.mark.parametrize("kind", [Parcel, Partial])
+    def test_markers_of_typed_dicts_count(kind: Any) -> None:
+        assert decode('{"to":"x"}', kind) == {"to": "x"}
+        with pytest.raises(MismatchError, match="the field to is missing"):
+            decode('{"note":"x"}', kind)
 
 
 @pytest.mark.parametrize("fraction", ["", ".1", ".123456", ".123456789"])

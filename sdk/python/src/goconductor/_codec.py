@@ -318,19 +318,31 @@ def _tuple(arguments: tuple[Any, ...]) -> Convert:
 
 
 def _mapping(arguments: tuple[Any, ...]) -> Convert:
+    convert_name = _name(arguments[0]) if arguments else str
     convert_value = _converter(arguments[1]) if arguments else _SCALARS[Any]
 
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
             raise _expect("an object", value)
-        return {name: _at(name, convert_value, each) for name, each in value.items()}
+        return {_at(name, convert_name, name): _at(name, convert_value, each) for name, each in value.items()}
 
     return convert
 
 
+def _name(kind: Any) -> Convert:
+    """Build the function that converts the name of a field to the type of a key."""
+    if hasattr(kind, "__supertype__"):  # a NewType
+        return _name(kind.__supertype__)
+    if kind is int:
+        return _parsed(int, "an integer")
+    if kind in (UUID, date, datetime, Decimal) or (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        return _converter(kind)
+    return _SCALARS[Any]
+
+
 def _typed_dict(kind: Any) -> Convert:
     converters = {name: _converter(each) for name, each in typing.get_type_hints(kind).items()}
-    required = kind.__required_keys__
+    required = _required(kind)
 
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -341,6 +353,21 @@ def _typed_dict(kind: Any) -> Convert:
         return {name: _at(name, converters.get(name, _SCALARS[Any]), each) for name, each in value.items()}
 
     return convert
+
+
+def _required(kind: Any) -> set[str]:
+    """Return the required fields of a TypedDict.
+
+    Its `__required_keys__` does not know the markers of a module whose annotations are texts.
+    """
+    required = set(kind.__required_keys__)
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        marker = typing.get_origin(hint)
+        if marker is not None and marker is getattr(typing, "NotRequired", None):
+            required.discard(name)
+        elif marker is not None and marker is getattr(typing, "Required", None):
+            required.add(name)
+    return required
 
 
 def _dataclass(kind: Any, arguments: tuple[Any, ...]) -> Convert:
