@@ -182,6 +182,11 @@ def raise_requested(_: sqlite3.Connection) -> None:
     raise RequestedError
 
 
+def test_path_of_a_database_in_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="pass its connection"):
+        SQLite(":memory:")
+
+
 def test_work_may_be_a_method(tmp_path: Path) -> None:
     box = Inbox(SQLite(str(tmp_path / "participant.db")))
     box.migrate()

@@ -26,9 +26,9 @@ class Executor(worker_pb2_grpc.WorkerServiceServicer):
         self.results: asyncio.Queue[pb.TaskResult] = asyncio.Queue()
         self.reader: asyncio.Task[None] | None = None
 
-    async def Connect(self, requests: AsyncIterator[pb.ConnectRequest], context: Any) -> AsyncIterator[pb.ConnectResponse]:  # type: ignore[override]  # noqa: N802
+    async def Connect(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.ConnectResponse]:  # noqa: N802
         yield pb.ConnectResponse(welcome=pb.Welcome(executor="test"))
-        self.reader = asyncio.create_task(self._read(requests))
+        self.reader = asyncio.create_task(self._read(request_iterator))
         while not self.reader.done():
             try:
                 yield await asyncio.wait_for(self.responses.get(), 0.5)
@@ -55,7 +55,7 @@ class Executor(worker_pb2_grpc.WorkerServiceServicer):
 async def connected(service: Service) -> AsyncIterator[Executor]:
     executor = Executor()
     server = grpc.aio.server()
-    worker_pb2_grpc.add_WorkerServiceServicer_to_server(executor, server)  # type: ignore[no-untyped-call]
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(executor, server)
     address = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:

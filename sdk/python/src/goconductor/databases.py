@@ -10,6 +10,7 @@ Each class hands the connection of its library to the functions of the participa
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 import threading
@@ -109,7 +110,9 @@ class SQLite(Database[sqlite3.Connection]):
 
     dialect = Dialect.SQLITE
 
-    def __init__(self, database: str | sqlite3.Connection, *, timeout: float = 30.0) -> None:
+    def __init__(self, database: str | os.PathLike[str] | sqlite3.Connection, *, timeout: float = 30.0) -> None:
+        if database in ("", ":memory:"):
+            raise ValueError("a database in memory would be empty in each transaction: pass its connection, not a path")
         self._database = database
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -145,12 +148,14 @@ class SQLite(Database[sqlite3.Connection]):
 
 def _end(connection: sqlite3.Connection, statement: Literal["COMMIT", "ROLLBACK"]) -> None:
     """End a transaction of SQLite."""
-    if getattr(connection, "autocommit", None) is False:
-        # A statement would leave the connection without the transaction that it must always have.
-        connection.commit() if statement == "COMMIT" else connection.rollback()
-    elif connection.in_transaction:
-        # The methods have no effect if the connection commits automatically.
-        connection.execute(statement)
+    if getattr(connection, "autocommit", None) is not False:
+        # The methods of the connection have no effect if it commits automatically.
+        if connection.in_transaction:
+            connection.execute(statement)
+    elif statement == "COMMIT":
+        connection.commit()
+    else:
+        connection.rollback()
 
 
 class _DBAPI(Database[C]):
