@@ -84,7 +84,7 @@ class LostError(Unknown):
 
 class BrokenCodeError(Unknown):
     @property
-    def code(self) -> str:  # type: ignore[override]
+    def code(self) -> str:
         raise RuntimeError("no code")
 
     @code.setter
