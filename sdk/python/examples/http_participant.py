@@ -7,6 +7,7 @@ responses: dict[str, bytes] = {}  # by idempotency key; a real service stores th
 
 class Participant(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))  # an unread body would reset the connection
         body = responses.setdefault(self.headers["Idempotency-Key"], b'{"done": "%s"}' % self.path.encode())
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -122,3 +123,71 @@ def test_values_become_json() -> None:
     for invalid in (float("nan"), timedelta(1), "\ud800", {(1, 2): 3}):
         with pytest.raises((TypeError, ValueError)):
             encode(invalid)
+
+
+class Aliased(pydantic.BaseModel):
+    order_id: str = pydantic.Field(alias="orderId")
+    amount: Decimal
+    rate: float = 0.0
+
+
+def test_models_of_pydantic_keep_their_names_and_digits() -> None:
+    text = '{"orderId":"o","amount":12345678901234567.89,"rate":1.5}'
+    model = decode(text, Aliased)
+    assert model == Aliased(orderId="o", amount=Decimal("12345678901234567.89"), rate=1.5)
+    assert decode(encode(model), Aliased) == model
+
+
+@dataclass
+class Positive:
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n <= 0:
+            raise ValueError("n must be positive")
+
+
+def test_values_that_a_type_refuses_are_mismatches() -> None:
+    for kind, text, message in (
+        (Positive, '{"n":0}', "n must be positive"),
+        (Decimal, '"NaN"', "expected a number"),
+        (float, "1" + "0" * 400, "too large"),
+    ):
+        with pytest.raises(MismatchError, match=message):
+            decode(text, kind)
+
+
+def test_integers_of_unions_keep_their_digits() -> None:
+    assert decode("9007199254740993", float | int) == 9007199254740993
+    assert decode("1.5", float | int) == 1.5
+
+
+def test_names_become_the_type_of_the_key() -> None:
+    assert decode(encode({1: "a"}), dict[int, str]) == {1: "a"}
+    assert decode('{"red":1}', dict[Colour, int]) == {Colour.RED: 1}
+    with pytest.raises(MismatchError, match="expected an integer"):
+        decode('{"a":1}', dict[int, int])
+
+
+if sys.version_info >= (3, 11):
+    from typing import NotRequired, Required
+
+    class Parcel(TypedDict):
+        to: str
+        note: NotRequired[str]
+
+    class Partial(TypedDict, total=False):
+        to: Required[str]
+        note: str
+
+    @pytest.mark.parametrize("kind", [Parcel, Partial])
+    def test_markers_of_typed_dicts_count(kind: Any) -> None:
+        assert decode('{"to":"x"}', kind) == {"to": "x"}
+        with pytest.raises(MismatchError, match="the field to is missing"):
+            decode('{"note":"x"}', kind)
+
+
+@pytest.mark.parametrize("fraction", ["", ".1", ".123456", ".123456789"])
+def test_times_have_any_number_of_digits(fraction: str) -> None:
+    expected = datetime(2026, 1, 2, 3, 4, 5, int(fraction[1:7].ljust(6, "0")), timezone.utc)
+    assert decode(f'"2026-01-02T03:04:05{fraction}Z"', datetime) == expected

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import sqlite3
+import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from participants import Participant, RequestedError, output_of, participant
 
-from goconductor import MisuseError, Operation, Refused
-from goconductor.databases import Dialect, SQLite, statements
+from goconductor import Attempt, MisuseError, Operation, Refused
+from goconductor._attempt import _current
+from goconductor.databases import Dialect, SQLAlchemy, SQLite, statements
 from goconductor.inbox import Inbox, InvalidKeyError, Verdict, migration, step_of
 from goconductor.outbox import Event, PublishError
 
@@ -135,3 +140,81 @@ def test_migrations_have_their_statements() -> None:
     assert step_of("w/a/execute", Operation.EXECUTE) == "w/a"
     counts = {dialect: len(statements(migration(dialect))) for dialect in Dialect}
     assert counts == {Dialect.POSTGRES: 8, Dialect.MYSQL: 1, Dialect.SQLITE: 1}
+
+
+@dataclass
+class Payment:
+    id: int
+
+
+def attempt(operation: Operation) -> Attempt:
+    return Attempt(f"w/a/{operation.value}", "w", "shop", "work", "a", operation, 1, "null")
+
+
+def test_rows_of_the_connection_may_be_dicts(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "participant.db")) as db:
+        db.row_factory = lambda cursor, row: dict(zip([each[0] for each in cursor.description], row, strict=True))
+        box = Inbox(SQLite(db))
+        box.migrate()
+        assert box.do("w/a/execute", lambda _: 1) == "1"
+        assert box.do("w/a/execute", lambda _: 2) == "1"
+        undone: list[str] = []
+        box.undo("w/a/compensate", lambda _, output: undone.append(output))
+        assert undone == ["1"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="connections have no attribute autocommit")
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_transactions_of_each_mode_of_sqlite_are_committed(tmp_path: Path, autocommit: bool) -> None:
+    options: dict[str, Any] = {"autocommit": autocommit}
+    with contextlib.closing(sqlite3.connect(tmp_path / "participant.db", **options)) as db:
+        box = Inbox(SQLite(db))
+        box.migrate()
+        assert box.do("w/a/execute", lambda _: 1) == "1"
+        with pytest.raises(RequestedError):
+            box.do("w/b/execute", raise_requested)
+    other = Inbox(SQLite(str(tmp_path / "participant.db")))
+    assert other.do("w/a/execute", lambda _: 2) == "1"
+    assert other.do("w/b/execute", lambda _: 2) == "2"
+
+
+def raise_requested(_: sqlite3.Connection) -> None:
+    raise RequestedError
+
+
+def test_path_of_a_database_in_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="pass its connection"):
+        SQLite(":memory:")
+
+
+def test_work_may_be_a_method(tmp_path: Path) -> None:
+    box = Inbox(SQLite(str(tmp_path / "participant.db")))
+    box.migrate()
+    refunded: list[Payment] = []
+
+    class Payments:
+        def charge(self, db: sqlite3.Connection) -> Payment:
+            return Payment(1)
+
+        def refund(self, db: sqlite3.Connection, payment: Payment) -> None:
+            refunded.append(payment)
+
+    token = _current.set(attempt(Operation.EXECUTE))
+    try:
+        assert [box.execute(Payments().charge) for _ in range(2)] == [Payment(1)] * 2
+        _current.set(attempt(Operation.COMPENSATE))
+        box.compensate(Payments().refund)
+    finally:
+        _current.reset(token)
+    assert refunded == [Payment(1)]
+
+
+def test_engine_that_commits_each_statement_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/participant.db"
+    for engine in (
+        sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT"),
+        sqlalchemy.create_engine(url).execution_options(isolation_level="AUTOCOMMIT"),
+    ):
+        with pytest.raises(ValueError, match="must not commit automatically"):
+            Inbox(SQLAlchemy(engine)).migrate()
+        engine.dispose()

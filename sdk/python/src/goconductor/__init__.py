@@ -39,7 +39,8 @@ what was done in the microservice's own database transaction, so that a repeat h
 # JSON
 
 Inputs and outputs are JSON. They are converted to and from the annotated types: dataclasses, TypedDict, enums, models of
-Pydantic, and plain values. Integers keep their digits. Other numbers keep them if their type is Decimal.
+Pydantic, and plain values. Integers keep their digits. Other numbers keep them if their type is Decimal. A Decimal of an
+output becomes a string. Both forms are converted to Decimal.
 
 The package decides nothing about a workflow. The decisions are made where its state is committed.
 """

@@ -75,6 +75,7 @@ class Attempt:
 
     _beat: Callable[[], None] | None = field(default=None, repr=False)
     _threads: Executor | None = field(default=None, repr=False)
+    _called: bool = field(default=False, init=False, repr=False)
     _cancelled: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     @property

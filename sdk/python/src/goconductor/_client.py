@@ -20,12 +20,12 @@ import grpc
 from . import _codec, _schedule
 from ._attempt import LOGGER
 from ._endpoint import GATEWAY, Endpoint, TLSFiles
-from ._handle import Handle
+from ._handle import RESULT_TIMEOUT, Handle
 from ._schedule import Schedule, ScheduleSpec
 from ._service import Interceptor, Service
 from ._status import from_status, seconds
 from ._view import Description, description
-from ._worker import DRAIN_TIMEOUT, Worker
+from ._worker import DRAIN_TIMEOUT, Worker, shutdown_all
 from ._workflow import Workflow
 from .errors import MisuseError, OverloadedError
 from .v1 import (
@@ -89,6 +89,8 @@ class _Stubs:
     def __init__(self, channel: grpc.aio.Channel, stamps: tuple[int, ...]) -> None:
         self.channel = channel
         self.stamps = stamps
+        self.cut = False
+        """Whether calls were cancelled because the files of TLS were replaced."""
         self.checked = time.monotonic()
         self.workflows: workflow_pb2_grpc.WorkflowServiceAsyncStub = workflow_pb2_grpc.WorkflowServiceStub(channel)
         self.definitions: definition_pb2_grpc.DefinitionServiceAsyncStub = definition_pb2_grpc.DefinitionServiceStub(channel)
@@ -146,6 +148,7 @@ class Client:
         self._channel_interceptors = tuple(channel_interceptors)
         self._call_timeout = seconds(call_timeout)
         self._stubs: _Stubs | None = None
+        self._retiring: dict[asyncio.Task[None], _Stubs] = {}
         self._opening = asyncio.Lock()
         self._workers: set[Worker] = set()
         self._own: dict[str, Worker] = {}
@@ -172,9 +175,13 @@ class Client:
         """End the connection and disconnect the workers. Their tasks in flight are retried."""
         self._closed = True
         await asyncio.gather(*(worker.close() for worker in list(self._workers)))
-        if self._stubs is not None:
-            await self._stubs.channel.close()
-            self._stubs = None
+        retiring = dict(self._retiring)
+        for task in retiring:
+            task.cancel()
+        for stubs in (*retiring.values(), self._stubs):
+            if stubs is not None:
+                await stubs.channel.close()
+        self._stubs = None
 
     async def channel(self) -> grpc.aio.Channel:
         """Return the gRPC connection to the gateway, for calls that this class does not offer.
@@ -192,14 +199,22 @@ class Client:
                 stubs.checked = time.monotonic()
                 with contextlib.suppress(OSError):  # a file that is being replaced
                     if self._tls.stamps() != stubs.stamps:
-                        # Calls in flight end with their connection, at the latest after the timeout.
-                        asyncio.get_running_loop().create_task(stubs.channel.close(self._call_timeout))
+                        retiring = asyncio.create_task(self._retire(stubs, max(self._call_timeout, RESULT_TIMEOUT)))
+                        self._retiring[retiring] = stubs
+                        retiring.add_done_callback(self._retiring.pop)
                         stubs = None
             if stubs is None:
                 stamps = self._tls.stamps()
                 channel = await self._gateway.open(self._tls, GATEWAY, _OPTIONS, self._channel_interceptors)
                 stubs = self._stubs = _Stubs(channel, stamps)
             return stubs
+
+    @staticmethod
+    async def _retire(stubs: _Stubs, delay: float) -> None:
+        """Close a connection whose calls had time to end. The streams that are left are opened again."""
+        await asyncio.sleep(delay)
+        stubs.cut = True
+        await stubs.channel.close()
 
     async def _metadata(self) -> grpc.aio.Metadata:
         metadata = grpc.aio.Metadata(("goconductor-namespace", self._namespace))
@@ -240,7 +255,6 @@ class Client:
 
         The tasks in flight are then finished for up to `drain_timeout` seconds.
         """
-        workers = [await self.serve(service) for service in services]
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         handled = []
@@ -249,16 +263,16 @@ class Client:
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, stop.set)
                 handled.append(number)
+        workers: list[Worker] = []
         try:
+            for service in services:
+                workers.append(await self.serve(service))  # noqa: PERF401  # of those that were started
             await stop.wait()
         finally:
             # A second signal ends the process.
             for number in handled:
                 loop.remove_signal_handler(number)
-            ended = await asyncio.gather(*(each.shutdown(drain_timeout) for each in workers), return_exceptions=True)
-        for failure in ended:
-            if failure is not None:
-                raise failure
+            await shutdown_all(workers, drain_timeout)
 
     # Workflows
 
@@ -408,7 +422,10 @@ class Client:
         return Handle(self, response.workflow_id)
 
     async def backfill_schedule(self, name: str, start: datetime, until: datetime) -> None:
-        """Start the due times of a past range, both ends included, whatever the overlap policy."""
+        """Start the due times of a past range, both ends included, whatever the overlap policy.
+
+        A time without a time zone is in UTC.
+        """
         request = schedule_pb2.BackfillScheduleRequest(name=name)
         getattr(request, "from").FromDatetime(start)
         request.until.FromDatetime(until)

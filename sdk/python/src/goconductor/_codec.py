@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import functools
 import json
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -19,7 +20,10 @@ Convert = Callable[[Any], Any]
 
 
 class RawJSON(str):
-    """A text that is JSON already. It is neither converted nor checked, so that numbers keep their digits."""
+    """A text that is JSON already. It is neither converted nor checked, so that numbers keep their digits.
+
+    It must be the whole value. Within another value, it is a string.
+    """
 
 
 class MalformedJSONError(ValueError):
@@ -60,7 +64,7 @@ def _simplify(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     if hasattr(value, "model_dump"):  # a model of Pydantic
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", by_alias=True)  # the names that the model accepts
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (datetime, date)):
@@ -78,7 +82,7 @@ class Decoder:
     """Converts JSON to a type."""
 
     def __init__(self, kind: Any) -> None:
-        self._decimals = _mentions_decimal(kind, set())
+        self._decimals = _mentions_decimal(kind, {})
         self._convert = _converter(kind)
 
     def __call__(self, text: str) -> Any:
@@ -91,16 +95,18 @@ def decode(text: str, kind: Any) -> Any:
     return Decoder(kind)(text)
 
 
-def _mentions_decimal(kind: Any, seen: set[int]) -> bool:
+def _mentions_decimal(kind: Any, seen: dict[int, Any]) -> bool:
     if kind is Decimal:
         return True
     if id(kind) in seen:
         return False
-    seen.add(id(kind))
+    seen[id(kind)] = kind  # a reference, so that no other type gets the id
     inner = list(typing.get_args(kind))
     origin = typing.get_origin(kind) or kind
     if dataclasses.is_dataclass(origin) or typing.is_typeddict(origin):
         inner += typing.get_type_hints(origin).values()
+    if hasattr(origin, "model_fields"):  # a model of Pydantic
+        inner += [each.annotation for each in origin.model_fields.values()]
     return any(_mentions_decimal(each, seen) for each in inner)
 
 
@@ -121,7 +127,10 @@ def _scalar(kind: type, expected: str) -> Convert:
 def _float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         raise _expect("a number", value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise MismatchError("expected a number, found one that is too large") from error
 
 
 def _int(value: Any) -> int:
@@ -151,14 +160,18 @@ def _decimal(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         raise _expect("a number", value)
     try:
-        return Decimal(value)
+        number = Decimal(value)
     except ArithmeticError as error:
         raise MismatchError(f"expected a number, found {value!r}") from error
+    if not number.is_finite():
+        raise MismatchError(f"expected a number, found {value!r}")
+    return number
 
 
 def _time(text: str) -> datetime:
-    # Python 3.10 does not accept the Z of RFC 3339.
-    return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+    # Python 3.10 accepts neither the Z of RFC 3339 nor fractions other than of 3 or 6 digits.
+    text = text[:-1] + "+00:00" if text.endswith("Z") else text
+    return datetime.fromisoformat(re.sub(r"\.(\d+)", lambda each: f".{each[1][:6]:0<6}", text, count=1))
 
 
 _SCALARS: dict[Any, Convert] = {
@@ -260,6 +273,8 @@ def _union(kinds: tuple[Any, ...]) -> Convert:
     def convert(value: Any) -> Any:
         if value is None and optional:
             return None
+        if type(value) is int and int in kinds:
+            return value  # a conversion to float would lose digits
         failures = []
         for each in converters:
             try:
@@ -303,19 +318,31 @@ def _tuple(arguments: tuple[Any, ...]) -> Convert:
 
 
 def _mapping(arguments: tuple[Any, ...]) -> Convert:
+    convert_name = _name(arguments[0]) if arguments else str
     convert_value = _converter(arguments[1]) if arguments else _SCALARS[Any]
 
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
             raise _expect("an object", value)
-        return {name: _at(name, convert_value, each) for name, each in value.items()}
+        return {_at(name, convert_name, name): _at(name, convert_value, each) for name, each in value.items()}
 
     return convert
 
 
+def _name(kind: Any) -> Convert:
+    """Build the function that converts the name of a field to the type of a key."""
+    if hasattr(kind, "__supertype__"):  # a NewType
+        return _name(kind.__supertype__)
+    if kind is int:
+        return _parsed(int, "an integer")
+    if kind in (UUID, date, datetime, Decimal) or (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        return _converter(kind)
+    return _SCALARS[Any]
+
+
 def _typed_dict(kind: Any) -> Convert:
     converters = {name: _converter(each) for name, each in typing.get_type_hints(kind).items()}
-    required = kind.__required_keys__
+    required = _required(kind)
 
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -326,6 +353,21 @@ def _typed_dict(kind: Any) -> Convert:
         return {name: _at(name, converters.get(name, _SCALARS[Any]), each) for name, each in value.items()}
 
     return convert
+
+
+def _required(kind: Any) -> set[str]:
+    """Return the required fields of a TypedDict.
+
+    Its `__required_keys__` does not know the markers of a module whose annotations are texts.
+    """
+    required = set(kind.__required_keys__)
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        marker = typing.get_origin(hint)
+        if marker is not None and marker is getattr(typing, "NotRequired", None):
+            required.discard(name)
+        elif marker is not None and marker is getattr(typing, "Required", None):
+            required.add(name)
+    return required
 
 
 def _dataclass(kind: Any, arguments: tuple[Any, ...]) -> Convert:
@@ -346,7 +388,10 @@ def _dataclass(kind: Any, arguments: tuple[Any, ...]) -> Convert:
                 known[each.name] = _at(each.name, converters[each.name], value[each.name])
             elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
                 raise MismatchError(f"the field {each.name} is missing")
-        return kind(**known)
+        try:
+            return kind(**known)
+        except ValueError as error:  # the method __post_init__ refused the values
+            raise MismatchError(str(error)) from error
 
     return convert
 

@@ -22,6 +22,8 @@ _POLL_TIMEOUT = 30
 """The duration in seconds of one long poll."""
 _POLL_MARGIN = 10
 """The time in seconds after the long poll within which its response must arrive."""
+RESULT_TIMEOUT = _POLL_TIMEOUT + _POLL_MARGIN
+"""The timeout in seconds of one long poll, the longest call that is not a stream."""
 _RETRY_TIMEOUT = 60.0
 """The time in seconds after which an unavailable gateway is given up."""
 _STANDING = 30.0
@@ -75,7 +77,7 @@ class Handle:
         while True:
             try:
                 stubs = await self._client._connected()
-                response = await self._client._call(stubs.workflows.GetResult, request, timeout=_POLL_TIMEOUT + _POLL_MARGIN)
+                response = await self._client._call(stubs.workflows.GetResult, request, timeout=RESULT_TIMEOUT)
             except GoConductorError as error:
                 await retries.wait(error)
                 continue
@@ -140,6 +142,10 @@ class Handle:
                 yield event_of(message.event)
         except grpc.aio.AioRpcError as error:
             raise from_status(error) from error
+        except asyncio.CancelledError as error:
+            if stubs.cut and not _is_cancelled():
+                raise UnreachableError("the files of TLS were replaced", retryable=True) from error
+            raise
         finally:
             call.cancel()
 
@@ -154,3 +160,9 @@ class Handle:
             if len(page.events) < _EVENT_PAGE:
                 return events
             after = page.events[-1].seq
+
+
+def _is_cancelled() -> bool:
+    """Tell whether the current task was cancelled. Python 3.10 cannot tell."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return bool(cancelling and cancelling())

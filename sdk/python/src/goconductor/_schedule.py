@@ -36,7 +36,7 @@ class ScheduleSpec:
     every: timedelta | None = None
     """An interval of at least one second."""
     anchor: datetime | None = None
-    """A due time of the interval. None means 1970-01-01T00:00:00Z."""
+    """A due time of the interval, in UTC if it has no time zone. None means 1970-01-01T00:00:00Z."""
     overlap: Overlap | None = None
     """The policy while a workflow is running. None means `Overlap.SKIP`."""
     catch_up: timedelta | None = None

@@ -251,7 +251,16 @@ def _caller(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         return call
 
     async def call_in_thread(attempt: Attempt, *arguments: Any) -> Any:
-        run = functools.partial(contextvars.copy_context().run, function, *arguments)
+        def begin() -> Any:
+            # All threads may have been busy until now. A function that begins late could overtake its compensation.
+            if attempt.cancelled or not attempt.time_left:
+                message = f"the attempt ended before the action {attempt.action} had a free thread"
+                # An interceptor may have called the function before.
+                raise Unknown("CANCELLED", message) if attempt._called else Retryable("NOT_STARTED", message)
+            attempt._called = True
+            return function(*arguments)
+
+        run = functools.partial(contextvars.copy_context().run, begin)
         output = await uninterrupted(asyncio.get_running_loop().run_in_executor(attempt._threads, run))
         # A function such as a lambda may return a coroutine.
         return await output if inspect.isawaitable(output) else output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
@@ -81,10 +82,8 @@ def stored(text: str, kind: Any) -> Any:
 def annotated(function: Callable[..., Any], parameter: int | None) -> Any:
     """Return the annotated type of a parameter of a function, or of its result. Any if it has none."""
     try:
-        hints = typing.get_type_hints(function)
-        code = getattr(function, "__code__", None)
-        if parameter is None:
-            return hints.get("return", Any)
-        return hints.get(code.co_varnames[parameter], Any) if code is not None else Any
-    except (NameError, TypeError, AttributeError, IndexError):
+        # The signature of a bound method does not have self.
+        name = "return" if parameter is None else list(inspect.signature(function).parameters)[parameter]
+        return typing.get_type_hints(function if inspect.isroutine(function) else type(function).__call__).get(name, Any)
+    except (NameError, TypeError, ValueError, AttributeError, IndexError):
         return Any

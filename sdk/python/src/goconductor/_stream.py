@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import socket
@@ -74,10 +75,12 @@ _LOST = StreamEnded("the connection was lost")
 class _Task:
     """A task of the stream that runs."""
 
-    def __init__(self, attempt: Attempt, task: asyncio.Task[None], timer: asyncio.TimerHandle) -> None:
+    task: asyncio.Task[None]
+    timer: asyncio.TimerHandle
+
+    def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
-        self.task = task
-        self.timer = timer
+        self.begun = False
         self.answered = False
 
     def cancel(self, cause: AttemptEnded) -> None:
@@ -248,13 +251,12 @@ class Stream:
         if task.task_id in self._tasks:
             return  # an executor sends a task once in a stream
         attempt = self._attempt(task, now + _timeout(task) - self._worker._stalls.delay(now))
-        running = _Task(
-            attempt,
-            self._loop.create_task(self._run(task.task_id, attempt)),
-            # The timers of the loop use the same clock.
-            self._loop.call_later(max(0.0, attempt.deadline - time.monotonic()), self._expire, task.task_id),
-        )
-        self._tasks[task.task_id] = running
+        running = self._tasks[task.task_id] = _Task(attempt)
+        # The timers of the loop use the same clock.
+        left = max(0.0, attempt.deadline - time.monotonic())
+        running.timer = self._loop.call_later(left, self._expire, task.task_id)
+        # The loop of the program may begin tasks at once.
+        running.task = self._loop.create_task(self._run(task.task_id, running))
         running.task.add_done_callback(functools.partial(self._finished, task.task_id))
 
     def _expire(self, task_id: int) -> None:
@@ -303,29 +305,41 @@ class Stream:
         else:
             self._loop.call_soon_threadsafe(self._offer, request)
 
-    async def _run(self, task_id: int, attempt: Attempt) -> None:
+    async def _run(self, task_id: int, running: _Task) -> None:
         """Run an action and send its outcome. If the outcome is lost, the task is retried with the same key."""
+        running.begun = True
         try:
-            result = self._done(task_id, await self._runner.run(attempt))
+            result = self._done(task_id, await self._runner.run(running.attempt))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             # An action that ends the process by SystemExit would end the tasks of all others.
-            known = as_action_error(error, attempt.cause)
-            if not isinstance(error, (ActionError, asyncio.CancelledError)):
-                attempt.logger.warning("action failed", exc_info=error)
-            result = self._failed(task_id, known)
-        running = self._tasks.get(task_id)
-        if running is not None:
-            running.answered = True
+            result = self._raised(task_id, running.attempt, error)
+        running.answered = True
         self._post(pb.ConnectRequest(result=result))
+
+    def _raised(self, task_id: int, attempt: Attempt, error: BaseException) -> pb.TaskResult:
+        """Convert the exception of an action.
+
+        Methods of the exception and of its details are called here, and filters of the logger. They belong to the program
+        and may fail, which must not claim that the action did not begin.
+        """
+        if not isinstance(error, (ActionError, asyncio.CancelledError)):
+            with contextlib.suppress(Exception):
+                attempt.logger.warning("action failed", exc_info=error)
+        try:
+            return self._failed(task_id, as_action_error(error, attempt.cause))
+        except Exception as failure:  # noqa: BLE001
+            message = f"the error {type(error).__name__} of the action cannot be converted: {type(failure).__name__}"
+            return self._failed(task_id, Unknown("ERROR", message))
 
     def _finished(self, task_id: int, task: asyncio.Task[None]) -> None:
         running = self._tasks.pop(task_id)
         running.timer.cancel()
         if not running.answered:
-            # The task was cancelled before its first step.
-            error = Retryable("NOT_STARTED", "the attempt ended before the action began")
+            error: ActionError = Retryable("NOT_STARTED", "the attempt ended before the action began")
+            if running.begun:
+                error = Unknown("PANICKED", "the action ended the event loop")
             self._post(pb.ConnectRequest(result=self._failed(task_id, error)))
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._end(failure)
@@ -404,8 +418,10 @@ def _sendable(text: str) -> str:
 def _detail(detail: Any) -> str:
     """Convert details to JSON. Details that cannot be converted are kept as text."""
     try:
-        return _codec.encode(detail)
-    except (TypeError, ValueError):
+        text = _codec.encode(detail)
+        text.encode()
+        return text  # noqa: TRY300
+    except Exception:  # noqa: BLE001
         return _codec.encode(_sendable(repr(detail)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from . import _codec
 from ._service import Runner, Service
 from ._stall import StallDetector
 from ._stream import Stream
-from .errors import GoConductorError, NoExecutorError
+from .errors import NoExecutorError
 from .v1 import service_pb2
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class Worker:
                 for address, task in list(self._streams.items()):
                     if task.done():
                         del self._streams[address]
-                        refusals[address] = 0 if task.result() else refusals.get(address, 0) + 1
+                        opened = not task.cancelled() and task.result()
+                        refusals[address] = 0 if opened else refusals.get(address, 0) + 1
             if self._streams:
                 await asyncio.wait(self._streams.values())
         finally:
@@ -176,7 +178,8 @@ class Worker:
         if not found:
             try:
                 found = await asyncio.wait_for(self._listed(), _DISCOVER_TIMEOUT)
-            except (GoConductorError, asyncio.TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001
+                # Another error of a token function, or of a file that is being replaced, passes like the gateway's.
                 self._refusal = str(error) or "the gateway did not list the executors in time"
                 return []
             if not found:
@@ -194,6 +197,14 @@ class Worker:
             for process in response.processes
             if process.kind == "saga-executor" and _accepts(process.about_json, self.service.name)
         ]
+
+
+async def shutdown_all(workers: Iterable[Worker], timeout: float) -> None:
+    """Shut workers down at the same time. Raise the first error."""
+    ended = await asyncio.gather(*(each.shutdown(timeout) for each in workers), return_exceptions=True)
+    for failure in ended:
+        if failure is not None:
+            raise failure
 
 
 def _accepts(about: str, service: str) -> bool:

@@ -4,12 +4,13 @@
     Inbox(Psycopg(pool.connection))
     AsyncInbox(Asyncpg(pool))
 
-Each class hands the connection of its library to the functions of the participant. None of the libraries is imported here.
+Each class hands the connection of its library to the functions of the participant. No library is imported before it is used.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     import asyncpg
@@ -109,7 +110,9 @@ class SQLite(Database[sqlite3.Connection]):
 
     dialect = Dialect.SQLITE
 
-    def __init__(self, database: str | sqlite3.Connection, *, timeout: float = 30.0) -> None:
+    def __init__(self, database: str | os.PathLike[str] | sqlite3.Connection, *, timeout: float = 30.0) -> None:
+        if database in ("", ":memory:"):
+            raise ValueError("a database in memory would be empty in each transaction: pass its connection, not a path")
         self._database = database
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -130,16 +133,29 @@ class SQLite(Database[sqlite3.Connection]):
             try:
                 yield connection
             finally:
-                if connection.in_transaction:
-                    connection.rollback()
+                _end(connection, "ROLLBACK")
 
     def commit(self, connection: sqlite3.Connection) -> None:
         """Commit the transaction."""
-        connection.commit()
+        _end(connection, "COMMIT")
 
     def run(self, connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement."""
-        return connection.execute(sql, parameters).fetchall()
+        cursor = connection.cursor()
+        cursor.row_factory = None  # that of the connection may return dicts
+        return cursor.execute(sql, parameters).fetchall()
+
+
+def _end(connection: sqlite3.Connection, statement: Literal["COMMIT", "ROLLBACK"]) -> None:
+    """End a transaction of SQLite."""
+    if getattr(connection, "autocommit", None) is not False:
+        # The methods of the connection have no effect if it commits automatically.
+        if connection.in_transaction:
+            connection.execute(statement)
+    elif statement == "COMMIT":
+        connection.commit()
+    else:
+        connection.rollback()
 
 
 class _DBAPI(Database[C]):
@@ -163,6 +179,10 @@ class _DBAPI(Database[C]):
     def _begin(self, connection: C, read_committed: bool) -> None:
         raise NotImplementedError
 
+    def _cursor(self, connection: C) -> Any:
+        """Return a cursor whose rows are tuples, whatever the rows of the connection are."""
+        raise NotImplementedError
+
     @staticmethod
     def _any(connection: C) -> Any:
         return connection
@@ -173,7 +193,7 @@ class _DBAPI(Database[C]):
 
     def run(self, connection: C, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement."""
-        with self._any(connection).cursor() as cursor:
+        with self._cursor(connection) as cursor:
             if not parameters:
                 cursor.execute(sql)  # a % in it is not the mark of a parameter
             else:
@@ -194,6 +214,11 @@ class Psycopg(_DBAPI["psycopg.Connection[Any]"]):
         if connection.autocommit:
             raise ValueError("the connection must not commit automatically: set autocommit to False")
 
+    def _cursor(self, connection: psycopg.Connection[Any]) -> Any:
+        from psycopg.rows import tuple_row
+
+        return connection.cursor(row_factory=tuple_row)
+
 
 class PyMySQL(_DBAPI["pymysql.connections.Connection[Any]"]):
     """A database of MySQL 8, or of MariaDB 10.6 or later, through PyMySQL.
@@ -209,6 +234,11 @@ class PyMySQL(_DBAPI["pymysql.connections.Connection[Any]"]):
             self.run(connection, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         connection.begin()
 
+    def _cursor(self, connection: pymysql.connections.Connection[Any]) -> Any:
+        from pymysql.cursors import Cursor
+
+        return connection.cursor(Cursor)
+
 
 def _dialect_of(name: str) -> Dialect:
     known = {"postgresql": Dialect.POSTGRES, "mysql": Dialect.MYSQL, "mariadb": Dialect.MYSQL, "sqlite": Dialect.SQLITE}
@@ -222,6 +252,16 @@ def _named(sql: str, parameters: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
     from sqlalchemy import text
 
     return text(_marked(sql, ":p#")), {f"p{number}": value for number, value in enumerate(parameters, 1)}
+
+
+def _check_transactions(connection: sqlalchemy.Connection | None) -> None:
+    """Raise ValueError if a connection of SQLAlchemy commits each statement."""
+    if connection is not None:
+        # That of the connection, of the engine, and of create_engine.
+        level = connection.get_execution_options().get("isolation_level")
+        level = level or getattr(connection.dialect, "_on_connect_isolation_level", None)
+        if level == "AUTOCOMMIT":
+            raise ValueError("the engine must not commit automatically: set another isolation_level than AUTOCOMMIT")
 
 
 _RAW = {"no_parameters": True}
@@ -239,6 +279,7 @@ class SQLAlchemy(Database["sqlalchemy.Connection"]):
     def transaction(self, *, read_committed: bool = False) -> Iterator[sqlalchemy.Connection]:
         """Begin a transaction."""
         with self._engine.connect() as connection:
+            _check_transactions(connection)
             if read_committed and self.dialect is Dialect.MYSQL:
                 connection.execution_options(isolation_level="READ COMMITTED")
             yield connection
@@ -267,6 +308,7 @@ class AsyncSQLAlchemy(AsyncDatabase["AsyncConnection"]):
     async def transaction(self, *, read_committed: bool = False) -> AsyncIterator[AsyncConnection]:
         """Begin a transaction."""
         async with self._engine.connect() as connection:
+            _check_transactions(connection.sync_connection)
             if read_committed and self.dialect is Dialect.MYSQL:
                 await connection.execution_options(isolation_level="READ COMMITTED")
             yield connection
@@ -313,7 +355,9 @@ class AsyncPsycopg(AsyncDatabase["psycopg.AsyncConnection[Any]"]):
 
     async def run(self, connection: psycopg.AsyncConnection[Any], sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement."""
-        async with connection.cursor() as cursor:
+        from psycopg.rows import tuple_row
+
+        async with connection.cursor(row_factory=tuple_row) as cursor:
             if parameters:
                 await cursor.execute(_marked(sql, "%s").encode(), tuple(parameters))
             else:

@@ -24,17 +24,20 @@ class ActionError(Exception):
     """The error of an action, with the outcome that it reports. Raise one of its subclasses."""
 
     kind: Kind = Kind.UNKNOWN
+    # The values of a subclass that does not call the constructor of this class.
+    code: str = "ERROR"
+    """A stable code for programs, which `retry.on` of a definition can name."""
+    message: str = ""
+    """The message for people."""
+    detail: Any = None
+    """Further details, which are converted to JSON. Only refusals have them."""
+    after: timedelta | None = None
+    """The minimum delay before the next attempt. Only retryable errors have it."""
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(code, message)
         self.code = code
-        """A stable code for programs, which `retry.on` of a definition can name."""
         self.message = message
-        """The message for people."""
-        self.detail: Any = None
-        """Further details, which are converted to JSON. Only refusals have them."""
-        self.after: timedelta | None = None
-        """The minimum delay before the next attempt. Only retryable errors have it."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.message else self.code
@@ -99,9 +102,18 @@ def as_action_error(error: BaseException, cause: AttemptEnded | None = None) -> 
         error = ended or error
     elif not isinstance(error, Exception):
         code = "PANICKED"
-    unknown = Unknown(code, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    unknown = Unknown(code, _described(error))
     unknown.__cause__ = error
     return unknown
+
+
+def _described(error: BaseException) -> str:
+    """Return the type and the text of an exception."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001
+        text = ""  # the method __str__ of the program failed
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,17 @@
         print(order.result().status)
 
 The calls run in an event loop in a thread of this package. Actions that are not async run in threads of their own, so that
-they may block.
+they may block. Async actions, interceptors and functions of tokens run in the event loop. There, the calls of this module
+raise MisuseError.
+
+A process that forks must create clients after the fork.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -26,7 +29,7 @@ from ._service import Service
 from ._view import Description, Event, Result
 from ._worker import CONNECT_TIMEOUT, DRAIN_TIMEOUT
 from ._workflow import Workflow
-from .errors import CallTimeoutError
+from .errors import CallTimeoutError, MisuseError
 
 T = TypeVar("T")
 
@@ -37,11 +40,25 @@ class _Loop:
     """An event loop in a thread."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the loop. Its thread does not exist in a forked process."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def run(self, call: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run a coroutine in the loop. A timeout, or an exception such as KeyboardInterrupt, cancels it."""
+        """Run a coroutine in the loop. A timeout, or an exception such as KeyboardInterrupt, cancels it.
+
+        It raises MisuseError in the thread of the loop, which would wait for itself.
+        """
+        if self._thread is threading.current_thread():
+            call.close()
+            raise MisuseError(
+                "a call of goconductor.sync would block the event loop in which it runs: call it in an action that is not "
+                "async, or use goconductor.Client"
+            )
         future = asyncio.run_coroutine_threadsafe(call, self._started())
         try:
             return future.result(timeout)
@@ -53,7 +70,8 @@ class _Loop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="goconductor", daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="goconductor", daemon=True)
+                self._thread.start()
             return self._loop
 
     def iterate(self, values: AsyncIterator[T]) -> Iterator[T]:
@@ -71,6 +89,8 @@ class _Loop:
 
 
 _LOOP = _Loop()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_LOOP.reset)
 
 
 class Handle:
@@ -169,19 +189,19 @@ class Client:
 
         The tasks in flight are then finished for up to `drain_timeout` seconds.
         """
-        workers = [self.serve(service) for service in services]
         stop = threading.Event()
         numbers = (signal.SIGTERM, signal.SIGINT)
         previous = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+        workers: list[_worker.Worker] = []
         try:
+            for service in services:
+                workers.append(_LOOP.run(self._client.serve(service)))  # noqa: PERF401  # of those that were started
             stop.wait()
         finally:
             # A second signal ends the process.
             for number, handler in zip(numbers, previous, strict=True):
                 signal.signal(number, handler)
-            with contextlib.ExitStack() as stack:
-                for worker in workers:
-                    stack.callback(worker.shutdown, drain_timeout)
+            _LOOP.run(_worker.shutdown_all(workers, drain_timeout))
 
     def start_workflow(self, workflow: Workflow, input: Any = None, **options: Any) -> Handle:
         """Apply and start a workflow whose steps are functions, see `goconductor.Client.start_workflow`."""
