@@ -242,7 +242,7 @@ public final class Attempt {
      */
     public void sleep(Duration duration) throws InterruptedException {
         try {
-            end.get(duration.toNanos(), TimeUnit.NANOSECONDS);
+            end.get(Wire.nanos(duration), TimeUnit.NANOSECONDS);
         } catch (TimeoutException e) {
             // The duration has passed.
         } catch (ExecutionException | java.util.concurrent.CancellationException e) {

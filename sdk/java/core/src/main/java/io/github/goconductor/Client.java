@@ -53,6 +53,7 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.NoSuchElementException;
+import java.util.Objects;
 import java.util.Spliterator;
 import java.util.Spliterators;
 import java.util.concurrent.CompletableFuture;
@@ -86,6 +87,8 @@ public final class Client implements AutoCloseable {
     private static final Duration START_TIMEOUT = Duration.ofMinutes(1);
     /** The delay of a retry if the gateway sets none. */
     private static final Duration OVERLOAD_DELAY = Duration.ofSeconds(1);
+    /** The time after which a thread without timers ends. */
+    private static final Duration TIMER_IDLE = Duration.ofSeconds(5);
     private static final Metadata.Key<String> NAMESPACE =
             Metadata.Key.of("goconductor-namespace", Metadata.ASCII_STRING_MARSHALLER);
     private static final Metadata.Key<String> AUTHORIZATION =
@@ -117,6 +120,9 @@ public final class Client implements AutoCloseable {
             }
         }
         scheduler.setRemoveOnCancelPolicy(true);
+        // The thread of an idle or closed client ends. The timers of its workers start another.
+        scheduler.setKeepAliveTime(TIMER_IDLE.toMillis(), TimeUnit.MILLISECONDS);
+        scheduler.allowCoreThreadTimeOut(true);
         channel = open(gateway, true, Tls.GATEWAY, GATEWAY_KEEP_ALIVE, GATEWAY_TIMEOUT, builder.grpcInterceptors);
     }
 
@@ -227,9 +233,10 @@ public final class Client implements AutoCloseable {
             on.execute(() -> {
                 try {
                     Metadata headers = new Metadata();
-                    headers.put(AUTHORIZATION, "Bearer " + settings.token.get());
+                    headers.put(AUTHORIZATION,
+                            "Bearer " + Objects.requireNonNull(settings.token.get(), "the function returned null"));
                     applier.apply(headers);
-                } catch (RuntimeException e) {
+                } catch (RuntimeException | Error e) {
                     applier.fail(Status.UNAUTHENTICATED.withCause(e)
                             .withDescription("failed to obtain the token of a call: " + e.getMessage()));
                 }
@@ -305,6 +312,29 @@ public final class Client implements AutoCloseable {
         return response;
     }
 
+    /** Begins a unary call whose response is converted. A cancelled future cancels the call. */
+    static <Q, R, T> CompletableFuture<T> call(Consumer<StreamObserver<R>> begin, Function<R, T> convert) {
+        CompletableFuture<R> call = Client.<Q, R>call(begin);
+        CompletableFuture<T> converted = new CompletableFuture<>();
+        call.whenComplete((response, failure) -> {
+            if (failure != null) {
+                converted.completeExceptionally(failure);
+                return;
+            }
+            try {
+                converted.complete(convert.apply(response));
+            } catch (RuntimeException e) {
+                converted.completeExceptionally(e);
+            }
+        });
+        converted.whenComplete((value, failure) -> {
+            if (converted.isCancelled()) {
+                call.cancel(true);
+            }
+        });
+        return converted;
+    }
+
     /** Waits for a future. */
     static <T> T await(CompletableFuture<T> future) {
         try {
@@ -340,15 +370,14 @@ public final class Client implements AutoCloseable {
      * for up to 30 seconds.
      *
      * @param services the services
+     * @throws GoConductorException of the kind {@link ErrorKind#TIMEOUT} if the thread was interrupted and tasks are left
      */
     public void run(Service... services) {
         List<Worker> serving = Stream.of(services).map(this::serve).toList();
         CountDownLatch ended = new CountDownLatch(1);
         Thread hook = new Thread(() -> {
-            // All workers stop accepting tasks before the first one is waited for.
-            serving.forEach(Worker::drain);
             try {
-                serving.forEach(Worker::shutdown);
+                drain(serving);
             } finally {
                 ended.countDown();
             }
@@ -360,10 +389,36 @@ public final class Client implements AutoCloseable {
             try {
                 Runtime.getRuntime().removeShutdownHook(hook);
             } catch (IllegalStateException stopping) {
-                return; // the hook drains the workers
+                // The hook drains the workers.
+                Thread.currentThread().interrupt();
+                return;
             }
-            hook.run();
-            Thread.currentThread().interrupt();
+            try {
+                drain(serving);
+            } finally {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    /** Shuts workers down within one limit. All stop accepting tasks before the first one is waited for. */
+    private static void drain(List<Worker> serving) {
+        serving.forEach(Worker::drain);
+        long deadline = System.nanoTime() + Worker.DRAIN_TIMEOUT.toNanos();
+        GoConductorException first = null;
+        for (Worker each : serving) {
+            try {
+                each.shutdown(Duration.ofNanos(Math.max(0, deadline - System.nanoTime())));
+            } catch (GoConductorException e) {
+                if (first == null) {
+                    first = e;
+                } else {
+                    first.addSuppressed(e);
+                }
+            }
+        }
+        if (first != null) {
+            throw first;
         }
     }
 
@@ -435,7 +490,18 @@ public final class Client implements AutoCloseable {
      * @throws GoConductorException of the kind {@link ErrorKind#INVALID}, with every problem, if the definition is invalid
      */
     public Applied validate(String name, String definition) {
-        return await(applyAsync(name, definition, true));
+        return await(validateAsync(name, definition));
+    }
+
+    /**
+     * Checks a definition without storing it, see {@link #validate}.
+     *
+     * @param name the name of the definition
+     * @param definition the definition in YAML or JSON
+     * @return the future result
+     */
+    public CompletableFuture<Applied> validateAsync(String name, String definition) {
+        return applyAsync(name, definition, true);
     }
 
     private CompletableFuture<Applied> applyAsync(String name, String definition, boolean dryRun) {
@@ -443,9 +509,9 @@ public final class Client implements AutoCloseable {
                 .setFormat(Codec.isJson(definition)
                         ? DefinitionFormat.DEFINITION_FORMAT_JSON : DefinitionFormat.DEFINITION_FORMAT_YAML)
                 .setDryRun(dryRun).build();
-        return Client.<ApplyDefinitionRequest, ApplyDefinitionResponse>call(
-                observer -> DefinitionServiceGrpc.newStub(channel).applyDefinition(request, observer))
-                .thenApply(response -> new Applied(
+        return Client.<ApplyDefinitionRequest, ApplyDefinitionResponse, Applied>call(
+                observer -> DefinitionServiceGrpc.newStub(channel).applyDefinition(request, observer),
+                response -> new Applied(
                         response.getName(), response.getVersion(), response.getDigest(), response.getCreated(),
                         response.getWarningsList().stream().map(each -> new Applied.Warning(each.getCode(),
                                 each.getPointer(), each.getLine(), each.getColumn(), each.getDetail())).toList()));
@@ -479,7 +545,7 @@ public final class Client implements AutoCloseable {
      *
      * @param definition the name of the definition
      * @param options the options
-     * @return the future workflow
+     * @return the future workflow; a cancelled start may have taken effect
      */
     public CompletableFuture<Handle> startAsync(String definition, StartOptions options) {
         StartWorkflowRequest.Builder request = StartWorkflowRequest.newBuilder()
@@ -492,6 +558,9 @@ public final class Client implements AutoCloseable {
     }
 
     private void start(StartWorkflowRequest request, CompletableFuture<Handle> started, long deadline) {
+        if (started.isDone()) {
+            return; // the caller cancelled the start during the delay of a retry
+        }
         CompletableFuture<StartWorkflowResponse> call = Client.<StartWorkflowRequest, StartWorkflowResponse>call(
                 observer -> WorkflowServiceGrpc.newStub(channel).startWorkflow(request, observer));
         started.whenComplete((handle, failure) -> call.cancel(false));
@@ -586,9 +655,20 @@ public final class Client implements AutoCloseable {
      * @return the schedule
      */
     public Schedule putSchedule(String name, ScheduleSpec spec) {
+        return await(putScheduleAsync(name, spec));
+    }
+
+    /**
+     * Creates or replaces a schedule.
+     *
+     * @param name the name
+     * @param spec the definition that it starts, and its due times
+     * @return the future schedule
+     */
+    public CompletableFuture<Schedule> putScheduleAsync(String name, ScheduleSpec spec) {
         PutScheduleRequest request = PutScheduleRequest.newBuilder().setName(name).setSpec(spec.wire()).build();
-        return Schedule.of(await(Client.<PutScheduleRequest, PutScheduleResponse>call(
-                observer -> scheduleStub().putSchedule(request, observer))).getSchedule());
+        return Client.<PutScheduleRequest, PutScheduleResponse, Schedule>call(
+                observer -> scheduleStub().putSchedule(request, observer), response -> Schedule.of(response.getSchedule()));
     }
 
     /**
@@ -598,9 +678,19 @@ public final class Client implements AutoCloseable {
      * @return the schedule
      */
     public Schedule schedule(String name) {
+        return await(scheduleAsync(name));
+    }
+
+    /**
+     * Returns a schedule with the statuses of its newest workflows.
+     *
+     * @param name the name
+     * @return the future schedule
+     */
+    public CompletableFuture<Schedule> scheduleAsync(String name) {
         GetScheduleRequest request = GetScheduleRequest.newBuilder().setName(name).build();
-        return Schedule.of(await(Client.<GetScheduleRequest, GetScheduleResponse>call(
-                observer -> scheduleStub().getSchedule(request, observer))).getSchedule());
+        return Client.<GetScheduleRequest, GetScheduleResponse, Schedule>call(
+                observer -> scheduleStub().getSchedule(request, observer), response -> Schedule.of(response.getSchedule()));
     }
 
     /**
@@ -623,9 +713,19 @@ public final class Client implements AutoCloseable {
      * @param name the name
      */
     public void deleteSchedule(String name) {
+        await(deleteScheduleAsync(name));
+    }
+
+    /**
+     * Deletes a schedule. Its workflows go on.
+     *
+     * @param name the name
+     * @return the future end of the call
+     */
+    public CompletableFuture<Void> deleteScheduleAsync(String name) {
         DeleteScheduleRequest request = DeleteScheduleRequest.newBuilder().setName(name).build();
-        await(Client.<DeleteScheduleRequest, DeleteScheduleResponse>call(
-                observer -> scheduleStub().deleteSchedule(request, observer)));
+        return Client.<DeleteScheduleRequest, DeleteScheduleResponse, Void>call(
+                observer -> scheduleStub().deleteSchedule(request, observer), response -> null);
     }
 
     /**
@@ -635,9 +735,20 @@ public final class Client implements AutoCloseable {
      * @param reason the reason, for people
      */
     public void pauseSchedule(String name, String reason) {
+        await(pauseScheduleAsync(name, reason));
+    }
+
+    /**
+     * Pauses a schedule: it starts nothing but triggers.
+     *
+     * @param name the name
+     * @param reason the reason, for people
+     * @return the future end of the call
+     */
+    public CompletableFuture<Void> pauseScheduleAsync(String name, String reason) {
         PauseScheduleRequest request = PauseScheduleRequest.newBuilder().setName(name).setReason(reason).build();
-        await(Client.<PauseScheduleRequest, PauseScheduleResponse>call(
-                observer -> scheduleStub().pauseSchedule(request, observer)));
+        return Client.<PauseScheduleRequest, PauseScheduleResponse, Void>call(
+                observer -> scheduleStub().pauseSchedule(request, observer), response -> null);
     }
 
     /**
@@ -647,9 +758,20 @@ public final class Client implements AutoCloseable {
      * @param reason the reason, for people
      */
     public void resumeSchedule(String name, String reason) {
+        await(resumeScheduleAsync(name, reason));
+    }
+
+    /**
+     * Resumes a paused schedule. The due times of the pause are not made up for.
+     *
+     * @param name the name
+     * @param reason the reason, for people
+     * @return the future end of the call
+     */
+    public CompletableFuture<Void> resumeScheduleAsync(String name, String reason) {
         ResumeScheduleRequest request = ResumeScheduleRequest.newBuilder().setName(name).setReason(reason).build();
-        await(Client.<ResumeScheduleRequest, ResumeScheduleResponse>call(
-                observer -> scheduleStub().resumeSchedule(request, observer)));
+        return Client.<ResumeScheduleRequest, ResumeScheduleResponse, Void>call(
+                observer -> scheduleStub().resumeSchedule(request, observer), response -> null);
     }
 
     /**
@@ -659,9 +781,20 @@ public final class Client implements AutoCloseable {
      * @return the started workflow
      */
     public Handle triggerSchedule(String name) {
+        return await(triggerScheduleAsync(name));
+    }
+
+    /**
+     * Starts a workflow of a schedule now, whatever its overlap policy.
+     *
+     * @param name the name
+     * @return the future workflow
+     */
+    public CompletableFuture<Handle> triggerScheduleAsync(String name) {
         TriggerScheduleRequest request = TriggerScheduleRequest.newBuilder().setName(name).build();
-        return workflow(await(Client.<TriggerScheduleRequest, TriggerScheduleResponse>call(
-                observer -> scheduleStub().triggerSchedule(request, observer))).getWorkflowId());
+        return Client.<TriggerScheduleRequest, TriggerScheduleResponse, Handle>call(
+                observer -> scheduleStub().triggerSchedule(request, observer),
+                response -> workflow(response.getWorkflowId()));
     }
 
     /**
@@ -672,10 +805,22 @@ public final class Client implements AutoCloseable {
      * @param until the end of the range
      */
     public void backfillSchedule(String name, Instant from, Instant until) {
+        await(backfillScheduleAsync(name, from, until));
+    }
+
+    /**
+     * Starts the due times of a past range, both ends included, whatever the overlap policy.
+     *
+     * @param name the name
+     * @param from the begin of the range
+     * @param until the end of the range
+     * @return the future end of the call
+     */
+    public CompletableFuture<Void> backfillScheduleAsync(String name, Instant from, Instant until) {
         BackfillScheduleRequest request = BackfillScheduleRequest.newBuilder().setName(name)
                 .setFrom(Wire.timestamp(from)).setUntil(Wire.timestamp(until)).build();
-        await(Client.<BackfillScheduleRequest, BackfillScheduleResponse>call(
-                observer -> scheduleStub().backfillSchedule(request, observer)));
+        return Client.<BackfillScheduleRequest, BackfillScheduleResponse, Void>call(
+                observer -> scheduleStub().backfillSchedule(request, observer), response -> null);
     }
 
     /**
@@ -686,10 +831,21 @@ public final class Client implements AutoCloseable {
      * @return the due times
      */
     public List<Instant> dueTimes(String name, int count) {
+        return await(dueTimesAsync(name, count));
+    }
+
+    /**
+     * Returns the next due times of a schedule.
+     *
+     * @param name the name
+     * @param count the number of due times, at most 1000
+     * @return the future due times
+     */
+    public CompletableFuture<List<Instant>> dueTimesAsync(String name, int count) {
         ListDueTimesRequest request = ListDueTimesRequest.newBuilder().setName(name).setCount(count).build();
-        return await(Client.<ListDueTimesRequest, ListDueTimesResponse>call(
-                observer -> scheduleStub().listDueTimes(request, observer)))
-                .getDueTimesList().stream().map(Wire::instant).toList();
+        return Client.<ListDueTimesRequest, ListDueTimesResponse, List<Instant>>call(
+                observer -> scheduleStub().listDueTimes(request, observer),
+                response -> response.getDueTimesList().stream().map(Wire::instant).toList());
     }
 
     private ScheduleServiceGrpc.ScheduleServiceStub scheduleStub() {
@@ -720,6 +876,8 @@ public final class Client implements AutoCloseable {
 
     /** The address of a gateway or of an executor. */
     record Endpoint(String host, int port, boolean secure) {
+        private static final int MAX_PORT = 65_535;
+
         /** Parses a URL such as http://127.0.0.1:8470. */
         static Endpoint parse(String text) {
             java.net.URI uri;
@@ -738,6 +896,9 @@ public final class Client implements AutoCloseable {
             }
             String host = uri.getHost().startsWith("[")
                     ? uri.getHost().substring(1, uri.getHost().length() - 1) : uri.getHost();
+            if (uri.getPort() == 0 || uri.getPort() > MAX_PORT) {
+                throw invalid(text);
+            }
             int standard = secure ? 443 : 80;
             return new Endpoint(host, uri.getPort() < 0 ? standard : uri.getPort(), secure);
         }

@@ -16,7 +16,7 @@ import java.util.Optional;
 
 /** Converts values to JSON and back. */
 final class Codec {
-    /** The largest number of characters of a text and of a number. It exceeds every limit of the server. */
+    /** The largest number of characters of a text, of a name and of a number. It exceeds every limit of the server. */
     private static final int MAX_TEXT = 64 << 20;
 
     // Numbers of untyped values keep their digits.
@@ -34,7 +34,8 @@ final class Codec {
                 .disable(JsonNodeFeature.STRIP_TRAILING_BIGDECIMAL_ZEROES)
                 .build();
         mapper.getFactory().setStreamReadConstraints(
-                StreamReadConstraints.builder().maxStringLength(MAX_TEXT).maxNumberLength(MAX_TEXT).build());
+                StreamReadConstraints.builder()
+                        .maxStringLength(MAX_TEXT).maxNumberLength(MAX_TEXT).maxNameLength(MAX_TEXT).build());
         return mapper;
     }
 
@@ -107,6 +108,11 @@ final class Codec {
     static <I, O> CompensationInput<I, O> undo(String text, JavaType input, JavaType output) {
         try {
             JsonNode fields = MAPPER.readTree(text);
+            if (!fields.has("input")) {
+                // Without this check, an effect would seem not to have happened.
+                throw new IOException("the definition sets another input of the compensation than "
+                        + "{\"input\": …, \"output\": …}: add the compensation as an action");
+            }
             Optional<O> known = present(fields.get("output"))
                     ? Optional.ofNullable(Codec.<O>part(fields.get("output"), output)) : Optional.empty();
             return new CompensationInput<>(Codec.<I>part(fields.get("input"), input), known);

@@ -3,7 +3,7 @@ package io.github.goconductor;
 import java.util.Optional;
 
 /**
- * The input of a compensation, unless the definition sets another.
+ * The input of a compensation. A compensation for which the definition sets another input is added like an action.
  *
  * @param <I> the type of the input of the step
  * @param <O> the type of the output of the step

@@ -20,8 +20,8 @@ public enum ErrorKind {
     MISUSE,
     /** No executor accepted a worker of the service. */
     NO_EXECUTOR,
-    /** The caller ended the call. */
+    /** The caller ended the call. A write may have taken effect. */
     CANCELLED,
-    /** Another error. */
+    /** Another error. A write may have taken effect. */
     OTHER
 }

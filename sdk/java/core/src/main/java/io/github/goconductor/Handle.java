@@ -79,7 +79,7 @@ public final class Handle {
     public Result result(Duration timeout) {
         CompletableFuture<Result> result = resultAsync();
         try {
-            return result.get(timeout.toNanos(), TimeUnit.NANOSECONDS);
+            return result.get(Wire.nanos(timeout), TimeUnit.NANOSECONDS);
         } catch (TimeoutException e) {
             result.cancel(true);
             throw GoConductorException.of(ErrorKind.TIMEOUT,
@@ -178,9 +178,19 @@ public final class Handle {
      * @return the state
      */
     public Description describe() {
+        return Client.await(describeAsync());
+    }
+
+    /**
+     * Returns the current state of the workflow.
+     *
+     * @return the future state
+     */
+    public CompletableFuture<Description> describeAsync() {
         GetWorkflowRequest request = GetWorkflowRequest.newBuilder().setId(id).build();
-        return Description.of(Client.await(Client.<GetWorkflowRequest, GetWorkflowResponse>call(
-                observer -> WorkflowServiceGrpc.newStub(client.channel()).getWorkflow(request, observer))).getWorkflow());
+        return Client.<GetWorkflowRequest, GetWorkflowResponse, Description>call(
+                observer -> WorkflowServiceGrpc.newStub(client.channel()).getWorkflow(request, observer),
+                response -> Description.of(response.getWorkflow()));
     }
 
     /**
@@ -191,9 +201,20 @@ public final class Handle {
      *     completed
      */
     public void cancel(String reason) {
+        Client.await(cancelAsync(reason));
+    }
+
+    /**
+     * Requests a rollback of the workflow, see {@link #cancel}.
+     *
+     * @param reason the reason, for people
+     * @return the future end of the call
+     */
+    public CompletableFuture<Void> cancelAsync(String reason) {
         CancelWorkflowRequest request = CancelWorkflowRequest.newBuilder().setId(id).setReason(reason).build();
-        Client.await(Client.<CancelWorkflowRequest, CancelWorkflowResponse>call(
-                observer -> WorkflowServiceGrpc.newStub(client.channel()).cancelWorkflow(request, observer)));
+        return Client.<CancelWorkflowRequest, CancelWorkflowResponse, Void>call(
+                observer -> WorkflowServiceGrpc.newStub(client.channel()).cancelWorkflow(request, observer),
+                response -> null);
     }
 
     /**
@@ -214,10 +235,23 @@ public final class Handle {
      * @param key the key; empty for none
      */
     public void signal(String name, Object payload, String key) {
+        Client.await(signalAsync(name, payload, key));
+    }
+
+    /**
+     * Sends a signal to the workflow, see {@link #signal(String, Object, String)}.
+     *
+     * @param name the name of the signal
+     * @param payload the payload, which is converted to JSON
+     * @param key the key; empty for none
+     * @return the future end of the call
+     */
+    public CompletableFuture<Void> signalAsync(String name, Object payload, String key) {
         SignalWorkflowRequest request = SignalWorkflowRequest.newBuilder().setId(id).setName(name)
                 .setPayloadJson(Codec.argument(payload, "payload")).setIdempotencyKey(key).build();
-        Client.await(Client.<SignalWorkflowRequest, SignalWorkflowResponse>call(
-                observer -> WorkflowServiceGrpc.newStub(client.channel()).signalWorkflow(request, observer)));
+        return Client.<SignalWorkflowRequest, SignalWorkflowResponse, Void>call(
+                observer -> WorkflowServiceGrpc.newStub(client.channel()).signalWorkflow(request, observer),
+                response -> null);
     }
 
     /**

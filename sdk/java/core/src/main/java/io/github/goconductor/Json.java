@@ -2,12 +2,18 @@ package io.github.goconductor;
 
 import com.fasterxml.jackson.annotation.JsonRawValue;
 import com.fasterxml.jackson.annotation.JsonValue;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.databind.DeserializationContext;
+import com.fasterxml.jackson.databind.annotation.JsonDeserialize;
+import com.fasterxml.jackson.databind.deser.std.StdDeserializer;
+import java.io.IOException;
 
 /**
  * A JSON text, which is part of a value as it is.
  *
  * @param text the text
  */
+@JsonDeserialize(using = Json.Reader.class)
 public record Json(@JsonRawValue @JsonValue String text) {
     /** The JSON {@code null}. */
     public static final Json NULL = new Json("null");
@@ -66,6 +72,25 @@ public record Json(@JsonRawValue @JsonValue String text) {
     @Override
     public String toString() {
         return text;
+    }
+
+    /** Reads the JSON of a field as it is. */
+    static final class Reader extends StdDeserializer<Json> {
+        private static final long serialVersionUID = 1;
+
+        Reader() {
+            super(Json.class);
+        }
+
+        @Override
+        public Json deserialize(JsonParser parser, DeserializationContext context) throws IOException {
+            return new Json(Codec.encode(context.readTree(parser)));
+        }
+
+        @Override
+        public Json getNullValue(DeserializationContext context) {
+            return NULL;
+        }
     }
 
     private static String abbreviated(String text) {

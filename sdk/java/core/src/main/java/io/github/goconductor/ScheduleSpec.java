@@ -108,6 +108,37 @@ public record ScheduleSpec(
     }
 
     /**
+     * Returns the schedule with a version of the definition.
+     *
+     * @param number the version, from 1; 0 means the newest one at each start
+     * @return the schedule
+     */
+    public ScheduleSpec withVersion(int number) {
+        return new ScheduleSpec(definition, number, cron, timezone, every, anchor, overlap, catchUp, input, labels);
+    }
+
+    /**
+     * Returns the schedule with a due time of its interval.
+     *
+     * @param time the due time
+     * @return the schedule
+     */
+    public ScheduleSpec withAnchor(Instant time) {
+        return new ScheduleSpec(definition, version, cron, timezone, every, Optional.of(time), overlap, catchUp, input,
+                labels);
+    }
+
+    /**
+     * Returns the schedule with an age up to which missed due times are started.
+     *
+     * @param age the age; 0 means one hour
+     * @return the schedule
+     */
+    public ScheduleSpec withCatchUp(Duration age) {
+        return new ScheduleSpec(definition, version, cron, timezone, every, anchor, overlap, age, input, labels);
+    }
+
+    /**
      * Returns the schedule with labels of its workflows.
      *
      * @param values the labels

@@ -89,6 +89,9 @@ public final class Service {
                     "NOT_STARTED", "the attempt ended before the action " + attempt.action() + " had a free slot");
         }
         try {
+            if (attempt.isCancelled()) {
+                throw ActionException.retryable("NOT_STARTED", "the attempt was cancelled before the action began");
+            }
             if (attempt.timeLeft().isZero()) {
                 throw ActionException.retryable("NOT_STARTED", "the deadline of the attempt passed before the action began");
             }

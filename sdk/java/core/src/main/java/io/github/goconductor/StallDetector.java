@@ -39,7 +39,8 @@ final class StallDetector {
             return gap;
         }
         if (length > 0 && now - ended < BACKLOG) {
-            return length + now - ended;
+            // A message that was received before the stall has waited here, and not in the socket.
+            return Math.max(0, length + now - ended);
         }
         return 0;
     }

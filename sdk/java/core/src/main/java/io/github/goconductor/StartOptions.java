@@ -40,8 +40,18 @@ public record StartOptions(Object input, String key, Map<String, String> labels,
      * @param input the input, which is converted to JSON
      * @return the options
      */
-    public static StartOptions withInput(Object input) {
+    public static StartOptions of(Object input) {
         return new StartOptions(input, "", Map.of(), OptionalInt.empty());
+    }
+
+    /**
+     * Returns the options with an input.
+     *
+     * @param value the input, which is converted to JSON
+     * @return the options
+     */
+    public StartOptions withInput(Object value) {
+        return new StartOptions(value, key, labels, version);
     }
 
     /**

@@ -22,7 +22,8 @@ public final class StepContext {
     }
 
     /**
-     * Returns the input of the workflow.
+     * Returns the input of the workflow. Call it before the step has an effect, because a refusal reports that nothing
+     * happened.
      *
      * @param <T> the type
      * @param type the class that the input is converted to

@@ -8,10 +8,19 @@ import java.util.concurrent.ThreadLocalRandom;
 
 /** Conversions between messages and values. */
 final class Wire {
+    /** A duration whose multiples do not overflow. */
+    private static final Duration MAX_NANOS = Duration.ofNanos(Long.MAX_VALUE / 4);
+
     private Wire() {}
 
     static Duration duration(com.google.protobuf.Duration duration) {
         return Duration.ofSeconds(duration.getSeconds(), duration.getNanos());
+    }
+
+    /** Returns a duration that can be added to a time of {@link System#nanoTime()}: at most 73 years. */
+    static long nanos(Duration duration) {
+        return duration.compareTo(MAX_NANOS) > 0 ? MAX_NANOS.toNanos() : duration.compareTo(MAX_NANOS.negated()) < 0
+                ? -MAX_NANOS.toNanos() : duration.toNanos();
     }
 
     static com.google.protobuf.Duration duration(Duration duration) {

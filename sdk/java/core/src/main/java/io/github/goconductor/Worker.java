@@ -32,7 +32,7 @@ public final class Worker implements AutoCloseable {
     private static final long POLL_MILLIS = 2000;
     private static final int DISCOVER_SECONDS = 5;
     /** How long a shutdown waits for tasks in flight. */
-    private static final Duration DRAIN_TIMEOUT = Duration.ofSeconds(30);
+    static final Duration DRAIN_TIMEOUT = Duration.ofSeconds(30);
     /** How long {@link #connected()} waits for the first stream. */
     private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(30);
     // The delays before a stream is opened again. They double with each refusal in a row.
@@ -109,7 +109,7 @@ public final class Worker implements AutoCloseable {
      *     executor accepts the worker in time
      */
     public synchronized void connected(Duration timeout) {
-        long deadline = System.nanoTime() + timeout.toNanos();
+        long deadline = System.nanoTime() + Wire.nanos(timeout);
         while (open == 0) {
             long left = TimeUnit.NANOSECONDS.toMillis(deadline - System.nanoTime());
             if (drain.isDone()) {
@@ -151,7 +151,7 @@ public final class Worker implements AutoCloseable {
     public void shutdown(Duration timeout) {
         drain();
         try {
-            done.get(timeout.toNanos(), TimeUnit.NANOSECONDS);
+            done.get(Wire.nanos(timeout), TimeUnit.NANOSECONDS);
         } catch (TimeoutException e) {
             LOG.warn("the worker of {} gave up tasks at the drain timeout", service.name());
             disconnect();
@@ -262,7 +262,13 @@ public final class Worker implements AutoCloseable {
             streams.add(stream);
         }
         try {
-            WorkerStream.End end = stream.run(() -> count(1));
+            WorkerStream.End end;
+            try {
+                end = stream.run(() -> count(1));
+            } catch (RuntimeException | Error e) {
+                LOG.error("the worker of {} failed to connect to {}", service.name(), address, e);
+                end = new WorkerStream.End(false, false, e.toString());
+            }
             long delay = MIN_RECONNECT_MILLIS;
             if (end.opened()) {
                 count(-1);

@@ -65,6 +65,19 @@ final class WorkerStream {
 
     private enum Request { DRAIN, CLOSE }
 
+    /** The identity of this process. The host name can take seconds to look up. */
+    private static final class Identity {
+        static final String TEXT = ProcessHandle.current().pid() + "@" + host();
+
+        private static String host() {
+            try {
+                return InetAddress.getLocalHost().getHostName();
+            } catch (UnknownHostException e) {
+                return "worker";
+            }
+        }
+    }
+
     private final Worker worker;
     private final String address;
     private final int capacity;
@@ -106,7 +119,13 @@ final class WorkerStream {
                 return new End(false, false, refusal);
             }
             onOpen.run();
-            End end = serve();
+            End end;
+            try {
+                end = serve();
+            } catch (RuntimeException | Error e) {
+                LOG.error("the stream of the service {} failed", worker.service().name(), e);
+                end = new End(true, false, "the stream failed: " + e);
+            }
             if (end.drained()) {
                 // The executor ends the stream when it has read the last result. An earlier end of the connection would
                 // lose results that are still in its buffers.
@@ -154,7 +173,7 @@ final class WorkerStream {
         Service service = worker.service();
         post(ConnectRequest.newBuilder().setHello(Hello.newBuilder()
                 .setService(service.name()).addAllActions(service.actions()).setCapacity(capacity)
-                .setVersion(service.version()).setIdentity(identity())).build());
+                .setVersion(service.version()).setIdentity(Identity.TEXT)).build());
         long deadline = System.nanoTime() + WELCOME_TIMEOUT;
         boolean drain = false;
         while (true) {
@@ -176,7 +195,7 @@ final class WorkerStream {
                 return "the executor's first message was not welcome";
             }
             Welcome welcome = received.message.getWelcome();
-            long stated = Wire.duration(welcome.getLease()).toNanos();
+            long stated = Wire.nanos(Wire.duration(welcome.getLease()));
             lease = stated > 0 ? stated : lease;
             long limit = welcome.getMaxOutputBytes();
             // The limit is an unsigned number.
@@ -265,7 +284,7 @@ final class WorkerStream {
         if (attempts.containsKey(id)) {
             return; // an executor sends a task once in a stream
         }
-        long deadline = now + timeout(task).toNanos() - worker.stalls().delay(now);
+        long deadline = now + Wire.nanos(timeout(task)) - worker.stalls().delay(now);
         Attempt attempt = new Attempt(worker.service().name(), task, deadline, () -> offer(ConnectRequest.newBuilder()
                 .setTaskHeartbeat(TaskHeartbeat.newBuilder().setTaskId(id)).build()));
         attempts.put(id, attempt);
@@ -445,15 +464,5 @@ final class WorkerStream {
                 LOG.error("a task of the service {} failed", worker.service().name(), e.getCause());
             }
         }
-    }
-
-    private static String identity() {
-        String host;
-        try {
-            host = InetAddress.getLocalHost().getHostName();
-        } catch (UnknownHostException e) {
-            host = "worker";
-        }
-        return ProcessHandle.current().pid() + "@" + host;
     }
 }

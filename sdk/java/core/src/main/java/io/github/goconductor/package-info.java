@@ -9,7 +9,7 @@
  * var workflow = new Workflow("Order Processing",
  *         new WorkflowStep("Process Payment", this::charge, this::refund),
  *         new WorkflowStep("Update Inventory", this::reserve, this::release));
- * var order = GoConductor.startWorkflow(workflow, StartOptions.withInput(input));
+ * var order = GoConductor.startWorkflow(workflow, StartOptions.of(input));
  * var result = order.result();
  * }</pre>
  *

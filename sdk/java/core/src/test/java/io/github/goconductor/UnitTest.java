@@ -62,6 +62,45 @@ final class UnitTest {
         assertTrue(Codec.isJson("{\"a\":[1,\"x\"]}"));
     }
 
+    record Parcel(String id, Json content, List<Json> more) {}
+
+    @Test
+    void fieldsOfJsonKeepTheirText() throws IOException {
+        String text = "{\"id\":\"p\",\"content\":{\"n\":1.10},\"more\":[1,null,\"x\"]}";
+        Parcel parcel = Codec.decode(text, Parcel.class);
+        assertEquals(new Parcel("p", new Json("{\"n\":1.10}"),
+                List.of(new Json("1"), Json.NULL, new Json("\"x\""))), parcel);
+        assertEquals(text, Codec.encode(parcel));
+        assertEquals(Json.NULL, Codec.decode("{}", Parcel.class).content());
+    }
+
+    @Test
+    void optionsOfAStartAreIndependent() {
+        StartOptions options = StartOptions.of(1).withKey("k").withLabel("team", "shop").withVersion(2);
+        assertEquals(options, StartOptions.defaults().withLabel("team", "shop").withVersion(2).withKey("k").withInput(1));
+    }
+
+    @Test
+    void durationsDoNotOverflow() {
+        Duration longest = Duration.ofSeconds(Long.MAX_VALUE, 999_999_999);
+        assertEquals(Long.MAX_VALUE / 4, Wire.nanos(longest));
+        assertEquals(-(Long.MAX_VALUE / 4), Wire.nanos(longest.negated()));
+        assertEquals(-1, Wire.nanos(Duration.ofNanos(-1)));
+    }
+
+    @Test
+    void cancelledAttemptIsNotStarted() {
+        Service shop = Service.builder("shop").handle("charge", (attempt, input) -> {
+            throw new AssertionError("the action was called");
+        }).build();
+        Attempt attempt = new Attempt("shop", Task.newBuilder().setAction("charge").build(),
+                System.nanoTime() + TimeUnit.MINUTES.toNanos(1), () -> {});
+        attempt.cancel(CancelReason.STREAM_LOST, "lost");
+        ActionException outcome = assertThrows(ActionException.class, () -> shop.run(attempt, List.of()));
+        assertEquals("NOT_STARTED", outcome.code());
+        assertEquals(ActionException.Kind.RETRYABLE, outcome.kind());
+    }
+
     @Test
     void compensationWithoutAnOutputHasNone() {
         for (String text : List.of("{\"input\":1}", "{\"input\":1,\"output\":null}")) {
@@ -69,9 +108,11 @@ final class UnitTest {
             assertEquals(1, undo.input());
             assertEquals(Optional.empty(), undo.output());
         }
-        ActionException refused = assertThrows(ActionException.class,
-                () -> Codec.undo("{\"input\":\"x\"}", Codec.type(Integer.class), Codec.type(String.class)));
-        assertEquals("BAD_INPUT", refused.code());
+        for (String text : List.of("{\"input\":\"x\"}", "{\"output\":\"x\"}", "{}", "[1]", "null")) {
+            ActionException refused = assertThrows(ActionException.class,
+                    () -> Codec.undo(text, Codec.type(Integer.class), Codec.type(String.class)));
+            assertEquals("BAD_INPUT", refused.code());
+        }
     }
 
     @Test
@@ -102,7 +143,8 @@ final class UnitTest {
 
     @Test
     void settingsOfAClientAreChecked() {
-        for (String address : List.of("", "127.0.0.1:8470", "ftp://x", "http://user@x", "http://x/path", "http://x?q=1")) {
+        for (String address : List.of("", "127.0.0.1:8470", "ftp://x", "http://user@x", "http://x/path", "http://x?q=1",
+                "http://x:0", "http://x:65536")) {
             misuse(() -> Client.connect(address));
         }
         misuse(() -> Client.builder("http://x").tls(TlsFiles.authorities(null)).build());
@@ -166,6 +208,9 @@ final class UnitTest {
             detector.tick(now);
         }
         assertEquals(0, detector.delay(7 * second));
+        // A message that was received long before the stall has the time since.
+        detector.tick(9 * second);
+        assertEquals(0, detector.delay(5 * second));
     }
 
     @Test

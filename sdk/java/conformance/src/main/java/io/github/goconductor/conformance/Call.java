@@ -65,7 +65,7 @@ final class Call {
 
     private static Map<String, Object> start(Client client, Request request) throws IOException {
         StartOptions options = request.input() == null
-                ? StartOptions.defaults() : StartOptions.withInput(json(request.input()));
+                ? StartOptions.defaults() : StartOptions.of(json(request.input()));
         if (request.key() != null) {
             options = options.withKey(request.key());
         }

@@ -308,14 +308,14 @@ public final class Inbox {
                     connection.rollback();
                 }
             } catch (Throwable e) {
-                rollBack(connection, e);
+                rollBack(connection, automatic, e);
                 throw e;
             }
             if (outcome.commit) {
                 try {
                     connection.commit();
                 } catch (SQLException e) {
-                    rollBack(connection, e);
+                    rollBack(connection, automatic, e);
                     // The commit may have taken effect. The next attempt finds its record.
                     throw ActionException.unknown("DATABASE", String.valueOf(e.getMessage())).withCause(e);
                 }
@@ -325,9 +325,12 @@ public final class Inbox {
         }
     }
 
-    private static void rollBack(Connection connection, Throwable reason) {
+    /** Rolls a transaction back and restores the mode of its connection, which some pools lend as it is. */
+    private static void rollBack(Connection connection, boolean automatic, Throwable reason) {
         try {
             connection.rollback();
+            // The change of the mode would commit a transaction that was not rolled back.
+            connection.setAutoCommit(automatic);
         } catch (SQLException e) {
             reason.addSuppressed(e);
         }

@@ -11,7 +11,7 @@ import java.sql.Statement;
 import java.util.Locale;
 import javax.sql.DataSource;
 
-/** The databases that the inbox and the outbox support. It is no part of the API. */
+/** The databases that the inbox and the outbox support. It is not part of the API. */
 public enum Database {
     /** PostgreSQL. */
     POSTGRES,
@@ -76,6 +76,9 @@ public enum Database {
             if (this != POSTGRES) {
                 try (Statement statement = connection.createStatement()) {
                     statement.execute(script);
+                }
+                if (!connection.getAutoCommit()) {
+                    connection.commit();
                 }
                 return;
             }

@@ -1,2 +1,2 @@
-/** Parts that the inbox and the outbox share. They are no part of the API. */
+/** Parts that the inbox and the outbox share. They are not part of the API. */
 package io.github.goconductor.internal;

@@ -7,7 +7,7 @@
  *
  * <pre>{@code
  * outbox.relay(event -> client.start(
- *         event.topic(), StartOptions.withInput(event.payload()).withKey(event.id())));
+ *         event.topic(), StartOptions.of(event.payload()).withKey(event.id())));
  * }</pre>
  */
 package io.github.goconductor.outbox;

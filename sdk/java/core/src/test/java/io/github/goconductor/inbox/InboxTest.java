@@ -6,6 +6,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.goconductor.ActionException;
 import io.github.goconductor.Json;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
@@ -146,6 +148,52 @@ final class InboxTest {
         assertEquals(0, p.inbox.prune(Duration.ofHours(1)));
         Thread.sleep(1100);
         assertEquals(3, p.inbox.prune(Duration.ZERO));
+    }
+
+    /** Returns a data source that lends one connection, as it is, like some pools. */
+    private static DataSource lending(Connection connection) {
+        ClassLoader loader = InboxTest.class.getClassLoader();
+        Object lent = Proxy.newProxyInstance(loader, new Class<?>[] {Connection.class}, (proxy, method, arguments) -> {
+            try {
+                return method.getName().equals("close") ? null : method.invoke(connection, arguments);
+            } catch (InvocationTargetException e) {
+                throw e.getCause();
+            }
+        });
+        return (DataSource) Proxy.newProxyInstance(
+                loader, new Class<?>[] {DataSource.class}, (proxy, method, arguments) -> lent);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"sqlite", "postgres", "mysql"})
+    void connectionOfAPoolKeepsItsMode(String kind) throws Exception {
+        DataSource source = TestDatabases.open(kind);
+        try (Connection connection = source.getConnection()) {
+            Inbox inbox = Inbox.of(lending(connection));
+            inbox.migrate();
+            for (boolean automatic : new boolean[] {true, false}) {
+                connection.setAutoCommit(automatic);
+                String key = "w/" + automatic + "/execute";
+                assertThrows(Requested.class, () -> inbox.execute(key, each -> {
+                    throw new Requested();
+                }));
+                assertEquals(automatic, connection.getAutoCommit());
+                inbox.execute(key, each -> 1);
+                assertEquals(automatic, connection.getAutoCommit());
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"sqlite", "postgres", "mysql"})
+    void migrationIsCommitted(String kind) throws Exception {
+        DataSource source = TestDatabases.open(kind);
+        try (Connection connection = source.getConnection()) {
+            connection.setAutoCommit(false);
+            Inbox.of(lending(connection)).migrate();
+            connection.rollback();
+        }
+        assertEquals(0, Inbox.of(source).prune(Duration.ZERO));
     }
 
     @ParameterizedTest

@@ -7,6 +7,7 @@ import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnBean;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnClass;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnSingleCandidate;
 import org.springframework.boot.context.properties.EnableConfigurationProperties;
 import org.springframework.context.annotation.Bean;
@@ -24,6 +25,7 @@ import org.springframework.transaction.support.TransactionTemplate;
     "org.springframework.boot.hibernate.autoconfigure.HibernateJpaAutoConfiguration",
     "org.springframework.boot.autoconfigure.orm.jpa.HibernateJpaAutoConfiguration"})
 @ConditionalOnClass(DataSourceUtils.class)
+@ConditionalOnProperty(prefix = "goconductor.inbox", name = "enabled", matchIfMissing = true)
 @ConditionalOnSingleCandidate(DataSource.class)
 @ConditionalOnBean(PlatformTransactionManager.class)
 @EnableConfigurationProperties(GoConductorProperties.class)
@@ -50,7 +52,8 @@ public class GoConductorInboxAutoConfiguration {
     }
 
     /**
-     * Returns the inbox of Spring transactions.
+     * Returns the inbox of Spring transactions. An application with several transaction managers and no primary one defines
+     * it itself.
      *
      * @param inbox the inbox
      * @param source the data source of the application
@@ -59,6 +62,7 @@ public class GoConductorInboxAutoConfiguration {
      */
     @Bean
     @ConditionalOnMissingBean
+    @ConditionalOnSingleCandidate(PlatformTransactionManager.class)
     public TransactionalInbox goConductorTransactionalInbox(
             Inbox inbox, DataSource source, PlatformTransactionManager manager) {
         return new TransactionalInbox(inbox, source, new TransactionTemplate(manager));

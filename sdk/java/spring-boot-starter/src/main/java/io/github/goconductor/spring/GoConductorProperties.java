@@ -41,7 +41,8 @@ public record GoConductorProperties(
     /**
      * The properties {@code goconductor.inbox.*}.
      *
+     * @param enabled whether the application has an inbox; set false for a database that the inbox does not support
      * @param migrate whether the start creates the missing objects of the inbox
      */
-    public record Inbox(@DefaultValue("true") boolean migrate) {}
+    public record Inbox(@DefaultValue("true") boolean enabled, @DefaultValue("true") boolean migrate) {}
 }

@@ -26,7 +26,7 @@ import org.springframework.transaction.support.TransactionOperations;
  * }
  * }</pre>
  *
- * <p>The outcome of a commit that fails is unknown, and the next attempt finds the record if the commit took effect.
+ * <p>The transaction must be one of the data source of the inbox. The outcome of a commit that fails is unknown, and the next attempt finds the record if the commit took effect.
  */
 public final class TransactionalInbox {
     private final Inbox inbox;
@@ -54,6 +54,11 @@ public final class TransactionalInbox {
     private <T> T with(Statement<T> statement) {
         Connection connection = DataSourceUtils.getConnection(source);
         try {
+            if (connection.getAutoCommit()) {
+                // Its statements would be transactions of their own, without a lock between them.
+                throw new IllegalStateException("the transaction does not contain the data source of the inbox: "
+                        + "use the transaction manager of this data source");
+            }
             return statement.run(connection);
         } catch (SQLException e) {
             throw ActionException.retryable("DATABASE", String.valueOf(e.getMessage())).withCause(e);

@@ -49,9 +49,9 @@ public final class Workers implements SmartLifecycle {
             left = workers;
             workers = List.of();
         }
-        // All workers drain at the same time.
-        List<CompletableFuture<Void>> draining =
-                left.stream().map(each -> CompletableFuture.runAsync(() -> drain(each))).toList();
+        // All workers drain at the same time. The common pool can have fewer threads.
+        List<CompletableFuture<Void>> draining = left.stream().map(each -> CompletableFuture.runAsync(
+                () -> drain(each), task -> new Thread(task, "goconductor-drain").start())).toList();
         draining.forEach(CompletableFuture::join);
     }
 

@@ -169,7 +169,7 @@ public final class Saga {
         Run run = new Run();
         try (Session session = new Session(run)) {
             session.open();
-            Handle handle = session.client.start(name, StartOptions.withInput(input));
+            Handle handle = session.client.start(name, StartOptions.of(input));
             signals.forEach(each -> handle.signal(each.name, each.payload));
             boolean ended = follow(handle, run);
             run.end(handle.describe());

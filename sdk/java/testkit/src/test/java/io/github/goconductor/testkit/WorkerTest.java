@@ -61,7 +61,7 @@ final class WorkerTest {
                   - { name: charge, run: shop/charge, compensate: none, retry: { max_attempts: 6, initial: 10ms } }
                 output: { charge: "${ steps.charge.output }" }
                 """);
-        return client.start("shop", StartOptions.withInput(input)).result(LIMIT);
+        return client.start("shop", StartOptions.of(input)).result(LIMIT);
     }
 
     @Test
@@ -118,7 +118,7 @@ final class WorkerTest {
                             undone.add("inventory");
                         }));
         try (Client client = client()) {
-            Result result = client.startWorkflow(workflow, StartOptions.withInput(new Charge(42))).result(LIMIT);
+            Result result = client.startWorkflow(workflow, StartOptions.of(new Charge(42))).result(LIMIT);
             assertEquals(WorkflowStatus.ROLLED_BACK, result.status());
             assertEquals("ERROR", result.failure().orElseThrow().code());
             assertEquals(List.of("inventory", "payment"), undone);
@@ -164,11 +164,11 @@ final class WorkerTest {
         try (Client client = client(); Worker worker = client.serve(shop)) {
             worker.connected();
             client.applyAsync("other", "workflow: other\nsteps: [ { name: charge, run: shop/charge, compensate: none } ]\n")
-                    .thenCompose(applied -> client.startAsync("other", StartOptions.withInput(new Charge(7)).withKey("k")))
+                    .thenCompose(applied -> client.startAsync("other", StartOptions.of(new Charge(7)).withKey("k")))
                     .thenCompose(handle -> handle.resultAsync())
                     .thenAccept(result -> assertEquals(WorkflowStatus.COMPLETED, result.status()))
                     .orTimeout(LIMIT.toSeconds(), java.util.concurrent.TimeUnit.SECONDS).join();
-            assertTrue(client.start("other", StartOptions.withInput(new Charge(7)).withKey("k")).replayed());
+            assertTrue(client.start("other", StartOptions.of(new Charge(7)).withKey("k")).replayed());
         }
     }
 

@@ -16,7 +16,7 @@ final class OrderInOne {
                 new WorkflowStep("Process Payment", say("charged"), say("refunded")),
                 new WorkflowStep("Update Inventory", OrderInOne::reserve, say("released")));
         for (String sku : List.of("book", "sold-out")) {
-            var order = GoConductor.startWorkflow(workflow, StartOptions.withInput(sku));
+            var order = GoConductor.startWorkflow(workflow, StartOptions.of(sku));
             System.out.println(sku + " " + order.result().status());
         }
     }
