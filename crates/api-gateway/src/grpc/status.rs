@@ -1,6 +1,7 @@
 //! Problems as gRPC statuses, with the same code and the same locations.
 
 use crate::error::{CONTRADICTION, KEY_CONFLICT, Location, Problem, UNSUPPORTED};
+use goconductor_saga::shortened;
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -8,6 +9,12 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 /// The domain of the codes in `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "goconductor";
+/// The maximum length of a message in characters. A message can contain a text of the request, and is sent in headers, of
+/// which clients accept 16 KiB by default.
+const MAX_MESSAGE_CHARS: usize = 700;
+/// The maximum length of the description of one violation in characters, and of all together in bytes.
+const MAX_VIOLATION_CHARS: usize = 400;
+const MAX_VIOLATIONS_BYTES: usize = 3 << 10;
 
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Self {
@@ -26,10 +33,24 @@ impl From<Problem> for Status {
             details.set_retry_info(Some(delay));
         }
         if !body.errors.is_empty() {
-            details.set_bad_request(body.errors.into_iter().map(violation).collect::<Vec<_>>());
+            details.set_bad_request(violations(body.errors));
         }
-        Self::with_error_details(code, body.detail, details)
+        Self::with_error_details(code, shortened(&body.detail, MAX_MESSAGE_CHARS), details)
     }
+}
+
+/// Returns the first violations, as far as a client accepts them in headers.
+fn violations(locations: Vec<Location>) -> Vec<FieldViolation> {
+    let mut bytes = 0;
+    let mut violations = Vec::new();
+    for violation in locations.into_iter().map(violation) {
+        bytes += violation.field.len() + violation.description.len();
+        if bytes > MAX_VIOLATIONS_BYTES && !violations.is_empty() {
+            break;
+        }
+        violations.push(violation);
+    }
+    violations
 }
 
 fn violation(location: Location) -> FieldViolation {
@@ -39,7 +60,8 @@ fn violation(location: Location) -> FieldViolation {
         (Some(line), None) => format!(" (line {line})"),
         (None, _) => String::new(),
     };
-    FieldViolation::new(pointer, format!("{code}: {detail}{position}"))
+    let description = format!("{code}: {}{position}", shortened(&detail, MAX_VIOLATION_CHARS));
+    FieldViolation::new(shortened(&pointer, MAX_VIOLATION_CHARS), description)
 }
 
 /// Returns the canonical code for the HTTP status of a problem.
@@ -88,6 +110,17 @@ mod tests {
         assert_eq!(violation.field, "input_json");
         assert_eq!(violation.description, "GC2001: EOF (line 1, column 2)");
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn long_texts_are_cut_to_the_size_of_headers() {
+        let long = "ä".repeat(2000);
+        let problem =
+            (0..1000).fold(Problem::new(MALFORMED, long.clone()), |problem, _| problem.at(&long, &long));
+        let status = Status::from(problem);
+        assert_eq!(status.message().chars().count(), MAX_MESSAGE_CHARS + 1);
+        assert!(status.details().len() < 8 << 10, "{}", status.details().len());
+        assert!(!status.get_error_details().bad_request().unwrap().field_violations.is_empty());
     }
 
     #[test]
