@@ -426,14 +426,14 @@ async fn takes_effect(what: &str, holds: impl AsyncFn() -> bool) {
 async fn limits_of_bodies_connections_and_attempts_change_while_the_server_runs() {
     let folder = tempfile::tempdir().unwrap();
     let dev = dev(folder.path()).await;
-    // A start may have the size of its payload, which is another limit.
+    // Calls about workflows may have the size of a payload, which is another limit.
     let large = json!({"workflow": "large", "title": "x".repeat(200_000), "steps": []});
     let rest = async || call(&dev, "PUT", "/definitions/large", &[], large.clone()).await.status;
     let channel = Endpoint::new(dev.api.base().to_owned()).unwrap().connect().await.unwrap();
     let grpc = async || {
-        let request = wire::GetWorkflowRequest { id: "x".repeat(200_000) };
-        let mut workflows = wire::workflow_service_client::WorkflowServiceClient::new(channel.clone());
-        workflows.get_workflow(request).await.unwrap_err().code()
+        let request = wire::GetDefinitionRequest { name: "x".repeat(200_000), version: None };
+        let mut definitions = wire::definition_service_client::DefinitionServiceClient::new(channel.clone());
+        definitions.get_definition(request).await.unwrap_err().code()
     };
     assert_eq!(rest().await, 422, "the body is read");
     assert_ne!(grpc().await, Code::ResourceExhausted, "the body is read");
