@@ -13,7 +13,8 @@ need_rust() {
 # driver_rust: build the driver, and print its path.
 driver_rust() {
   need_c_compiler
-  cargo build --locked -p goconductor-sdk-conformance >&2
+  # With the features of the whole workspace, the crates are those that scripts/test has built.
+  cargo build --locked --workspace --bin goconductor-conformance-driver >&2
   echo "$CARGO_TARGET_DIR/debug/goconductor-conformance-driver"
 }
 
