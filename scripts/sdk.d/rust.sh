@@ -14,7 +14,7 @@ need_rust() {
 driver_rust() {
   need_c_compiler
   # With the features of the whole workspace, the crates are those that scripts/test has built.
-  cargo build --locked --workspace --bin goconductor-conformance-driver >&2
+  cargo build --locked --workspace --bin goconductor-conformance-driver >&2 || die "the driver does not build"
   echo "$CARGO_TARGET_DIR/debug/goconductor-conformance-driver"
 }
 
