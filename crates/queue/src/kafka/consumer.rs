@@ -198,7 +198,7 @@ impl KafkaConsumer {
     /// Replaces a consumer that ended because its topic is missing, if the topic may only be new: the broker that created it
     /// tells the others later. Returns whether there is another consumer. One that had partitions has seen the topic, so
     /// that it was deleted since.
-    async fn is_replaced(&mut self) -> Result<bool, Error> {
+    async fn replace_if_new(&mut self) -> Result<bool, Error> {
         let is_unknown = {
             let state = self.shared.state();
             state.failed.as_ref().is_some_and(is_missing) && state.assigned.is_empty()
@@ -317,7 +317,7 @@ impl Consumer for KafkaConsumer {
             changed.as_mut().enable();
             match self.try_receive(max) {
                 Ok(received) if received.is_empty() => changed.await,
-                Err(_) if self.is_replaced().await? => {}
+                Err(_) if self.replace_if_new().await? => {}
                 received => return received,
             }
         }
@@ -363,7 +363,7 @@ impl Consumer for KafkaConsumer {
                     (state.has_joined, state.failed.as_ref().map(failed))
                 };
                 match error {
-                    Some(_) if self.is_replaced().await? => {}
+                    Some(_) if self.replace_if_new().await? => {}
                     Some(error) => return Err(error),
                     None if has_joined => return Ok(()),
                     None => changed.await,
