@@ -55,6 +55,17 @@ need_go() {
   export CGO_ENABLED=1 CC=${CC:-cc}
 }
 
+# need_node [HINT]: exit with instructions, and with HINT, unless a supported Node.js runs.
+NODE_AT_LEAST=20
+need_node() {
+  local major
+  if ! have node || ! have npm; then
+    die "Node.js is not installed; install Node.js $NODE_AT_LEAST or later${1:+. $1}"
+  fi
+  major=$(node -p 'process.versions.node.split(".")[0]')
+  ((major >= NODE_AT_LEAST)) || die "Node.js $(node --version) is too old; install Node.js $NODE_AT_LEAST or later"
+}
+
 # need_compiler: make also builds the allocator.
 need_compiler() {
   need_c_compiler

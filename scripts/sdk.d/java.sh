@@ -11,7 +11,6 @@ need_java() {
   version=$(javac -version 2>&1 | sed 's/[^0-9]*\([0-9]*\).*/\1/')
   ((version >= 17)) || die "javac is of version $version. Install a JDK 17 or later, for example openjdk-17-jdk."
   have mvn || die "Maven is not installed. Install Maven 3.8 or later, for example the package maven, then run this again."
-  have go || die "Go is not installed. The conformance suite needs Go 1.26 or later, see https://go.dev/doc/install."
 }
 
 # maven_java FOLDER ARGUMENT…: run Maven in a folder. Its packages are in the cache.
@@ -21,7 +20,6 @@ maven_java() {
 
 # install_java: what takes minutes on a new machine: the packages and the plugins of the build.
 install_java() {
-  need_java
   scripts/services/postgres.sh install
   scripts/services/mysql.sh install
   maven_java "$JAVA_SDK" -DskipTests verify
@@ -87,14 +85,10 @@ END
 }
 
 check_java() {
-  local broken driver file
-  need_java
+  local driver
   STEPS=6
   step "Java: the SQL of the inbox is that of the other languages"
-  for file in postgres mysql sqlite; do
-    cmp "sdk/go/inbox/sql/$file.sql" "$JAVA_SDK/core/src/main/resources/io/github/goconductor/inbox/$file.sql" >&2
-    cmp "sdk/go/outbox/sql/$file.sql" "$JAVA_SDK/core/src/main/resources/io/github/goconductor/outbox/$file.sql" >&2
-  done
+  same_sql "$JAVA_SDK/core/src/main/resources/io/github/goconductor"
   step "Java: databases of the tests"
   start_databases
   step "Java: lints, tests, and archives as published"
@@ -102,13 +96,8 @@ check_java() {
     "-DaltDeploymentRepository=published::file://$folder/java-repository"
   step "Java: the archives install in an empty project"
   installs_java
-  step "Java: conformance suite"
   build_suite
   driver=$(driver_java)
-  suite -- "$driver"
-  step "Java: broken drivers fail the suite"
-  for broken in no-heartbeat new-key-on-retry inbox-without-tombstone; do
-    suite -broken "$broken" -- "$driver"
-  done
+  suites Java "$driver"
   step_done
 }

@@ -2,14 +2,6 @@
 # The check of the TypeScript SDK. scripts/sdk sources this file, and has the functions that it uses.
 # shellcheck disable=SC2015,SC2016,SC2034,SC2086,SC2154,SC2164 # scripts/sdk sets the options and the variables
 TYPESCRIPT_PACKAGE=sdk/typescript
-NODE_AT_LEAST=20
-
-need_node_of_typescript() {
-  have node && have npm || die "Node.js is not installed; install Node.js $NODE_AT_LEAST or later"
-  local major
-  major=$(node -p 'process.versions.node.split(".")[0]')
-  ((major >= NODE_AT_LEAST)) || die "Node.js $(node --version) is too old; install Node.js $NODE_AT_LEAST or later"
-}
 
 # typescript_modules: install the locked packages in the cache, unless they are installed, and link the package to them.
 typescript_modules() {
@@ -35,17 +27,6 @@ build_typescript() {
   (cd "$TYPESCRIPT_PACKAGE" && npm run --silent generate && npm run --silent build) >&2
 }
 
-# check_sql_typescript: the SQL of the inbox and the outbox is that of the other SDKs.
-check_sql_typescript() {
-  local source file
-  for source in sdk/go/inbox/sql sdk/go/outbox/sql; do
-    for file in "$source"/*.sql; do
-      cmp "$file" "$TYPESCRIPT_PACKAGE/sql/$(basename "$(dirname "$source")")/$(basename "$file")" >&2 ||
-        die "$TYPESCRIPT_PACKAGE/sql differs from $file; copy it"
-    done
-  done
-}
-
 # installs_typescript: install the package as published in an empty project, and compile and load a program with it.
 installs_typescript() {
   local project=$folder/project package
@@ -67,7 +48,6 @@ installs_typescript() {
 
 # install_typescript: what takes minutes on a new machine.
 install_typescript() {
-  need_node_of_typescript
   scripts/buf --version >&2
   scripts/services/postgres.sh install
   scripts/services/mysql.sh install
@@ -75,12 +55,10 @@ install_typescript() {
 }
 
 check_typescript() {
-  local broken driver=(node "$ROOT/$TYPESCRIPT_PACKAGE/build/conformance/main.js")
-  need_node_of_typescript
   STEPS=7
   step "TypeScript: build"
   build_typescript
-  check_sql_typescript
+  same_sql "$TYPESCRIPT_PACKAGE/sql"
   step "TypeScript: eslint"
   (cd "$TYPESCRIPT_PACKAGE" && npm run --silent lint) >&2
   step "TypeScript: databases of the tests"
@@ -89,12 +67,7 @@ check_typescript() {
   (cd "$TYPESCRIPT_PACKAGE" && TMPDIR=$folder npm run --silent test) >&2
   step "TypeScript: the package installs in an empty project"
   installs_typescript
-  step "TypeScript: conformance suite"
   build_suite
-  suite -- "${driver[@]}"
-  step "TypeScript: broken drivers fail the suite"
-  for broken in no-heartbeat new-key-on-retry inbox-without-tombstone; do
-    suite -broken "$broken" -- "${driver[@]}"
-  done
+  suites TypeScript node "$ROOT/$TYPESCRIPT_PACKAGE/build/conformance/main.js"
   step_done
 }
