@@ -7,6 +7,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"strings"
+	"time"
 
 	"github.com/goconductor/goconductor/sdk/go"
 )
@@ -25,9 +27,15 @@ const (
 // the same number.
 const migrationLock int64 = 0x676f_636f_696e_626f
 
+// migrationPatience is the time for which a locked SQLite database is tried.
+const migrationPatience = 10 * time.Second
+
 // Migrate runs a script that can be repeated. Concurrent calls are safe.
 func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, script string) error {
-	if dialect != Postgres {
+	switch dialect {
+	case SQLite:
+		return migrateSQLite(ctx, db, script)
+	case MySQL:
 		_, err := db.ExecContext(ctx, script)
 		return err
 	}
@@ -44,6 +52,25 @@ func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, script string) er
 		return err
 	}
 	return tx.Commit()
+}
+
+// migrateSQLite repeats the script while the database is locked. SQLite does not wait for the busy timeout if two connections
+// change the journal mode of a new database at once: each would wait for the other.
+func migrateSQLite(ctx context.Context, db *sql.DB, script string) error {
+	deadline := time.Now().Add(migrationPatience)
+	for {
+		_, err := db.ExecContext(ctx, script)
+		// The drivers of SQLite have no error type in common. The message is that of SQLite itself.
+		locked := err != nil && strings.Contains(err.Error(), "database is locked")
+		if !locked || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // LockMigrations is the statement that Migrate runs first on PostgreSQL, and its argument.
