@@ -9,8 +9,8 @@ use crate::step::{ActionStep, Body, ParsedStep};
 use crate::template::template;
 use crate::tree::Document;
 use goconductor_saga::{
-    Action, Child, Compensation, Condition, DEFINITION_FORMAT, Definition, FailurePolicy, ForEach, OnError,
-    OnParentClose, Retry, Step, StepIndex, Timeouts,
+    Action, Child, Compensation, CompensationLimits, Condition, DEFINITION_FORMAT, Definition, FailurePolicy,
+    ForEach, OnError, OnParentClose, Retry, Step, StepIndex, Timeouts,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -343,6 +343,8 @@ fn with_elements(own: Step, parsed: &ParsedForEach<'_>) -> Step {
         action: Action::Child(child.clone()),
         when: None,
         input: None,
+        // The limits are those of the elements.
+        limits: CompensationLimits::default(),
         ..undo
     });
     let each = ForEach {
@@ -400,5 +402,6 @@ fn compensation(
         input: declared.input.as_ref().map(|at| request_of(&declared.action, template(reader, at))),
         retry: retry.unwrap_or_else(Retry::of_compensation),
         timeout: timeout.unwrap_or(Timeouts::default().attempt),
+        limits: declared.limits.clone(),
     })
 }

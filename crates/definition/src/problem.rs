@@ -71,7 +71,7 @@ pub(crate) const GRPC_DESCRIPTORS: &str = "GC1029";
 pub(crate) const SCHEDULE: &str = "GC1027";
 /// A `for_each` is not valid.
 pub(crate) const FOR_EACH: &str = "GC1028";
-/// The language has the feature, and this release does not support it yet.
+/// The language has the feature, and the release does not support it. No definition is refused with it any more.
 pub(crate) const UNSUPPORTED: &str = "GC1020";
 
 /// A lock may be requested out of order, so that workflows could deadlock.

@@ -2,9 +2,10 @@
 
 use crate::fields::{At, FieldReader, Fields};
 use crate::node::Value;
-use crate::problem::{Problem, TYPE, UNSUPPORTED, VALUE};
+use crate::problem::{TYPE, VALUE};
 use goconductor_saga::{
-    Action, Backoff, Json, NameKind, Retry, RollbackOrder, RollbackPolicy, ServiceName, Timeouts,
+    Action, Backoff, CompensationLimits, Json, NameKind, Retry, RollbackOrder, RollbackPolicy, ServiceName,
+    Timeouts,
 };
 use std::time::Duration;
 
@@ -38,13 +39,9 @@ pub(crate) struct CompensateAction<'a> {
     pub(crate) input: Option<At<'a>>,
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) limits: CompensationLimits,
     /// The condition of the compensation.
     pub(crate) when: Option<(String, At<'a>)>,
-}
-
-pub(crate) fn unsupported(at: &At<'_>, what: &str) -> Problem {
-    at.problem(UNSUPPORTED, format!("{what} is not supported yet"))
-        .hint("remove it; a later release will support it")
 }
 
 impl FieldReader {
@@ -220,17 +217,17 @@ impl FieldReader {
         Some(timeouts)
     }
 
-    /// Reads the timeout of an attempt to compensate. A compensation has no other limits, because it must succeed.
-    fn compensation_timeout(&mut self, at: &At<'_>) -> Option<Duration> {
-        if let Some(fields) = at.node.text().is_none().then(|| self.fields(at, TIMEOUTS)).flatten() {
-            for key in TIMEOUTS.iter().filter(|key| **key != "attempt") {
-                if let Some(at) = fields.get(key) {
-                    self.push(unsupported(&at, &format!("`{key}` of a compensation")));
-                }
-            }
-            return self.required(&fields, "attempt").and_then(|at| self.duration(&at));
+    /// Reads the timeout of a compensation: the limit of one attempt, if it is set, and the other limits.
+    fn compensation_timeouts(&mut self, at: &At<'_>) -> Option<(Option<Duration>, CompensationLimits)> {
+        if at.node.text().is_some() {
+            return self.duration(at).map(|attempt| (Some(attempt), CompensationLimits::default()));
         }
-        self.duration(at)
+        let fields = self.fields(at, TIMEOUTS)?;
+        let attempt = fields.get("attempt").and_then(|at| self.duration(&at));
+        let queue = fields.get("queue").and_then(|at| self.duration(&at));
+        let total = fields.get("total").and_then(|at| self.duration(&at));
+        let heartbeat = fields.get("heartbeat").and_then(|at| self.duration(&at));
+        Some((attempt, CompensationLimits { queue, total, heartbeat }))
     }
 
     pub(crate) fn compensate_key<'a>(
@@ -247,6 +244,7 @@ impl FieldReader {
                     input: None,
                     retry: None,
                     timeout: None,
+                    limits: CompensationLimits::default(),
                     when: None,
                 })));
             }
@@ -267,12 +265,14 @@ impl FieldReader {
             }
         };
         let retry = fields.get("retry").and_then(|at| self.retry(&at, &Retry::of_compensation()));
-        let timeout = fields.get("timeout").and_then(|at| self.compensation_timeout(&at));
+        let timeouts = fields.get("timeout").and_then(|at| self.compensation_timeouts(&at));
+        let (timeout, limits) = timeouts.unwrap_or_default();
         Some(CompensateKey::Action(Box::new(CompensateAction {
             action: action?,
             input,
             retry,
             timeout,
+            limits,
             when: fields.get("when").and_then(|at| self.condition(&at)),
         })))
     }

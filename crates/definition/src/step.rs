@@ -10,7 +10,7 @@ pub(crate) mod sleep;
 use crate::fields::{At, FieldReader, Fields};
 use crate::lock::ParsedLock;
 use crate::problem::{ACTION, COMPENSATION, EXPRESSION, NO_DEFAULT_BRANCH, PIVOT, VALUE};
-use crate::settings::{CompensateKey, Defaults, unsupported};
+use crate::settings::{CompensateKey, Defaults};
 use crate::template::condition;
 use goconductor_saga::{Action, FailurePolicy, Join, Kind, Retry, Timeouts};
 use std::collections::BTreeMap;
@@ -43,11 +43,31 @@ const KNOWN: &[&str] = &[
     "on_unknown",
 ];
 /// The action keys, of which a step has exactly one.
-const ACTIONS: &[&str] = &["run", "parallel", "switch", "child", "wait_for_signal", "sleep", "call"];
+const ACTIONS: &[(&str, ActionKey)] = &[
+    ("run", ActionKey::Run),
+    ("parallel", ActionKey::Parallel),
+    ("switch", ActionKey::Switch),
+    ("child", ActionKey::Child),
+    ("wait_for_signal", ActionKey::Signal),
+    ("sleep", ActionKey::Sleep),
+    ("call", ActionKey::Call),
+];
 /// Maximum characters of the name of a step or a branch, which are ASCII.
 pub(crate) const MAX_NAME_CHARS: usize = 63;
 /// Maximum nesting depth of blocks.
 const MAX_BLOCK_DEPTH: usize = 16;
+
+/// The action of a step, as its key names it.
+#[derive(Debug, Clone, Copy)]
+enum ActionKey {
+    Run,
+    Parallel,
+    Switch,
+    Child,
+    Signal,
+    Sleep,
+    Call,
+}
 
 /// A step, or a block of steps.
 #[derive(Debug)]
@@ -155,44 +175,42 @@ impl FieldReader {
     }
 
     fn body<'a>(&mut self, fields: &Fields<'a>, defaults: &Defaults, depth: usize) -> Option<Body<'a>> {
-        let actions: Vec<&str> = ACTIONS.iter().copied().filter(|key| fields.get(key).is_some()).collect();
-        let action = match actions.as_slice() {
-            [action] => *action,
+        let actions = ACTIONS.iter().filter_map(|(key, action)| Some((*key, *action, fields.get(key)?)));
+        let actions: Vec<(&str, ActionKey, At<'a>)> = actions.collect();
+        let (action, at) = match actions.as_slice() {
+            [(_, action, at)] => (*action, at),
             [] => {
+                let keys: Vec<&str> = ACTIONS.iter().map(|(key, _)| *key).collect();
                 let problem = fields.at.problem(ACTION, "the step has no action");
-                self.push(problem.hint(format!("add one of {}", ACTIONS.join(", "))));
+                self.push(problem.hint(format!("add one of {}", keys.join(", "))));
                 return None;
             }
             several => {
-                let detail = format!("the step has {} actions: {}", several.len(), several.join(" and "));
+                let keys: Vec<&str> = several.iter().map(|(key, _, _)| *key).collect();
+                let detail = format!("the step has {} actions: {}", keys.len(), keys.join(" and "));
                 self.push(fields.at.problem(ACTION, detail).hint("split it into one step for each action"));
                 return None;
             }
         };
-        let at = fields.get(action)?;
         let body = match action {
-            "run" => self.single(fields, &at, defaults),
-            "call" => self.call_step(fields, &at, defaults),
-            "child" => self.child(fields, &at, defaults),
-            "sleep" => self.sleep(fields, &at),
-            "wait_for_signal" => self.signal(fields, &at),
-            "parallel" | "switch" => {
+            ActionKey::Run => self.single(fields, at, defaults),
+            ActionKey::Call => self.call_step(fields, at, defaults),
+            ActionKey::Child => self.child(fields, at, defaults),
+            ActionKey::Sleep => self.sleep(fields, at),
+            ActionKey::Signal => self.signal(fields, at),
+            ActionKey::Parallel | ActionKey::Switch => {
                 self.refuse_on_blocks(fields);
                 if depth >= MAX_BLOCK_DEPTH {
                     let detail = format!("blocks are nested more than {MAX_BLOCK_DEPTH} levels deep");
                     self.push(at.problem(crate::problem::LIMIT, detail));
                     return None;
                 }
-                let branches = if action == "parallel" {
-                    self.parallel(&at, defaults, depth)
+                let branches = if matches!(action, ActionKey::Parallel) {
+                    self.parallel(at, defaults, depth)
                 } else {
-                    self.switch(&at, defaults, depth)
+                    self.switch(at, defaults, depth)
                 };
                 branches.map(Body::Block)
-            }
-            _ => {
-                self.push(unsupported(&at, &format!("`{action}`")));
-                None
             }
         };
         self.with_elements(fields, body)

@@ -270,7 +270,7 @@ impl Runner {
             }
         };
         let lock_tokens = self.engine.lock_tokens(plan, state, command.step, command.side).await.ok()?;
-        let heartbeat = step.timeout.heartbeat.filter(|_| command.side == Side::Execute);
+        let heartbeat = step.timeouts(command.side).heartbeat;
         Some(Task {
             workflow: state.known_id(),
             rules: state.rules,
@@ -305,8 +305,7 @@ impl Runner {
         context: &AttemptContext,
     ) -> Option<Ended> {
         let step = context.plan.step(command.step);
-        let recorded_first = step.is_some_and(|step| step.timeout.start_is_recorded_first());
-        let mut recorded = recorded_first && command.side == Side::Execute;
+        let mut recorded = step.is_some_and(|step| step.timeouts(command.side).start_is_recorded_first());
         if recorded && !self.record_start(command, task, received).await {
             return None;
         }

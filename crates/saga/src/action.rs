@@ -1,6 +1,9 @@
 //! The actions of steps and of compensations.
 
-use crate::{CALL_OPERATION, CALLS_SERVICE, Call, Child, Json, OnTimeout, Retry, Template, WaitTime};
+use crate::{
+    CALL_OPERATION, CALLS_SERVICE, Call, Child, CompensationLimits, Json, OnTimeout, Retry, Template,
+    WaitTime,
+};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
@@ -23,6 +26,9 @@ pub struct Compensation {
     /// The time limit of one attempt.
     #[serde(with = "crate::millis", rename = "timeout_ms")]
     pub timeout: Duration,
+    /// The other time limits.
+    #[serde(default, skip_serializing_if = "CompensationLimits::is_none")]
+    pub limits: CompensationLimits,
 }
 
 /// The action of a step or a compensation.

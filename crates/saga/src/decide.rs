@@ -3,6 +3,7 @@
 mod advance;
 mod attempt;
 mod child;
+mod compensation;
 mod lock;
 mod migrate;
 mod operator;
@@ -452,12 +453,18 @@ impl Decision<'_> {
             TimerKind::StepWake(step) => self.wake(step),
             // The dispatcher acts on the child itself and reports what it finds.
             TimerKind::StepChild(_) => Err(Refusal::Stale),
-            TimerKind::StepQueue(step) => {
-                self.limit_expired(step, "QUEUE_TIMEOUT", "did not start within its queue timeout")
-            }
-            TimerKind::StepTotal(step) => {
-                self.limit_expired(step, "TOTAL_TIMEOUT", "did not succeed within its total timeout")
-            }
+            TimerKind::StepQueue(step) => match self.side_with_timers(step) {
+                Side::Execute => {
+                    self.limit_expired(step, "QUEUE_TIMEOUT", "did not start within its queue timeout")
+                }
+                Side::Compensate => self.compensation_not_started(step),
+            },
+            TimerKind::StepTotal(step) => match self.side_with_timers(step) {
+                Side::Execute => {
+                    self.limit_expired(step, "TOTAL_TIMEOUT", "did not succeed within its total timeout")
+                }
+                Side::Compensate => self.compensation_expired(step),
+            },
             TimerKind::WorkflowLock | TimerKind::StepLock(_) => self.lock_wait_expired(timer),
         }
     }

@@ -156,6 +156,20 @@ impl Step {
         }
     }
 
+    /// Returns the time limits of one side.
+    #[must_use]
+    pub fn timeouts(&self, side: crate::Side) -> Timeouts {
+        let attempt = self.attempt_timeout(side);
+        match (side, &self.compensate) {
+            (crate::Side::Execute, _) => self.timeout.clone(),
+            (crate::Side::Compensate, None) => Timeouts { attempt, ..Timeouts::default() },
+            (crate::Side::Compensate, Some(compensation)) => {
+                let crate::CompensationLimits { queue, total, heartbeat } = compensation.limits.clone();
+                Timeouts { attempt, queue, total, heartbeat }
+            }
+        }
+    }
+
     /// Returns the time limit of one attempt at one side.
     #[must_use]
     pub fn attempt_timeout(&self, side: crate::Side) -> Duration {

@@ -270,6 +270,9 @@ pub enum EventKind {
         step: StepIndex,
         /// The earliest time to send the command: an execute of unknown outcome can take effect until then.
         due_at: Timestamp,
+        /// Whether the compensation has a limit on its wait or on all its attempts, which counts from `due_at`.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        limited: bool,
     },
     /// A step was compensated.
     StepCompensated {
@@ -312,6 +315,9 @@ pub enum EventKind {
         /// The reason of the operator.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// Whether the side is a compensation with a limit, as in `CompensationQueued`.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        limited: bool,
     },
     /// Locks were requested: those of the definition, or that of a step that is ready.
     LocksRequested {

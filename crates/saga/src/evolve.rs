@@ -222,7 +222,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         | EventKind::StepCompensated { .. }
         | EventKind::CompensationFailed { .. }
         | EventKind::CompensationSkipped { .. } => compensation::apply(step, event),
-        EventKind::StepRetried { side, .. } => retried(step, *side, at),
+        EventKind::StepRetried { side, limited, .. } => retried(step, *side, at, *limited),
         EventKind::LocksRequested { .. } | EventKind::LocksAcquired { .. } => {
             lock::apply_to_step(step, event)
         }
@@ -404,7 +404,7 @@ fn retry(step: &mut StepState, side: Side, attempt: u32, started_at: Option<Time
     }
 }
 
-fn retried(step: &mut StepState, side: Side, at: Timestamp) {
+fn retried(step: &mut StepState, side: Side, at: Timestamp, limited: bool) {
     let due_at = step.earliest_command(side, at);
     let progress = step.progress_mut(side);
     progress.reset_attempts = progress.ended;
@@ -412,7 +412,7 @@ fn retried(step: &mut StepState, side: Side, at: Timestamp) {
     progress.ended_at = None;
     // Time limits restart. Otherwise an expired limit would end the step again at once.
     progress.queued_at = Some(at);
-    progress.counted_from = None;
+    progress.counted_from = limited.then_some(due_at);
     issue(progress, at, due_at);
     match side {
         Side::Execute => {

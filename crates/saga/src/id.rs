@@ -63,9 +63,10 @@ impl Side {
 pub enum TimerKind {
     /// Ends the time limit of the workflow's forward part.
     Workflow,
-    /// Ends the `timeout.queue` of a step: the time until its first attempt starts.
+    /// Ends the `timeout.queue` of a step: the time until its first attempt starts. During a rollback, ends that of its
+    /// compensation: the time until an attempt starts.
     StepQueue(StepIndex),
-    /// Ends the `timeout.total` of a step: the time for all of its attempts.
+    /// Ends the `timeout.total` of a step, or of its compensation: the time for all attempts.
     StepTotal(StepIndex),
     /// Ends a sleep, or the time limit of a wait for a signal.
     StepWake(StepIndex),

@@ -106,7 +106,7 @@ pub use state::{Phase, STATE_FORMAT, State, Status, StepState, StepStatus};
 pub use template::{Template, TextPart};
 pub use text::{EncodingError, decode_text, end_position, shortened, without_utf8_mark};
 pub use time::{Timestamp, millis};
-pub use timeouts::Timeouts;
+pub use timeouts::{CompensationLimits, Timeouts};
 pub use trace_context::TraceContext;
 pub use transition::{LedgerChange, Transition, migrating_transition, transition};
 pub use wait::{OnTimeout, WaitTime};

@@ -56,13 +56,22 @@ impl Plan {
         self.pivot() == Some(step) && doubt_until.is_some()
     }
 
-    /// Returns the limit for all execute attempts of `step` together, counted from when the step was queued.
+    /// Returns the limit for all attempts at one side of `step` together, counted from when the side was queued, and for
+    /// a compensation from when it may be sent.
     ///
-    /// `None` if the step has no limit, or is a pivot in doubt.
+    /// `None` if the side has no limit, or is the execute of a pivot in doubt.
     #[must_use]
-    pub fn total_timeout(&self, step: StepIndex, doubt_until: Option<Timestamp>) -> Option<Duration> {
-        let limit = self.step(step)?.timeout.total;
-        limit.filter(|_| !self.is_pivot_in_doubt(step, doubt_until))
+    pub fn total_timeout(
+        &self,
+        step: StepIndex,
+        side: Side,
+        doubt_until: Option<Timestamp>,
+    ) -> Option<Duration> {
+        let definition = self.step(step)?;
+        match side {
+            Side::Execute => definition.timeout.total.filter(|_| !self.is_pivot_in_doubt(step, doubt_until)),
+            Side::Compensate => definition.compensate.as_ref()?.limits.total,
+        }
     }
 
     /// Returns how long an attempt that begins at `now` may take: the timeout of one attempt, cut off where the
@@ -79,26 +88,27 @@ impl Plan {
     ) -> Option<Duration> {
         let timeout = self.step(step)?.attempt_timeout(side);
         let doubt_until = state.step(step)?.doubt_until;
-        let last = (side == Side::Execute && state.step(step)?.probes.is_none())
-            .then(|| self.total_deadline(state, step, doubt_until, now))
+        let last = (side == Side::Compensate || state.step(step)?.probes.is_none())
+            .then(|| self.total_deadline(state, step, side, doubt_until, now))
             .flatten();
         Some(last.map_or(timeout, |last| timeout.min(last.since(now))))
     }
 
-    /// Returns when the limit for all execute attempts of `step` ends. While the workflow is paused, this is the end
+    /// Returns when the limit for all attempts at one side of `step` ends. While the workflow is paused, this is the end
     /// if the workflow were resumed at `now`.
     ///
-    /// `None` if the step has no such limit, or is a pivot in doubt, or was not queued.
+    /// `None` if the side has no such limit, or is the execute of a pivot in doubt, or was not queued.
     #[must_use]
     pub fn total_deadline(
         &self,
         state: &State,
         step: StepIndex,
+        side: Side,
         doubt_until: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let limit = self.total_timeout(step, doubt_until)?;
-        let from = state.step(step)?.execute.limits_from()?;
+        let limit = self.total_timeout(step, side, doubt_until)?;
+        let from = state.step(step)?.progress(side).limits_from()?;
         let stood_still = state.paused_at.map_or(Duration::ZERO, |since| now.since(since.max(from)));
         Some(from.after(limit).after(stood_still))
     }

@@ -82,7 +82,9 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         return;
     }
     for side in [Side::Execute, Side::Compensate] {
-        let Some(status) = step.side_status(side).filter(|status| status.is_open()) else { continue };
+        if !step.side_status(side).is_some_and(StepStatus::is_open) {
+            continue;
+        }
         if side == Side::Execute
             && let Some(lock) = step.lock.as_deref().filter(|_| step.waits_for_lock())
         {
@@ -110,19 +112,45 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         let service =
             plan.command_action(state, index, side).and_then(Action::service).map(ToOwned::to_owned);
         all.push(Owed { key: OwedKey::Command(index, side), attempt: progress.attempt(), service, due });
-        // A step's limits need timers only between attempts, because the deadline of an attempt is never later
+        // A side's limits need timers only between attempts, because the deadline of an attempt is never later
         // than they are.
-        if side == Side::Execute && matches!(due, Due::At(_)) && !running && state.phase.is_forward() {
-            let from = progress.limits_from().unwrap_or(due_at);
-            if let (Some(limit), StepStatus::Queued, None) =
-                (definition.timeout.queue, status, progress.started_at)
-            {
-                all.push(timer(TimerKind::StepQueue(index), from.after(limit)));
-            }
-            if let (Some(limit), None) = (plan.total_timeout(index, step.doubt_until), step.probes) {
-                all.push(timer(TimerKind::StepTotal(index), from.after(limit)));
+        if matches!(due, Due::At(_)) && !running {
+            match side {
+                Side::Execute if state.phase.is_forward() => execute_limits(plan, index, step, all),
+                Side::Execute => {}
+                Side::Compensate => compensation_limits(plan, index, step, all),
             }
         }
+    }
+}
+
+/// Adds the timers of an execute that waits for its next attempt.
+fn execute_limits(plan: &Plan, index: StepIndex, step: &StepState, all: &mut Vec<Owed>) {
+    let progress = &step.execute;
+    let from = progress.limits_from().or(progress.due_at).unwrap_or_default();
+    let queue = plan.step(index).and_then(|definition| definition.timeout.queue);
+    if let (Some(limit), StepStatus::Queued, None) = (queue, step.execution, progress.started_at) {
+        all.push(timer(TimerKind::StepQueue(index), from.after(limit)));
+    }
+    if let (Some(limit), None) = (plan.total_timeout(index, Side::Execute, step.doubt_until), step.probes) {
+        all.push(timer(TimerKind::StepTotal(index), from.after(limit)));
+    }
+}
+
+/// Adds the timers of a compensation that waits for its next attempt. They have the keys of the timers of the execute,
+/// because the two sides of a step are never open at the same time.
+fn compensation_limits(plan: &Plan, index: StepIndex, step: &StepState, all: &mut Vec<Owed>) {
+    let Some(limits) = plan.step(index).and_then(|step| step.compensate.as_ref()).map(|undo| &undo.limits)
+    else {
+        return;
+    };
+    let progress = &step.compensate;
+    let due_at = progress.due_at.unwrap_or_default();
+    if let Some(limit) = limits.queue {
+        all.push(timer(TimerKind::StepQueue(index), due_at.after(limit)));
+    }
+    if let Some(limit) = limits.total {
+        all.push(timer(TimerKind::StepTotal(index), progress.limits_from().unwrap_or(due_at).after(limit)));
     }
 }
 

@@ -17,7 +17,8 @@ pub struct Progress {
     /// When the first command was issued, or an operator retried the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Timestamp>,
-    /// When the time limits count from, if a pause moved it from `queued_at`.
+    /// When the time limits count from, if it is not `queued_at`: a pause moved it, or the compensation has limits, which
+    /// count from when its command may be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_from: Option<Timestamp>,
     /// When the first attempt started.

@@ -5,7 +5,9 @@ use crate::constructs::inputs;
 use crate::engine::Simulation;
 use crate::error::Error;
 use crate::fault::StepFault;
-use goconductor_saga::{Expressions, Failure, Json, Outcome, Plan, Side, StepIndex};
+use goconductor_saga::{
+    Compensation, Expressions, Failure, Json, Outcome, Plan, Side, Step, StepIndex, Timestamp,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,10 +101,25 @@ impl Conditions {
             Some(StepFault::Timeout) => SimulatedResponse::TimedOut,
             Some(StepFault::Compensation) => SimulatedResponse::Outcome(Outcome::Retryable {
                 failure: failure("UNAVAILABLE", "the participant is not available"),
-                not_before: None,
+                // Without a limit on attempts, the limit on their time ends them. A retry after it needs no simulation
+                // of the attempts until then, which can be many.
+                not_before: is_limited_by_time(&self.plan, call.declared_step())
+                    .then_some(Timestamp(i64::MAX)),
             }),
         }
     }
+}
+
+/// Returns the compensation of a step: that of an element, if the step has elements.
+fn compensation_of(step: &Step) -> Option<&Compensation> {
+    step.for_each.as_deref().map_or(step.compensate.as_ref(), |each| each.compensate.as_ref())
+}
+
+/// Returns whether only time limits the attempts to compensate a step.
+fn is_limited_by_time(plan: &Plan, step: StepIndex) -> bool {
+    plan.step(step)
+        .and_then(compensation_of)
+        .is_some_and(|undo| undo.limits.total.is_some() && undo.retry.max_attempts.is_none())
 }
 
 impl Script {
@@ -112,8 +129,7 @@ impl Script {
         let is_own = step == self.step && call.element() == self.element;
         let failing = plan.step(step).is_some_and(|step| {
             let each = step.for_each.as_deref();
-            let compensate = each.map_or(step.compensate.as_ref(), |each| each.compensate.as_ref());
-            let retry = match (call.side, compensate) {
+            let retry = match (call.side, compensation_of(step)) {
                 (Side::Compensate, Some(compensation)) => &compensation.retry,
                 (Side::Execute | Side::Compensate, _) => each.map_or(&step.retry, |each| &each.retry),
             };

@@ -431,7 +431,7 @@ impl Simulation {
             twice: false,
             is_child: false,
         };
-        if side == Side::Execute && definition.timeout.start_is_recorded_first() {
+        if definition.timeouts(side).start_is_recorded_first() {
             attempt.recorded = true;
             if !self.submit(&attempt.started(false))? {
                 self.ledger.release(&OwedKey::Command(step, side), Some(self.now.after(REDELIVERY)));

@@ -318,7 +318,15 @@ fn operator_note(simulation: &Simulation) -> Option<String> {
         return simulation.members().find_map(operator_note);
     };
     let (policy, limit) = match (&step.compensate, state.step(index)) {
-        (Some(compensation), Some(StepState { compensation: Some(_), .. })) => {
+        (Some(compensation), Some(StepState { compensation: Some(_), compensate, .. })) => {
+            let limit = compensation.retry.max_attempts.filter(|limit| compensate.used() >= *limit);
+            if limit.is_none() && compensation.limits.total.is_some() {
+                return Some(format!(
+                    "the compensation of {} ends after its time limit, so an operator must help: raise or remove \
+                     `compensate.timeout.total`",
+                    step.name
+                ));
+            }
             ("compensate.retry", compensation.retry.max_attempts)
         }
         (_, _) => ("retry", step.retry.max_attempts),

@@ -54,10 +54,7 @@ impl FieldReader {
             let problem = input.problem(CALL_SETTING, "a call has no `input`: the request is spelled out");
             self.push(problem.hint("write `body` in the call"));
         }
-        if let Some(heartbeat) = fields.get("timeout").and_then(|at| heartbeat_of(&at)) {
-            let problem = heartbeat.problem(CALL_SETTING, "a call sends no heartbeats");
-            self.push(problem.hint("limit the call with `attempt`"));
-        }
+        self.refuse_heartbeat(fields);
         let (action, request) = self.call(call);
         self.action_step(fields, action, request, defaults)
     }
@@ -74,7 +71,15 @@ impl FieldReader {
                 self.push(problem.hint(format!("remove `{key}` or `call`")));
             }
         }
+        self.refuse_heartbeat(fields);
         self.call(call)
+    }
+
+    fn refuse_heartbeat(&mut self, fields: &Fields<'_>) {
+        if let Some(heartbeat) = fields.get("timeout").and_then(|at| heartbeat_of(&at)) {
+            let problem = heartbeat.problem(CALL_SETTING, "a call sends no heartbeats");
+            self.push(problem.hint("limit the call with `attempt`"));
+        }
     }
 
     fn call<'a>(&mut self, at: &At<'a>) -> (Option<Action>, Option<At<'a>>) {

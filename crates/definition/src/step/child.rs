@@ -7,8 +7,8 @@ use crate::problem::{COMPENSATION, PIVOT, VALUE};
 use crate::settings::{CompensateAction, CompensateKey, Defaults};
 use crate::template::{expressions, template};
 use goconductor_saga::{
-    Action, Child, FailurePolicy, Join, Json, Kind, NameKind, OnError, OnParentClose, Retry, Template,
-    Timeouts,
+    Action, Child, CompensationLimits, FailurePolicy, Join, Json, Kind, NameKind, OnError, OnParentClose,
+    Retry, Template, Timeouts,
 };
 
 /// Settings of a step that the definition of the child states.
@@ -68,6 +68,7 @@ impl FieldReader {
                 input: None,
                 retry: None,
                 timeout: None,
+                limits: CompensationLimits::default(),
                 when: None,
             }))
         } else {

@@ -285,6 +285,43 @@ fn example_of_a_call_becomes_an_action_and_a_template() {
 }
 
 #[test]
+fn limits_of_a_compensation_are_kept_and_their_absence_leaves_no_trace() {
+    let limits = |timeout: &str, settings: &str| {
+        let text = format!(
+            "workflow: a\n{settings}steps:\n- {{name: s, run: a/b, compensate: {{run: a/c, timeout: {timeout}}}}}"
+        );
+        let undo = definition(&text).steps[0].compensate.clone().unwrap();
+        let seconds = |limit: Option<std::time::Duration>| limit.map(|limit| limit.as_secs());
+        let of = &undo.limits;
+        let stored = serde_json::to_value(&undo).unwrap();
+        assert_eq!(stored.get("limits").is_some(), !of.is_none(), "{stored}");
+        (undo.timeout.as_secs(), seconds(of.queue), seconds(of.total), seconds(of.heartbeat))
+    };
+    let default = "compensation: {timeout: 7s}\n";
+    for (timeout, settings, expected) in [
+        ("5s", "", (5, None, None, None)),
+        ("{attempt: 5s}", default, (5, None, None, None)),
+        ("{queue: 1s}", default, (7, Some(1), None, None)),
+        ("{total: 1m}", "", (30, None, Some(60), None)),
+        ("{heartbeat: 2s}", "", (30, None, None, Some(2))),
+        ("{attempt: 5s, queue: 1s, total: 1m, heartbeat: 2s}", "", (5, Some(1), Some(60), Some(2))),
+    ] {
+        assert_eq!(limits(timeout, settings), expected, "{timeout}");
+    }
+}
+
+#[test]
+fn limits_of_a_compensation_are_those_of_each_element() {
+    let definition = definition(
+        "workflow: a\nsteps:\n- {name: s, run: a/b, for_each: input.list, compensate: {run: a/c, timeout: {total: 1m}}}",
+    );
+    let step = &definition.steps[0];
+    assert!(step.compensate.as_ref().unwrap().limits.is_none(), "the elements together have no limit");
+    let of_element = step.for_each.as_ref().unwrap().compensate.as_ref().unwrap();
+    assert_eq!(of_element.limits.total, Some(std::time::Duration::from_secs(60)));
+}
+
+#[test]
 fn compensation_by_a_call_may_refer_to_the_output_of_its_step() {
     let definition = definition(
         "workflow: a

@@ -109,8 +109,16 @@ const CASES: &[Case] = &[
         &[("GC1006", "/steps/0/retry/factor", 3, "`backoff: exponential`")],
     ),
     (
-        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, timeout: {attempt: 5s, total: 1m}}}",
-        &[("GC1020", "/steps/0/compensate/timeout/total", 3, "`total` of a compensation")],
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, timeout: {queue: soon}}}",
+        &[("GC1006", "/steps/0/compensate/timeout/queue", 3, "soon")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {run: a/c, timeout: {all: 1m}}}",
+        &[("GC1004", "/steps/0/compensate/timeout/all", 3, "unknown key `all`")],
+    ),
+    (
+        "workflow: a\nsteps:\n- {name: s, run: a/b, compensate: {call: {http: {url: 'http://x/undo'}}, timeout: {heartbeat: 1s}}}",
+        &[("GC1025", "/steps/0/compensate/timeout/heartbeat", 3, "a call sends no heartbeats")],
     ),
     (
         "workflow: a\nsteps:\n- name: f\n  labels: {a: b}\n  parallel:\n    x: [{name: p, run: a/p, compensate: none}]\n    y: [{name: q, run: a/p, compensate: none}]",
@@ -209,7 +217,6 @@ const CASES: &[Case] = &[
         "workflow: a\nsteps:\n- {name: s, wait_for_signal: {signal: go, schema: {type: object}}}\n- {name: t, wait_for_signal: {signal: go, schema: {type: string}}}",
         &[("GC1021", "/steps/1", 4, "another `schema`")],
     ),
-    // Features that are not supported yet.
     (
         "workflow: a\nsteps:\n- {name: s, child: {workflow: other, id: x}}",
         &[("GC1006", "/steps/0/child/id", 3, "the same in every workflow")],

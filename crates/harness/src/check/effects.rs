@@ -35,7 +35,7 @@ pub fn nothing_runs_after_its_compensate(evidence: &Evidence<'_>) -> Vec<Finding
 /// Reports a compensate that is sent while an execute may still arrive.
 fn compensated_too_early(evidence: &Evidence<'_>, id: &str, case: &Case<'_>, found: &mut Findings) {
     for event in &case.events {
-        let EventKind::CompensationQueued { step, due_at } = &event.kind else { continue };
+        let EventKind::CompensationQueued { step, due_at, .. } = &event.kind else { continue };
         let early = |seen: &&Seen<'_>| evidence.earlier(seen.effect.at, due_at.0);
         let undo = |seen: &&Seen<'_>| (seen.step, seen.side) == (step.at(), Side::Compensate);
         if let Some(seen) = case.own().filter(undo).find(early) {

@@ -21,6 +21,7 @@ mod check;
 mod child;
 mod cluster;
 mod command_line;
+mod compensation_limits;
 mod config;
 mod console;
 mod constructs;

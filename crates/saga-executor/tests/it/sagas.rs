@@ -57,6 +57,7 @@ fn step(index: u32, name: &str) -> Step {
             input: None,
             retry: Retry::of_compensation(),
             timeout: Duration::from_secs(2),
+            limits: goconductor_saga::CompensationLimits::default(),
         }),
         retry: Retry::default(),
         timeout: Timeouts { attempt: Duration::from_secs(2), ..Timeouts::default() },

@@ -316,7 +316,8 @@ impl Decision<'_> {
         let doubt_until = self.state.step(step).and_then(|step| step.doubt_until);
         // An execute of unknown outcome must not take effect after its own compensation.
         let due_at = self.now.max(doubt_until.unwrap_or_default());
-        self.emit(EventKind::CompensationQueued { step, due_at });
+        let limited = self.compensation_is_limited(step);
+        self.emit(EventKind::CompensationQueued { step, due_at, limited });
         false
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct FailedOutcome {
 
 impl FailedOutcome {
     /// Creates the failure of a step between attempts.
-    fn of(attempt: u32, failure: Failure) -> Self {
+    pub(super) fn of(attempt: u32, failure: Failure) -> Self {
         Self {
             attempt,
             started_at: None,
@@ -44,7 +44,7 @@ impl FailedOutcome {
     }
 
     /// Returns whether another attempt may follow, after `used` attempts that count.
-    fn may_retry(&self, retry: &Retry, used: u32) -> bool {
+    pub(super) fn may_retry(&self, retry: &Retry, used: u32) -> bool {
         self.not_sent || (!self.refused && retry.allows(used, &self.failure.code))
     }
 }
@@ -273,7 +273,7 @@ impl Decision<'_> {
         let probed = !allowed && self.may_probe(step);
         if (in_doubt && !probed) || allowed {
             let retry_at = self.retry_at(&definition.retry, step, Side::Execute, used, &failed);
-            let last = self.plan.total_deadline(&self.state, step, doubt, self.now);
+            let last = self.plan.total_deadline(&self.state, step, Side::Execute, doubt, self.now);
             if last.is_none_or(|last| retry_at < last) {
                 self.emit(EventKind::AttemptFailed {
                     step,
@@ -347,48 +347,6 @@ impl Decision<'_> {
         if !retriable && (!waits || self.state.rollback_pending) {
             self.begin_rollback(RollbackCause::StepFailed, Some(step), None);
         }
-    }
-
-    /// Ends a compensation that failed. The rollback waits for an operator, unless the definition says otherwise.
-    pub(super) fn compensation_failed(
-        &mut self,
-        step: StepIndex,
-        attempt: u32,
-        started_at: Option<Timestamp>,
-        failure: Failure,
-    ) {
-        self.emit(EventKind::CompensationFailed { step, attempt, started_at, failure });
-        if self.plan.definition().rollback.continue_on_error {
-            self.emit(EventKind::FailureTolerated { step });
-        }
-    }
-
-    fn compensate_failed(&mut self, step: StepIndex, failed: FailedOutcome) {
-        let Some(retry) = self
-            .plan
-            .step(step)
-            .and_then(|step| step.compensate.as_ref())
-            .map(|compensation| &compensation.retry)
-        else {
-            return;
-        };
-        let Some(state) = self.state.step(step) else { return };
-        let used = state.compensate.used().saturating_add(u32::from(!failed.not_sent));
-        if !failed.may_retry(retry, used) {
-            self.compensation_failed(step, failed.attempt, failed.started_at, failed.failure);
-            return;
-        }
-        let retry_at = self.retry_at(retry, step, Side::Compensate, used, &failed);
-        self.emit(EventKind::AttemptFailed {
-            step,
-            side: Side::Compensate,
-            attempt: failed.attempt,
-            started_at: failed.started_at,
-            failure: failed.failure,
-            doubt_until: None,
-            retry_at,
-            not_sent: failed.not_sent,
-        });
     }
 
     pub(super) fn retry_at(

@@ -15,7 +15,8 @@ impl Decision<'_> {
                           retry: skip or complete the step, or cancel the workflow";
             return Err(Refusal::Conflict(detail.to_owned()));
         }
-        self.emit(EventKind::StepRetried { step, side, reason });
+        let limited = side == Side::Compensate && self.compensation_is_limited(step);
+        self.emit(EventKind::StepRetried { step, side, reason, limited });
         if side == Side::Execute {
             self.request_lock_again(step);
         }

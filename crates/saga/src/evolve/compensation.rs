@@ -9,10 +9,11 @@ pub(super) fn apply(step: &mut StepState, event: &Event) {
     let at = event.time;
     match &event.kind {
         EventKind::CompensationUnneeded { .. } => step.compensation_unneeded = true,
-        EventKind::CompensationQueued { due_at, .. } => {
+        EventKind::CompensationQueued { due_at, limited, .. } => {
             step.tolerated = false;
             step.compensation = Some(StepStatus::CompensationQueued);
             issue(&mut step.compensate, at, *due_at);
+            step.compensate.counted_from = limited.then_some(*due_at);
         }
         EventKind::StepCompensated { attempt, started_at, .. } => {
             step.compensate.ended = (*attempt).max(step.compensate.ended);

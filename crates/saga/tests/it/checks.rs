@@ -109,7 +109,7 @@ fn order_of_steps(plan: &Plan, events: &[Event]) -> Result<(), String> {
 fn compensations_in_history(plan: &Plan, events: &[Event]) -> Result<(), String> {
     let mut state: Option<State> = None;
     for event in events {
-        if let (EventKind::CompensationQueued { step, due_at }, Some(before)) = (&event.kind, &state) {
+        if let (EventKind::CompensationQueued { step, due_at, .. }, Some(before)) = (&event.kind, &state) {
             let this = &before.steps[step.at()];
             if this.execution.is_open() || !this.may_have_happened() {
                 return Err(format!("T7: step {} is compensated while it is {:?}", step.0, this.execution));

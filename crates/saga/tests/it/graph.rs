@@ -60,6 +60,7 @@ fn compensation(name: &str) -> Compensation {
         input: None,
         retry: Retry { initial: Duration::from_millis(10), jitter: 0.0, ..Retry::of_compensation() },
         timeout: Duration::from_secs(1),
+        limits: goconductor_saga::CompensationLimits::default(),
     }
 }
 
@@ -166,6 +167,8 @@ fn random_step(noise: &mut Noise, name: &str, on: &[u32], kind: Kind) -> Step {
     }
     if let Some(compensation) = &mut step.compensate {
         compensation.retry.max_attempts = noise.once_in(4).then_some(2);
+        compensation.limits.queue = noise.once_in(8).then(|| Duration::from_millis(300));
+        compensation.limits.total = noise.once_in(8).then(|| Duration::from_millis(800));
     }
     if kind != Kind::Pivot && noise.once_in(5) {
         return random_wait(noise, step);

@@ -10,6 +10,7 @@
 
 mod checks;
 mod child;
+mod compensation_limits;
 mod doubt;
 mod enumerated;
 mod for_each;

@@ -393,15 +393,17 @@ impl World {
             return self.submit(&Input::WithdrawCommand { step, attempt }, self.faulty);
         }
         if known.paused && !running {
-            self.release(step, side);
+            self.release(step, side, attempt);
             return Ok(());
         }
         self.send(message, timeout)
     }
 
     /// Releases a command that was received and certainly not sent.
-    fn release(&mut self, step: StepIndex, side: Side) {
-        if let Some(row) = self.ledger.get_mut(&OwedKey::Command(step, side)) {
+    fn release(&mut self, step: StepIndex, side: Side, attempt: u32) {
+        let row = self.ledger.get_mut(&OwedKey::Command(step, side));
+        // The row of another attempt is not that of this command.
+        if let Some(row) = row.filter(|row| row.owed.attempt == attempt) {
             row.deliveries = row.deliveries.saturating_sub(1);
             row.due_at = row.due_at.min(self.now);
         }
@@ -411,10 +413,10 @@ impl World {
         let Message { step, side, attempt, .. } = message;
         let deadline = Timestamp(self.now).after(timeout).0;
         let (started_at, of) = (self.now, self.plan.step(step).unwrap());
-        if side == Side::Execute && of.timeout.start_is_recorded_first() {
+        if of.timeouts(side).start_is_recorded_first() {
             let input = self.started(&message, deadline, false);
             if !self.accepted(&input)? {
-                self.release(step, side);
+                self.release(step, side, attempt);
                 return Ok(());
             }
         }

@@ -103,6 +103,25 @@ steps:
 }
 
 #[test]
+fn compensation_with_a_time_limit_leaves_its_effect() {
+    let text = "
+workflow: limited
+steps:
+  - { name: a, run: s/a, compensate: { run: s/undo_a, timeout: { attempt: 5s, total: 30d } } }
+  - { name: b, run: s/b, compensate: none }
+";
+    let report = report(text);
+    assert!(!report.holds);
+    let failed: Vec<_> = report.courses.iter().filter(|course| !course.standing.is_empty()).collect();
+    let [course] = failed.as_slice() else { panic!("{:?}", rows(&report)) };
+    assert_eq!(
+        (course.step.as_deref(), course.fault, course.end, course.standing.as_slice()),
+        (Some("a"), Some(StepFault::Compensation), "ERROR", &["a".to_owned()][..])
+    );
+    assert!(course.note.as_deref().unwrap().contains("`compensate.timeout.total`"), "{course:?}");
+}
+
+#[test]
 fn retriable_step_with_a_limit_leaves_the_effects_before_it() {
     let text = "
 workflow: limited

@@ -40,6 +40,7 @@ fn graph(steps: u32, edges: u32) -> Definition {
                 input: None,
                 retry: Retry::of_compensation(),
                 timeout: Duration::from_secs(30),
+                limits: goconductor_saga::CompensationLimits::default(),
             }),
             retry: Retry { max_attempts: Some(2), ..Retry::default() },
             timeout: Timeouts::default(),

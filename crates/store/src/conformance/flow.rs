@@ -73,6 +73,7 @@ pub fn step(name: &str, service: &str, depends_on: &[u32]) -> Step {
             input: None,
             retry: Retry::default(),
             timeout: Duration::from_secs(30),
+            limits: goconductor_saga::CompensationLimits::default(),
         }),
         retry: Retry::default(),
         timeout: Timeouts::default(),

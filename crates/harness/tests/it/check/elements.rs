@@ -55,6 +55,7 @@ fn step(name: &str, on: &[u32]) -> Step {
             input: None,
             retry: retry.clone(),
             timeout: Duration::from_secs(1),
+            limits: goconductor_saga::CompensationLimits::default(),
         }),
         retry,
         timeout: Timeouts { attempt: Duration::from_secs(1), queue: None, total: None, heartbeat: None },

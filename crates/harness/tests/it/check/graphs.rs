@@ -69,6 +69,7 @@ fn step(noise: &mut Noise, name: &str, on: &[usize], kind: Kind) -> Step {
         input: None,
         retry: Retry { max_attempts: noise.once_in(4).then_some(2), ..retry.clone() },
         timeout: Duration::from_secs(1),
+        limits: goconductor_saga::CompensationLimits::default(),
     };
     let can_be_undone = kind == Kind::Compensatable && !noise.once_in(5);
     let when =

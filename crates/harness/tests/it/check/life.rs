@@ -324,15 +324,16 @@ impl Life {
         } else if side == Side::Execute && rolling && !running {
             self.submit(&Input::WithdrawCommand { step, attempt }, self.bad);
         } else if paused && !running {
-            self.release(step, side);
+            self.release(step, side, attempt);
         } else {
             self.send(message);
         }
     }
 
     /// Releases a command that was accepted and certainly not sent.
-    fn release(&mut self, step: StepIndex, side: Side) {
-        if let Some(row) = self.ledger.get_mut(&OwedKey::Command(step, side)) {
+    fn release(&mut self, step: StepIndex, side: Side, attempt: u32) {
+        let row = self.ledger.get_mut(&OwedKey::Command(step, side));
+        if let Some(row) = row.filter(|row| row.owed.attempt == attempt) {
             row.deliveries = row.deliveries.saturating_sub(1);
             row.due_at = row.due_at.min(self.now);
         }
@@ -341,7 +342,7 @@ impl Life {
     fn send(&mut self, message: Message) {
         let (step, side) = (message.step, message.side);
         let of = self.plan.step(step).unwrap();
-        let recorded_first = side == Side::Execute && of.timeout.start_is_recorded_first();
+        let recorded_first = of.timeouts(side).start_is_recorded_first();
         let started_at = self.now;
         let deadline = Timestamp(started_at).after(of.attempt_timeout(side)).0;
         if recorded_first {
@@ -349,7 +350,7 @@ impl Life {
             let input = self.started(&message, deadline, false);
             self.submit(&input, false);
             if self.state.seq == seq {
-                return self.release(step, side);
+                return self.release(step, side, message.attempt);
             }
         }
         let (landing, outcome) = self.behaviour(step, side);

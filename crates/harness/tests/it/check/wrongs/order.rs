@@ -87,7 +87,7 @@ fn tried_again_in_roll_back(draft: &mut Draft, noise: &mut Noise) -> Option<()> 
     })?;
     let case = &mut draft.cases[at];
     let step = case.events[nth].kind.step()?;
-    case.insert(nth, EventKind::StepRetried { step, side: Side::Execute, reason: None });
+    case.insert(nth, EventKind::StepRetried { step, side: Side::Execute, reason: None, limited: false });
     draft.show(at);
     Some(())
 }
@@ -104,7 +104,7 @@ fn executed_after_issue(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let (at, nth) = compensation(draft, noise, |_, _, _| true)?;
     let step = draft.cases[at].events[nth].kind.step()?;
     let case = &mut draft.cases[at];
-    case.insert(nth + 1, EventKind::StepRetried { step, side: Side::Execute, reason: None });
+    case.insert(nth + 1, EventKind::StepRetried { step, side: Side::Execute, reason: None, limited: false });
     draft.show(at);
     Some(())
 }
@@ -116,7 +116,7 @@ fn compensation(
     holds: impl Fn(&Case, &StepState, Timestamp) -> bool,
 ) -> Option<(usize, usize)> {
     draft.event(noise, |case, nth, kind| {
-        let EventKind::CompensationQueued { step, due_at } = kind else { return false };
+        let EventKind::CompensationQueued { step, due_at, .. } = kind else { return false };
         case.before(nth).is_some_and(|state| holds(case, &state.steps[step.at()], *due_at))
     })
 }
@@ -139,7 +139,8 @@ fn due_too_early(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let case = &mut draft.cases[at];
     let step = case.events[nth].kind.step()?;
     let until = case.before(nth)?.steps[step.at()].doubt_until?;
-    case.events[nth].kind = EventKind::CompensationQueued { step, due_at: Timestamp(until.0 - 1) };
+    case.events[nth].kind =
+        EventKind::CompensationQueued { step, due_at: Timestamp(until.0 - 1), limited: false };
     draft.show(at);
     Some(())
 }
@@ -165,7 +166,7 @@ fn compensated_for_nothing(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let end = case.events.len() - 1;
     let due_at = case.events[end].time;
     let reason = Some("by hand".to_owned());
-    case.insert(end, EventKind::CompensationQueued { step, due_at });
+    case.insert(end, EventKind::CompensationQueued { step, due_at, limited: false });
     case.insert(end + 1, EventKind::StepCompensated { step, attempt: 0, started_at: None, reason });
     draft.show(at);
     Some(())
@@ -233,7 +234,7 @@ fn compensated_after_pivot(draft: &mut Draft, noise: &mut Noise) -> Option<()> {
     let case = &mut draft.cases[at];
     let (step, end) = (before_pivot(case)?, case.events.len() - 1);
     let due_at = case.events[end].time;
-    case.insert(end, EventKind::CompensationQueued { step, due_at });
+    case.insert(end, EventKind::CompensationQueued { step, due_at, limited: false });
     case.insert(end + 1, EventKind::StepCompensated { step, attempt: 1, started_at: None, reason: None });
     draft.show(at);
     Some(())
