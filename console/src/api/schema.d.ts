@@ -2205,7 +2205,7 @@ export interface components {
             retry?: components["schemas"]["Definition.retry"];
             /** @description Action that undoes the step, as service/action. */
             run?: components["schemas"]["Definition.action"];
-            /** @description Time limit of one attempt to compensate (default: 30s). */
+            /** @description Time limit of one attempt to compensate (default: 30s), or an object with several limits. */
             timeout?: components["schemas"]["Definition.timeout"];
             /** @description Condition of the compensation, in CEL. */
             when?: components["schemas"]["Definition.cel"];
@@ -2411,7 +2411,7 @@ export interface components {
             attempt?: components["schemas"]["Definition.duration"];
             /** @description Maximum time between two heartbeats of an attempt. */
             heartbeat?: components["schemas"]["Definition.duration"];
-            /** @description Time limit until the first attempt starts. */
+            /** @description Time limit until the first attempt starts; of a compensation, until each attempt starts. */
             queue?: components["schemas"]["Definition.duration"];
             /** @description Time limit of all attempts together. */
             total?: components["schemas"]["Definition.duration"];

@@ -51,7 +51,10 @@ const DESCRIPTIONS: &[(&str, &[(&str, &str)])] = &[
         "/definitions/timeout/oneOf/1",
         &[
             ("attempt", "Time limit of one attempt (default: 30s)."),
-            ("queue", "Time limit until the first attempt starts."),
+            (
+                "queue",
+                "Time limit until the first attempt starts; of a compensation, until each attempt starts.",
+            ),
             ("total", "Time limit of all attempts together."),
             ("heartbeat", "Maximum time between two heartbeats of an attempt."),
         ],
@@ -75,7 +78,10 @@ const DESCRIPTIONS: &[(&str, &[(&str, &str)])] = &[
             ("run", "Action that undoes the step, as service/action."),
             ("input", "Input of the action (default: the step's input and output)."),
             ("retry", "Retry policy (default: without a limit, because a compensation must succeed)."),
-            ("timeout", "Time limit of one attempt to compensate (default: 30s)."),
+            (
+                "timeout",
+                "Time limit of one attempt to compensate (default: 30s), or an object with several limits.",
+            ),
             ("when", "Condition of the compensation, in CEL."),
             ("call", "HTTP or gRPC call that undoes the step, without a worker."),
         ],

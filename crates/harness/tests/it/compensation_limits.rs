@@ -21,7 +21,7 @@ steps:
     assert_eq!(one["error"]["code"], "QUEUE_TIMEOUT", "{one:#}");
     // The service is there now.
     world.dev.api.serve("absent", &world.participants.url("a")).await.unwrap();
-    let (status, body) = world.verb(&id, "retry", json!({"step": "one"})).await;
+    let (status, body) = world.verb(&id, "steps/one/retry", json!({})).await;
     assert!(status < 300, "{status} {body}");
     let ended = world.ended(&id).await;
     assert_eq!((ended.status(), ended.step("one")["status"].as_str()), ("ROLLED_BACK", Some("COMPENSATED")));
