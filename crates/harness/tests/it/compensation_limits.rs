@@ -19,8 +19,12 @@ steps:
     let one = step(&view, "one");
     assert_eq!((&one["status"], &one["compensation_attempts"]), (&json!("COMPENSATION_FAILED"), &json!(2)));
     assert_eq!(one["error"]["code"], "QUEUE_TIMEOUT", "{one:#}");
-    // The service is there now.
+    // The service is there now, and the executor serves it.
     world.dev.api.serve("absent", &world.participants.url("a")).await.unwrap();
+    let ping = "workflow: ping
+steps: [{ name: ping, run: absent/ping, compensate: none }]
+";
+    assert_eq!(world.run(ping, json!({})).await.status(), "COMPLETED");
     let (status, body) = world.verb(&id, "steps/one/retry", json!({})).await;
     assert!(status < 300, "{status} {body}");
     let ended = world.ended(&id).await;
