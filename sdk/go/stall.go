@@ -15,7 +15,7 @@ const (
 )
 
 // stallDetector notices that the process was suspended, such as by SIGSTOP or by the freeze of a virtual machine. A task
-// that waited in the socket meanwhile seems to have arrived later than it did, so that the deadline by the monotonic clock
+// that waited in the socket meanwhile seems to have arrived later than it did, so the deadline by the monotonic clock
 // would be too late.
 type stallDetector struct {
 	mutex    sync.Mutex

@@ -176,7 +176,7 @@ func (s *stream) open(
 		}
 		welcome := first.message.GetWelcome()
 		if welcome == nil {
-			return nil, nil, errors.New("the executor's first message was not welcome")
+			return nil, nil, errors.New("the executor's first message was not a welcome message")
 		}
 		if lease := welcome.GetLease().AsDuration(); lease > 0 {
 			s.lease = lease

@@ -9,7 +9,7 @@ import (
 )
 
 // defaultStepAttempts is the number of attempts of a step that sets none. An error of a function in the program that
-// starts the workflow is rarely cured by time, so that it rolls the saga back within seconds.
+// starts the workflow rarely disappears with time, so it rolls the saga back within seconds.
 const defaultStepAttempts = 5
 
 // StepFunc executes or compensates a step of a [Workflow]. [Input] returns the input of the workflow. The package

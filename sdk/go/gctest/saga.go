@@ -161,7 +161,7 @@ func (s *Saga) follow(ctx context.Context, handle *goconductor.Handle, run *Run)
 	return nil
 }
 
-// errNeedsOperator is the cause of the end of a run whose saga waits for an operator, which is no event.
+// errNeedsOperator is the cause of the end of a run whose saga waits for an operator, which is not an event.
 var errNeedsOperator = errors.New("the saga waits for an operator")
 
 func awaitOperator(ctx context.Context, handle *goconductor.Handle, stop context.CancelCauseFunc) {

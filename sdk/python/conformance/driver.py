@@ -254,7 +254,7 @@ class Driver:
 
 
 async def until_cancelled(wait: Coroutine[Any, Any, Any]) -> None:
-    """Wait until the attempt is cancelled, and go on then."""
+    """Wait until the attempt is cancelled, and continue then."""
     try:
         await wait
     except asyncio.CancelledError:

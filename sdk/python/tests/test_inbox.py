@@ -65,7 +65,7 @@ async def test_inbox_keeps_each_guarantee(participant: Participant) -> None:
 
 async def test_concurrent_requests_take_effect_once(participant: Participant) -> None:
     async def request(number: int) -> None:
-        # Half of the requests fail, so that others do the work. Some steps are compensated in between.
+        # Half of the requests fail, and other processes repeat them. Some steps are compensated in between.
         step = number % 5
         if number % 16 == 7 and step % 2 == 0:
             await participant.compensate(f"concurrent/s{step}/compensate")

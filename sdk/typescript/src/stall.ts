@@ -10,7 +10,7 @@ const heldBackMs = 100;
 /**
  * Notices that the process made no progress: it was suspended, such as by SIGSTOP or by the freeze of a virtual machine, or
  * a function kept the event loop busy. A task that waited in the socket meanwhile seems to have arrived later than it did,
- * so that the deadline by the monotonic clock would be too late.
+ * so the deadline by the monotonic clock would be too late.
  *
  * During each tick the event loop reads its sockets. A message that is received after a tick therefore arrived after the begin
  * of that tick, so that a task which was sent after a stall keeps all of its time.

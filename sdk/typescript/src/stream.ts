@@ -224,7 +224,7 @@ export class Stream {
 
   #welcome(response: ConnectResponse): void {
     if (response.message?.$case !== "welcome") {
-      this.#end(new Error("the executor's first message was not welcome"));
+      this.#end(new Error("the executor's first message was not a welcome message"));
       return;
     }
     const { lease, maxOutputBytes } = response.message.value;

@@ -15,7 +15,7 @@ function isMisuse(text: RegExp) {
 }
 
 void describe("JSON", () => {
-  void it("keeps integers of 64 bits to the digit", () => {
+  void it("keeps integers of 64 bits exactly", () => {
     const text = '{"big":9223372036854775807,"small":-9223372036854775808,"safe":9007199254740991,"list":[12345678901234567890]}';
     const value = decodeJson(text) as Record<string, unknown>;
     assert.equal(value["big"], 9223372036854775807n);

@@ -16,7 +16,7 @@ _BACKLOG = 1.0
 class StallDetector:
     """Notices that the process was suspended, such as by SIGSTOP, or that the event loop was blocked.
 
-    A task that waited in the socket meanwhile seems to have arrived later than it did, so that the deadline by the
+    A task that waited in the socket meanwhile seems to have arrived later than it did, so the deadline by the
     monotonic clock would be too late.
     """
 

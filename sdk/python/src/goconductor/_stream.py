@@ -144,7 +144,7 @@ class Stream:
         if not isinstance(first, pb.ConnectResponse):
             raise _CLOSED
         if not first.HasField("welcome"):
-            raise StreamEnded("the executor's first message was not welcome")
+            raise StreamEnded("the executor's first message was not a welcome message")
         lease = first.welcome.lease.ToTimedelta().total_seconds()
         if lease > 0:
             self._lease = lease
@@ -390,7 +390,7 @@ class Stream:
         reader.cancel()
 
     async def _abandon(self) -> None:
-        """Cancel the tasks and wait for them. A task that goes on does not keep the worker from connecting again."""
+        """Cancel the tasks and wait for them. A task that continues does not keep the worker from connecting again."""
         running = [each.task for each in self._tasks.values()]
         for each in list(self._tasks.values()):
             each.cancel(StreamLost(str(_LOST)))

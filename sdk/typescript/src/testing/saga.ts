@@ -128,7 +128,7 @@ export class Saga {
   }
 }
 
-/** Waits until a saga waits for an operator, which is no event. Returns false if the signal is aborted first. */
+/** Waits until a saga waits for an operator, which is not an event. Returns false if the signal is aborted first. */
 async function awaitOperator(handle: Handle, signal: AbortSignal): Promise<boolean> {
   while (await sleep(pollIntervalMs, signal)) {
     const described = await handle.describe().catch(() => undefined);

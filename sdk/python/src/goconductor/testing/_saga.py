@@ -125,7 +125,7 @@ class Saga:
 
 
 async def _await_operator(handle: Handle) -> None:
-    """Wait until the saga waits for an operator, which is no event."""
+    """Wait until the saga waits for an operator, which is not an event."""
     while (await handle.describe()).status is not Status.ERROR:
         await asyncio.sleep(_POLL_INTERVAL)
 

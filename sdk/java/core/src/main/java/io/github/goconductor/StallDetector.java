@@ -4,7 +4,7 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * Notices that the process was suspended, such as by SIGSTOP or by the freeze of a virtual machine. A task that waited in
- * the socket meanwhile seems to have arrived later than it did, so that the deadline by the monotonic clock would be too
+ * the socket meanwhile seems to have arrived later than it did, so the deadline by the monotonic clock would be too
  * late. All times are those of {@link System#nanoTime()}.
  */
 final class StallDetector {

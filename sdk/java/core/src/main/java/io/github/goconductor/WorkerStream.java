@@ -192,7 +192,7 @@ final class WorkerStream {
                 return GoConductorException.fromStatus(received.end).getMessage();
             }
             if (!received.message.hasWelcome()) {
-                return "the executor's first message was not welcome";
+                return "the executor's first message was not a welcome message";
             }
             Welcome welcome = received.message.getWelcome();
             long stated = Wire.nanos(Wire.duration(welcome.getLease()));

@@ -13,7 +13,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.locks.LockSupport;
 
-/** What actions do. */
+/** The behaviour of actions. */
 final class Script {
     /** One step of a script. One of its fields is set. */
     record Instruction(

@@ -23,7 +23,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 /** A saga with its services and the faults to inject. It does not change. Each saga has a namespace of its own. */
 public final class Saga {
     private static final Duration RUN_TIMEOUT = Duration.ofMinutes(1);
-    /** The interval at which a run checks whether its saga waits for an operator, which is no event. */
+    /** The interval at which a run checks whether its saga waits for an operator, which is not an event. */
     private static final long POLL_MILLIS = 250;
 
     private record Injection(Attempts at, Fault fault) {}
