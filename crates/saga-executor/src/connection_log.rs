@@ -1,6 +1,6 @@
 //! The connections of workers in the audit log.
 //!
-//! Equal connections are counted, so that a worker that connects again and again cannot fill the log. Work goes on if the
+//! Equal connections are counted, so that a worker that connects again and again cannot fill the log. Work continues if the
 //! log cannot be written.
 
 use goconductor_access::Principal;

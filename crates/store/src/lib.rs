@@ -25,7 +25,7 @@
 
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite")),
-    allow(dead_code, reason = "the adapter that this build does not contain uses it")
+    allow(dead_code, reason = "only an adapter that this build does not contain uses it")
 )]
 
 mod access_key;

@@ -133,7 +133,7 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Opens the file read-only, whatever its schema is. Also returns its schema, and the migrations that it has recorded.
+    /// Opens a file of any schema read-only. Also returns its schema, and the migrations that it has recorded.
     ///
     /// # Errors
     /// Returns the errors of [`open_reading`](Self::open_reading), except `Error::Schema`.

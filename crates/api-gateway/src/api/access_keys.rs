@@ -157,7 +157,7 @@ impl Api {
         lifetime: Option<Duration>,
     ) -> ApiResult<CreatedAccessKey> {
         if self.gate.is_none() {
-            let detail = "access control is off, so that the caller is not known: create keys with \
+            let detail = "access control is off, so the caller is not known: create keys with \
                           `goconductor access key create --offline`";
             return Err(Problem::new(FORBIDDEN, detail));
         }

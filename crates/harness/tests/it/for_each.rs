@@ -96,8 +96,8 @@ async fn refused_element_rolls_the_others_back() {
 
 /// The number of elements, unless `GOCONDUCTOR_TEST_ELEMENTS` overrides it.
 const ELEMENTS: usize = 1_000;
-/// The memory that a long list may take besides the memory of a short one. Debug builds of the server included, it is
-/// far from that of all elements at once.
+/// The memory that a long list may take besides the memory of a short one. It suffices for debug builds of the server, and is
+/// far below the memory of all elements at once.
 const MAX_GROWTH_KIB: u64 = 96 << 10;
 /// Maximum bytes of a row that each transition of a workflow reads or writes.
 const MAX_ROW_BYTES: i64 = 64 << 10;
@@ -137,7 +137,7 @@ async fn largest_row(folder: &tempfile::TempDir) -> i64 {
 }
 
 /// One join follows all elements, and memory and rows do not grow with the length of the list. The second workflow is
-/// refused after its elements, so that each of them is undone once.
+/// refused after its elements, so each of them is undone once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeated_and_shuffled_answers_join_once_with_flat_memory_and_small_rows() {
     let length = std::env::var("GOCONDUCTOR_TEST_ELEMENTS").ok().and_then(|text| text.parse().ok());

@@ -65,7 +65,7 @@ async fn participant_can_state_the_outcome_and_respond_with_text() {
 }
 
 #[tokio::test]
-async fn lack_of_files_is_no_attempt() {
+async fn lack_of_files_does_not_count_as_an_attempt() {
     let world = World::new().await;
     let pid = world.dev.pid().unwrap();
     let limit = |files: String| async move {

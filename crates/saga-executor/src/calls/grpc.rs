@@ -155,7 +155,7 @@ impl GrpcCalls {
         }
         if !is_grpc && !has_status {
             let message =
-                "HTTP 200 with a content type that is not application/grpc: the target is no gRPC server";
+                "HTTP 200 with a content type that is not application/grpc: the target is not a gRPC server";
             return unknown("BAD_RESPONSE", message, true);
         }
         let (parts, body) = response.into_parts();
@@ -275,7 +275,7 @@ async fn read_body(
     Ok(ReadBody { messages, trailers })
 }
 
-/// Creates a request that is no attempt, such as one for types.
+/// Creates a request that is not an attempt, such as one for types.
 fn plain_request(
     request: &GrpcRequest<'_>,
     method: &str,

@@ -89,7 +89,7 @@ impl Exchange {
         target: &Target,
     ) -> Outcome {
         before_request(task, &request, target);
-        // The client does not read a body without a byte, so it does not tell when it sends the request.
+        // The client does not read a body without a byte, so it does not report when it sends the request.
         if request.body().is_empty() && !task.at_deadline.clear() {
             let failure = Failure::of("NOT_SENT", "the deadline of the attempt has passed");
             return Outcome::NotSent { failure };

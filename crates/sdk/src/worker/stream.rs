@@ -181,7 +181,7 @@ async fn welcome(responses: &mut Streaming<ConnectResponse>) -> Result<Terms, St
                 max_output_bytes: if max == 0 { MAX_OUTPUT_BYTES } else { max },
             })
         }
-        Some(_) | None => Err(Status::internal("the executor's first message was not welcome")),
+        Some(_) | None => Err(Status::internal("the executor's first message was not a welcome message")),
     }
 }
 

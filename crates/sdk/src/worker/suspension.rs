@@ -12,7 +12,7 @@ const MIN_LENGTH: Duration = Duration::from_millis(300);
 const BACKLOG: Duration = Duration::from_secs(1);
 
 /// Notices that the process was suspended, such as by SIGSTOP or by the freeze of a virtual machine. A task that waited in
-/// the socket meanwhile seems to have arrived later than it did, so that its deadline would be too late.
+/// the socket meanwhile seems to have arrived later than it did, so its deadline would be too late.
 #[derive(Debug)]
 pub(super) struct SuspensionDetector {
     progress: Mutex<ClockProgress>,

@@ -259,7 +259,7 @@ pub(super) fn log_level() -> Kind<String> {
 }
 
 /// Returns whether a text is a level, or a target with a level. The filter accepts any single word as a target, so
-/// that a typo such as `inof` would silence all other targets.
+/// a typo such as `inof` would silence all other targets.
 fn is_directive(text: &str) -> bool {
     text.contains('=')
         || text.contains('[')

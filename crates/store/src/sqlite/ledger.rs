@@ -151,7 +151,7 @@ fn claim(connection: &Connection, request: &ClaimRequest) -> Result<Claim, Error
     Ok(claim)
 }
 
-/// Marks rows as delivered once more.
+/// Increments the number of deliveries of rows.
 fn mark_delivered(connection: &Connection, request: &ClaimRequest, rows: &[LedgerRow]) -> Result<(), Error> {
     let mut update = connection.prepare_cached(
         "UPDATE dispatch SET deliveries = ?3, issued_at = ?4, due_at = ?5 WHERE workflow_id = ?1 AND key = ?2",

@@ -1,4 +1,4 @@
-//! Writes and claims use index lookups, whatever row counts PostgreSQL assumed when it planned their statements.
+//! Writes and claims use index lookups, regardless of the row counts that PostgreSQL assumed when it planned their statements.
 
 use super::partitions::{column, connect, start};
 use super::postgres::{Database, execute};
@@ -169,8 +169,8 @@ const MEASURED: u64 = 1_000_000;
 /// The number of reads of each kind that are measured.
 const MEASUREMENTS: usize = 300;
 
-/// Returns the number of rows and index entries that two reads need. They are an interval of the statistics apart, so
-/// that the server process reports both.
+/// Returns the number of rows and index entries that two reads need. They are an interval of the statistics apart,
+/// so the server process reports both.
 async fn rows_of<F: Future<Output = ()>>(database: &Database, work: impl Fn() -> F) -> u64 {
     let (before, _) = read(database).await;
     work().await;

@@ -70,8 +70,8 @@ impl Descriptors {
     /// Reads the types of a method, and keeps them.
     ///
     /// # Errors
-    /// Returns [`CallError::Invalid`] if there is no such unary method, and [`CallError::Failed`] if the server did not
-    /// tell.
+    /// Returns [`CallError::Invalid`] if there is no such unary method, and [`CallError::Failed`] if the server did not report
+    /// it.
     pub(super) async fn read(
         &self,
         task: &Task,

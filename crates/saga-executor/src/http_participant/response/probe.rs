@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_request_is_no_answer() {
+    fn refused_request_leaves_the_outcome_unknown() {
         assert!(matches!(probed(404, None, "{}"), Outcome::Refused { .. }));
         assert!(matches!(probed(500, None, "{}"), Outcome::Unknown { .. }));
     }
