@@ -37,8 +37,8 @@ mod scheduler;
 mod settings;
 mod spans;
 mod stall_detector;
+mod stated_outcome;
 mod task;
-mod verdict;
 mod worker_service;
 mod workers;
 

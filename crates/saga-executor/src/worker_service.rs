@@ -3,8 +3,8 @@
 use crate::connection_log::{ConnectionLog, RecordedConnection};
 use crate::failure as failures;
 use crate::settings::Settings;
+use crate::stated_outcome::retry_at;
 use crate::task::Task;
-use crate::verdict::retry_at;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
 use futures::stream::BoxStream;
 use goconductor_access::{AccessControl, Principal, Rejection, metrics};

@@ -11,8 +11,8 @@ use super::CallError;
 use crate::failure;
 use crate::http_client::{HttpClient, RequestBody, chain};
 use crate::http_participant::{Exchange, Target, before_request, command_request, no_response};
+use crate::stated_outcome::StatedOutcome;
 use crate::task::Task;
-use crate::verdict::Verdict;
 use descriptors::Descriptors;
 use goconductor_saga::{Failure, GrpcCall, Outcome, json_bytes};
 use goconductor_telemetry::trace;
@@ -168,9 +168,11 @@ impl GrpcCalls {
             return unknown("CONNECTION_BROKEN", "the response ended without a gRPC status", false);
         };
         trace::set_number(&task.span, "rpc.grpc.status_code", i64::from(status.code() as i32));
-        match status.verdict() {
-            Verdict::Done => self.done(method, &status, &read.messages),
-            Verdict::Retry | Verdict::Refused | Verdict::Unknown { .. } => status.outcome(json!(null)),
+        match status.stated_outcome() {
+            StatedOutcome::Done => self.done(method, &status, &read.messages),
+            StatedOutcome::Retry | StatedOutcome::Refused | StatedOutcome::Unknown { .. } => {
+                status.outcome(json!(null))
+            }
         }
     }
 
