@@ -48,11 +48,11 @@ fn effects(participants: &Participants, workflow: &str, action: &str) -> BTreeMa
     counts
 }
 
-async fn completes(length: usize, patience: Duration) {
+async fn completes(length: usize, timeout: Duration) {
     let (dev, participants, _folder) = dev().await;
     let input = json!({"items": items(length, None)});
     let id = dev.api.start("order", input, None).await.unwrap();
-    let ended = dev.api.ended(&id, patience).await.unwrap();
+    let ended = dev.api.ended(&id, timeout).await.unwrap();
     assert_eq!(ended["status"], "COMPLETED", "{:#}", ended["error"]);
     assert_eq!(ended["output"], length);
     assert_eq!(ended["steps"][1]["output"].as_array().map(Vec::len), Some(length));
@@ -72,10 +72,10 @@ async fn lists_of_no_and_one_element_complete() {
     completes(1, PATIENCE).await;
 }
 
-async fn rolls_back(input: Value, patience: Duration) -> (Value, BTreeMap<String, usize>) {
+async fn rolls_back(input: Value, timeout: Duration) -> (Value, BTreeMap<String, usize>) {
     let (dev, participants, _folder) = dev().await;
     let id = dev.api.start("order", input, None).await.unwrap();
-    let ended = dev.api.ended(&id, patience).await.unwrap();
+    let ended = dev.api.ended(&id, timeout).await.unwrap();
     assert_eq!(ended["status"], "ROLLED_BACK", "{:#}", ended["error"]);
     let reserved = effects(&participants, &id, "stock/reserve");
     let released = effects(&participants, &id, "stock/release");
