@@ -119,7 +119,7 @@ def test_inbox_outside_an_action_is_refused(tmp_path: Path) -> None:
         box.execute(lambda _: 1)
 
 
-def test_decisions_of_a_transaction_of_the_caller(tmp_path: Path) -> None:
+def test_decision_is_recorded_in_transaction_of_caller(tmp_path: Path) -> None:
     database = SQLite(str(tmp_path / "participant.db"))
     box: Inbox[sqlite3.Connection] = Inbox(database)
     box.migrate()
