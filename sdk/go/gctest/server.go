@@ -9,7 +9,7 @@
 //		run.AssertCompensated("process_payment")
 //	}
 //
-// The program goconductor is that of the environment variable GOCONDUCTOR_BINARY, or the one in the PATH.
+// The environment variable GOCONDUCTOR_BINARY names the program goconductor (default: the one in the PATH).
 package gctest
 
 import (

@@ -12,8 +12,8 @@
         run.assert_executed("process_payment")
         run.assert_compensated("process_payment")
 
-`Saga.run_sync` runs a saga in a test that is not async. The program goconductor is that of the environment variable
-GOCONDUCTOR_BINARY, or the one in the PATH. The package needs no framework of tests.
+`Saga.run_sync` runs a saga in a test that is not async. The environment variable GOCONDUCTOR_BINARY names the program goconductor
+(default: the one in the PATH). The package needs no framework of tests.
 """
 
 from ._fault import Attempts, Fault, on_compensate, on_execute
