@@ -107,7 +107,7 @@ impl AuditLog {
             // A state store of an earlier release does not know intents.
             Ok(Ok(()) | Err(Error::Corrupt { .. })) => Ok(AuditIntent(id)),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "intent of a change was not noted; the change was refused");
+                tracing::warn!(%error, "audit log failed to record the intent of a change; the change was refused");
                 Err(self.not_intended(subject, id))
             }
             Err(_) => Err(self.not_intended(subject, id)),

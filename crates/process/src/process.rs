@@ -18,7 +18,7 @@ use std::time::Duration;
 /// First and longest delay between attempts to open a backend. The delay doubles in between.
 pub(crate) const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
-/// An error that may go away.
+/// An error that may be temporary.
 pub trait RetryableError: std::error::Error + Send + Sync + 'static {
     /// Returns whether the same call may succeed later.
     fn is_retryable(&self) -> bool;

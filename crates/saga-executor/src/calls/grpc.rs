@@ -214,7 +214,7 @@ struct ReadBody {
 /// Why the body of a response cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum BodyError {
-    #[error("the response broke off: {0}")]
+    #[error("the response was truncated: {0}")]
     Broken(String),
     #[error("the last message of the response is incomplete")]
     Incomplete,

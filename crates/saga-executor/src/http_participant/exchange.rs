@@ -151,7 +151,7 @@ impl Exchange {
     }
 }
 
-/// Records a request that is about to be sent. Until it is sent, nothing happens, whatever takes so long.
+/// Records a request that is about to be sent. Until the request is sent, the attempt has no effect, even if a part takes long.
 pub(crate) fn before_request(task: &Task, request: &Request<RequestBody>, target: &Target) {
     if !target.is_secret {
         record_request(&task.span, request.method(), request.uri());

@@ -128,7 +128,7 @@ impl ResponseHead {
             return Err(Failure::of("OUTPUT_TOO_LARGE", message));
         }
         if let Some((code, reason)) = broken {
-            let message = format!("HTTP {}, but the body broke off: {reason}", self.status);
+            let message = format!("HTTP {}, but the body was truncated: {reason}", self.status);
             return Err(failure::limited(code, &message, None));
         }
         let bytes = without_utf8_mark(&bytes);

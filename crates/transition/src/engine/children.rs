@@ -29,7 +29,7 @@ struct ChildTask {
     step: StepIndex,
     kind: Kind,
     child: Child,
-    /// The number of the attempt whose child is meant.
+    /// The number of the attempt that the child belongs to.
     attempt: u32,
     /// The recorded child.
     known: Option<WorkflowId>,
