@@ -198,7 +198,7 @@ impl ResponseHead {
             None if body.broken.is_some() && !body.bytes.is_empty() => {
                 let mut fields = FieldScan::default();
                 fields.push(&body.bytes);
-                failure::in_part_of_body(status, fields, &body.bytes, "the response body broke off")
+                failure::in_part_of_body(status, fields, &body.bytes, "the response body was truncated")
             }
             None => failure::in_body(status, &body.bytes),
         }
