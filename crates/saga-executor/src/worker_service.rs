@@ -406,7 +406,7 @@ fn task_to_wire(task_id: u64, task: &Task) -> wire::Task {
         Side::Execute => wire::Operation::Execute,
         Side::Compensate => wire::Operation::Compensate,
     };
-    let Timestamp(micros) = task.deadline;
+    let Timestamp(micros) = clock::to_wall(task.deadline);
     let deadline = prost_types::Timestamp {
         seconds: micros.div_euclid(1_000_000),
         nanos: i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or(0),

@@ -5,11 +5,12 @@ use super::rows::{LEDGER, id_bytes, ledger_row, number, text_of};
 use super::{SqliteStore, read};
 use crate::ledger::lane_queue;
 use crate::{
-    Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, RowKind, WorkflowShard,
+    Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, LedgerWaits, RowKind,
+    WorkflowShard,
 };
 use async_trait::async_trait;
 use goconductor_saga::{OwedKey, Timestamp, WorkflowId};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// The queue of timers, and of commands to withdraw that were never delivered.
 const NO_LANE: &str = "";
@@ -40,7 +41,25 @@ impl LedgerStore for SqliteStore {
         self.write_job(move |connection| release(connection, &rows)).await
     }
 
-    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
+    async fn waits(
+        connection: &Connection,
+        now: Timestamp,
+        claimed_after: Timestamp,
+    ) -> Result<LedgerWaits, Error> {
+        let sql = "SELECT count(*) FILTER (WHERE due_at <= ?1), count(*) FILTER (WHERE due_at > ?2),
+                   min(due_at) FILTER (WHERE due_at > ?1 AND due_at <= ?2)
+               FROM dispatch WHERE due_at < ?3";
+        let read = |row: &Row<'_>| {
+            Ok(LedgerWaits {
+                due: number(row.get(0)?),
+                claimed: number(row.get(1)?),
+                next_due: row.get::<_, Option<i64>>(2)?.map(Timestamp),
+            })
+        };
+        Ok(connection.prepare_cached(sql)?.query_row(params![now.0, claimed_after.0, NEVER], read)?)
+    }
+
+    fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
         self.write_job(move |connection| expire_deliveries(connection, now)).await
     }
 
@@ -51,6 +70,10 @@ impl LedgerStore for SqliteStore {
 
     async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error> {
         self.read(move |connection| read::backlog(connection, now)).await
+    }
+
+    async fn waits(&self, now: Timestamp, claimed_after: Timestamp) -> Result<LedgerWaits, Error> {
+        self.read(move |connection| waits(connection, now, claimed_after)).await
     }
 
     async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
