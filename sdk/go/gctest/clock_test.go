@@ -17,7 +17,7 @@ workflow: trial
 steps:
   - { name: open, run: shop/open, compensate: shop/close }
   - { name: wait, sleep: 30d }
-  - { name: charge, run: shop/charge, compensate: none, retry: { max_attempts: 3, initial: 6h } }
+  - { name: charge, run: shop/charge, compensate: none, retry: { max_attempts: 3, initial: 1h, max: 1h } }
 `
 
 func trialShop() *goconductor.Service {
