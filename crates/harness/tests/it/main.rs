@@ -61,5 +61,6 @@ mod tls;
 mod traces;
 mod upgrade;
 mod values;
+mod virtual_time;
 mod waits;
 mod world;

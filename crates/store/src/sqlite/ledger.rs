@@ -263,3 +263,26 @@ fn expire_deliveries(connection: &Connection, now: Timestamp) -> Result<u64, Err
     let sql = "UPDATE dispatch SET due_at = ?1 WHERE deliveries > 0 AND kind <> 'held' AND due_at > ?1";
     Ok(number(i64::try_from(connection.execute(sql, [now.0])?).unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LedgerWaits, NEVER, Timestamp, waits};
+    use crate::sqlite::migrations;
+    use rusqlite::{Connection, params};
+
+    #[test]
+    fn rows_are_due_or_claimed_or_wait() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrations::run(&mut connection, None).unwrap();
+        let nothing = waits(&connection, Timestamp(100), Timestamp(1000)).unwrap();
+        assert_eq!(nothing, LedgerWaits::default());
+        for (workflow, due_at) in [(1_u8, 0), (2, 100), (3, 101), (4, 1000), (5, 1001), (6, NEVER)] {
+            let sql = "INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at, deliveries,
+                           issued_at)
+                       VALUES (?1, 'timer/workflow', 0, 'default', NULL, 'run', '', ?2, 0, 0)";
+            connection.execute(sql, params![vec![workflow; 16], due_at]).unwrap();
+        }
+        let found = waits(&connection, Timestamp(100), Timestamp(1000)).unwrap();
+        assert_eq!(found, LedgerWaits { due: 2, claimed: 1, next_due: Some(Timestamp(101)) });
+    }
+}
