@@ -147,7 +147,7 @@ async fn schedule_starts_at_each_due_time_on_the_way() {
 async fn clock_stands_still_while_a_command_waits_for_a_worker() {
     let folder = tempfile::tempdir().unwrap();
     let (dev, _participants) = server(folder.path()).await;
-    let yaml = "workflow: alone\ntimeout: 1d\nsteps: [ { name: a, run: nobody/a, compensate: none } ]\n";
+    let yaml = "workflow: alone\ntimeout: 1d\nsteps: [ { name: a, run: absent/a, compensate: none } ]\n";
     dev.api.apply("alone", yaml).await.unwrap();
     dev.api.start("alone", json!({}), None).await.unwrap();
     let moved = advance(&dev, &json!({"to": "next"})).await;
