@@ -1,6 +1,7 @@
 //! The system closed to strangers: the order saga with TLS and access control, and the tokens of a real issuer.
 
 mod issuer;
+mod matrix;
 mod sign_in;
 
 use crate::cluster::{Load, ONE, all_end_right, orders, possible, serve_order};
