@@ -3,6 +3,7 @@
 mod issuer;
 mod matrix;
 mod sign_in;
+mod workers;
 
 use crate::cluster::{Load, ONE, all_end_right, orders, possible, serve_order};
 use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions};
