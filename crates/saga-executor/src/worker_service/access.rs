@@ -1,4 +1,4 @@
-//! Who may connect as a worker, and serve a service. Refusals are recorded in the audit log.
+//! Access control of workers. Refusals are recorded in the audit log.
 
 use super::{WorkerAcceptor, namespace};
 use crate::connection_log::ConnectingWorker;
