@@ -8,7 +8,7 @@ use std::io;
 #[derive(Debug)]
 #[must_use = "the configuration can allow core dumps"]
 pub struct CoreDumps {
-    disabled: io::Result<Before>,
+    disabled: io::Result<FormerDumpSettings>,
 }
 
 impl CoreDumps {
@@ -21,7 +21,7 @@ impl CoreDumps {
     pub fn apply(self, config: &Config) {
         let is_allowed = config.process.core_dumps.unwrap_or(false);
         match self.disabled {
-            Ok(before) if is_allowed => match enable(&before) {
+            Ok(former) if is_allowed => match enable(&former) {
                 Ok(()) => {
                     tracing::info!("core dumps of the process are allowed, and can contain its secrets")
                 }
@@ -33,10 +33,10 @@ impl CoreDumps {
     }
 }
 
-/// The state before core dumps were disabled.
-#[cfg(unix)]
+/// The settings of the process before core dumps were disabled.
 #[derive(Debug)]
-struct Before {
+struct FormerDumpSettings {
+    #[cfg(unix)]
     limit: rustix::process::Rlimit,
     #[cfg(target_os = "linux")]
     dumpable: rustix::process::DumpableBehavior,
@@ -45,11 +45,11 @@ struct Before {
 /// The limit applies to dumps in files, and the attribute also to those that are piped to a program. Programs that the
 /// process starts inherit the limit.
 #[cfg(unix)]
-fn disable() -> io::Result<Before> {
+fn disable() -> io::Result<FormerDumpSettings> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Core);
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: limit.maximum })?;
-    Ok(Before {
+    Ok(FormerDumpSettings {
         limit,
         #[cfg(target_os = "linux")]
         dumpable: {
@@ -62,23 +62,19 @@ fn disable() -> io::Result<Before> {
 }
 
 #[cfg(unix)]
-fn enable(before: &Before) -> io::Result<()> {
-    rustix::process::setrlimit(rustix::process::Resource::Core, before.limit)?;
+fn enable(former: &FormerDumpSettings) -> io::Result<()> {
+    rustix::process::setrlimit(rustix::process::Resource::Core, former.limit)?;
     #[cfg(target_os = "linux")]
-    rustix::process::set_dumpable_behavior(before.dumpable)?;
+    rustix::process::set_dumpable_behavior(former.dumpable)?;
     Ok(())
 }
 
 #[cfg(not(unix))]
-#[derive(Debug)]
-struct Before;
-
-#[cfg(not(unix))]
-fn disable() -> io::Result<Before> {
+fn disable() -> io::Result<FormerDumpSettings> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
 #[cfg(not(unix))]
-fn enable(_: &Before) -> io::Result<()> {
+fn enable(_: &FormerDumpSettings) -> io::Result<()> {
     Ok(())
 }

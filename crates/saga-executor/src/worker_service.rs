@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::task::Task;
 use crate::verdict::retry_at;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
-use access::{Caller, WorkerCredential, authorise};
+use access::{WorkerCredential, WorkerOrigin, authorise};
 use futures::stream::BoxStream;
 use goconductor_access::AccessControl;
 use goconductor_process::PeerAddress;
@@ -85,12 +85,12 @@ impl WorkerService for WorkerAcceptor {
             return Err(Status::unavailable("the executor is draining; connect to another executor"));
         }
         let (metadata, extensions, mut requests) = request.into_parts();
-        let caller = Caller {
+        let origin = WorkerOrigin {
             metadata: &metadata,
             peer: extensions.get::<Peer>(),
             address: extensions.get::<PeerAddress>().copied(),
         };
-        let credential = self.authenticate(caller).await?;
+        let credential = self.authenticate(origin).await?;
         let namespace = namespace(&metadata)?;
         let lease = self.settings.worker_lease;
         let first = tokio::time::timeout(lease, requests.message())
@@ -103,11 +103,11 @@ impl WorkerService for WorkerAcceptor {
         let principal = credential.as_ref().map(|credential| &*credential.principal);
         let connecting = ConnectingWorker {
             principal,
-            source: caller.source(),
+            source: origin.source(),
             namespace: Some(&key.0),
             service: Some(&key.1),
         };
-        authorise(caller.peer, credential.as_ref(), &key)
+        authorise(origin.peer, credential.as_ref(), &key)
             .map_err(|refusal| self.refuse(connecting, refusal))?;
         let record = self.log.begin(connecting);
         let (sender, responses) = mpsc::channel(RESPONSE_BUFFER);

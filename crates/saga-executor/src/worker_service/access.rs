@@ -19,22 +19,22 @@ const FORBIDDEN: &str = "GC2063";
 /// The code of a certificate without the identity that is required.
 const WRONG_IDENTITY: &str = "GC3031";
 
-/// The sender of a request to connect.
+/// The origin of a request to connect.
 #[derive(Clone, Copy)]
-pub(super) struct Caller<'c> {
+pub(super) struct WorkerOrigin<'c> {
     pub(super) metadata: &'c MetadataMap,
     pub(super) peer: Option<&'c Peer>,
     pub(super) address: Option<PeerAddress>,
 }
 
-impl Caller<'_> {
+impl WorkerOrigin<'_> {
     pub(super) fn source(self) -> Option<IpAddr> {
         self.address.map(|address| address.0)
     }
 }
 
 /// A refusal by access control, with the code of its record in the audit log.
-pub(super) struct Refusal {
+pub(super) struct WorkerRefusal {
     code: &'static str,
     status: Status,
 }
@@ -47,7 +47,7 @@ pub(super) struct WorkerCredential {
 
 impl WorkerCredential {
     /// Checks that the worker may serve a service.
-    fn check(&self, (namespace, service): &ServiceKey) -> Result<(), Refusal> {
+    fn check(&self, (namespace, service): &ServiceKey) -> Result<(), WorkerRefusal> {
         if self.principal.grants.may_serve(namespace, service) {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl WorkerCredential {
             "{FORBIDDEN}: the credential of the worker must not serve {service} in the namespace {namespace}: use a key \
              with the role worker for this service"
         ));
-        Err(Refusal { code: FORBIDDEN, status })
+        Err(WorkerRefusal { code: FORBIDDEN, status })
     }
 }
 
@@ -66,45 +66,48 @@ pub(super) fn authorise(
     peer: Option<&Peer>,
     credential: Option<&WorkerCredential>,
     key: &ServiceKey,
-) -> Result<(), Refusal> {
+) -> Result<(), WorkerRefusal> {
     if let Some(peer) = peer.filter(|peer| !peer.may_serve(&key.1)) {
         let status = Status::permission_denied(format!("{peer} may not serve {} ({WRONG_IDENTITY})", key.1));
-        return Err(Refusal { code: WRONG_IDENTITY, status });
+        return Err(WorkerRefusal { code: WRONG_IDENTITY, status });
     }
     credential.map_or(Ok(()), |credential| credential.check(key))
 }
 
 impl WorkerAcceptor {
     /// Authenticates a worker. Returns `None` if all workers may serve everything.
-    pub(super) async fn authenticate(&self, caller: Caller<'_>) -> Result<Option<WorkerCredential>, Status> {
-        let authenticated = match self.check_certificate(caller) {
-            Ok(()) => self.check_credential(caller).await?,
+    pub(super) async fn authenticate(
+        &self,
+        origin: WorkerOrigin<'_>,
+    ) -> Result<Option<WorkerCredential>, Status> {
+        let authenticated = match self.check_certificate(origin) {
+            Ok(()) => self.check_credential(origin).await?,
             Err(refusal) => Err(refusal),
         };
         authenticated.map_err(|refusal| {
-            let namespace = namespace(caller.metadata).ok();
+            let namespace = namespace(origin.metadata).ok();
             let namespace = namespace.as_ref().map(Namespace::as_str);
             let connecting =
-                ConnectingWorker { source: caller.source(), namespace, ..ConnectingWorker::default() };
+                ConnectingWorker { source: origin.source(), namespace, ..ConnectingWorker::default() };
             self.refuse(connecting, refusal)
         })
     }
 
-    fn check_certificate(&self, caller: Caller<'_>) -> Result<(), Refusal> {
+    fn check_certificate(&self, origin: WorkerOrigin<'_>) -> Result<(), WorkerRefusal> {
         if !self.settings.authenticates_workers {
             return Ok(());
         }
-        check_worker(caller.peer).map_err(|status| Refusal { code: WRONG_IDENTITY, status: *status })
+        check_worker(origin.peer).map_err(|status| WorkerRefusal { code: WRONG_IDENTITY, status: *status })
     }
 
     /// Checks the credential of a worker. The outer error says nothing about the credential.
     async fn check_credential(
         &self,
-        caller: Caller<'_>,
-    ) -> Result<Result<Option<WorkerCredential>, Refusal>, Status> {
+        origin: WorkerOrigin<'_>,
+    ) -> Result<Result<Option<WorkerCredential>, WorkerRefusal>, Status> {
         let Some(access) = &self.access else { return Ok(Ok(None)) };
-        let network = caller.address.map(PeerAddress::network);
-        let rejection = match access.authenticate(caller.metadata.as_ref(), caller.peer, network).await {
+        let network = origin.address.map(PeerAddress::network);
+        let rejection = match access.authenticate(origin.metadata.as_ref(), origin.peer, network).await {
             Ok(principal) => return Ok(Ok(Some(WorkerCredential { access: access.clone(), principal }))),
             Err(rejection) => rejection,
         };
@@ -125,11 +128,11 @@ impl WorkerAcceptor {
             | Rejection::Expired
             | Rejection::Revoked => (INVALID_CREDENTIAL, rejection.to_string()),
         };
-        Ok(Err(Refusal { code, status: Status::unauthenticated(format!("{code}: {text}")) }))
+        Ok(Err(WorkerRefusal { code, status: Status::unauthenticated(format!("{code}: {text}")) }))
     }
 
     /// Records a refusal, and returns its status.
-    pub(super) fn refuse(&self, connecting: ConnectingWorker<'_>, refusal: Refusal) -> Status {
+    pub(super) fn refuse(&self, connecting: ConnectingWorker<'_>, refusal: WorkerRefusal) -> Status {
         self.log.refused(connecting, refusal.code);
         refusal.status
     }
