@@ -176,7 +176,7 @@ impl<'a> Searches<'a> {
     }
 
     fn counted(mut self, connection: &Connection, namespace: &str) -> Result<Self, Error> {
-        let mut entries = 0;
+        let mut entries: u64 = 0;
         for search in &self.each {
             if entries <= COUNTED {
                 entries += search.count(connection, namespace, COUNTED + 1)?;
@@ -186,7 +186,7 @@ impl<'a> Searches<'a> {
         Ok(self)
     }
 
-    /// Returns the one with fewer entries, which both are counted.
+    /// Returns the one with fewer entries. Both are counted.
     fn fewer(self, other: Option<Self>) -> Self {
         match other {
             Some(other) if other.cost() <= self.cost() => other,
