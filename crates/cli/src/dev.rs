@@ -10,7 +10,7 @@ use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
 use goconductor_process::{
-    ConnectionLimits, LimitedListener, Listeners, LiveConfig, MembershipLease, StoreAccess, Vault,
+    ConnectionLimits, CoreDumps, LimitedListener, Listeners, LiveConfig, MembershipLease, StoreAccess, Vault,
     VaultPayloadKeys, advertised_address, engine_settings, follow_engine_limits, load_config, notify_systemd,
     until_failure,
 };
@@ -41,6 +41,7 @@ const TOKEN_BITS: u32 = 32;
 /// # Errors
 /// Returns an error if the configuration is invalid, the address cannot be bound or the database cannot be opened.
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
+    let core_dumps = CoreDumps::disable();
     let access = if args.ephemeral { StoreAccess::Remote } else { StoreAccess::Direct };
     let config = load_config(&args.sources(), access).await?;
     let instance = format!("dev-{}", uuid::Uuid::now_v7().simple());
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let metrics = telemetry::init(&config.telemetry, identity).map_err(anyhow::Error::from)?;
     log::report_panics();
     config.warn_about_ignored_variables();
-    goconductor_process::restrict_core_dumps(&config);
+    core_dumps.apply(&config);
     // Bind before the database is opened: an address in use is the most frequent mistake.
     let tls = goconductor_process::load_tls(&config).map_err(anyhow::Error::from)?;
     let is_secure = tls.is_some();

@@ -24,6 +24,7 @@ mod command_line;
 mod config;
 mod console;
 mod constructs;
+mod core_dumps;
 mod crash;
 mod db;
 mod doubt;
