@@ -205,6 +205,42 @@ func TestTaskLosesTheStallDuringWhichItWaited(t *testing.T) {
 	}
 }
 
+func TestInputOfAnotherFormIsRefusedOnlyBeforeTheStepBegins(t *testing.T) {
+	t.Parallel()
+	read := func(ctx context.Context) error {
+		_, err := Input[int](ctx)
+		return err
+	}
+	output := func(ctx context.Context) error {
+		_, _, err := Output[int](ctx)
+		return err
+	}
+	typed := Step("typed", func(context.Context, int) (int, error) { panic("the function was called") },
+		func(context.Context, CompensationInput[int, int]) error { panic("the function was called") })
+	for name, each := range map[string]struct {
+		operation Operation
+		step      StepFunc
+		kind      Kind
+	}{
+		"input":              {Execute, read, KindUnknown},
+		"compensation":       {Compensate, read, KindUnknown},
+		"output":             {Compensate, output, KindUnknown},
+		"typed":              {Execute, typed.Execute, KindRefused},
+		"typed compensation": {Compensate, typed.Compensate, KindRefused},
+	} {
+		text := `"x"`
+		if each.operation == Compensate {
+			text = `{"input":"x","output":"x"}`
+		}
+		ctx := context.WithValue(t.Context(), attemptKey{}, &Attempt{operation: each.operation, input: json.RawMessage(text)})
+		var action *ActionError
+		err := each.step(ctx)
+		if !errors.As(err, &action) || action.Kind != each.kind || action.Code != "BAD_INPUT" || errors.Unwrap(action) == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestTimeoutOfATaskIsThatOfTheExecutor(t *testing.T) {
 	t.Parallel()
 	past := timestamppb.New(time.Now().Add(-time.Hour))
