@@ -142,28 +142,34 @@ func (e *drainingExecutor) serve(t *testing.T) *Worker {
 
 func TestTaskThatCrossesTheDrainIsFinished(t *testing.T) {
 	t.Parallel()
-	for name, executor := range map[string]*drainingExecutor{
-		"acknowledged":     {acknowledges: true, delay: 3 * drainGrace},
-		"earlier executor": {delay: drainGrace / 4},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			worker := executor.serve(t)
-			if err := worker.Shutdown(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			select {
-			case result := <-executor.results:
-				if result.GetTaskId() != 7 || result.GetDone().GetOutputJson() != "1" {
-					t.Errorf("the result is %v", result)
-				}
-			default:
-				t.Error("the task on the way has no result")
-			}
-			if ended := <-executor.ended; ended > 5*time.Second {
-				t.Errorf("the worker closed the stream after %v", ended)
-			}
-		})
+	executor := &drainingExecutor{acknowledges: true, delay: 3 * drainGrace}
+	worker := executor.serve(t)
+	if err := worker.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case result := <-executor.results:
+		if result.GetTaskId() != 7 || result.GetDone().GetOutputJson() != "1" {
+			t.Errorf("the result is %v", result)
+		}
+	default:
+		t.Error("the task on the way has no result")
+	}
+	if ended := <-executor.ended; ended > 5*time.Second {
+		t.Errorf("the worker closed the stream after %v", ended)
+	}
+}
+
+func TestIdleWorkerWaitsForTasksOfAnEarlierExecutor(t *testing.T) {
+	t.Parallel()
+	executor := &drainingExecutor{}
+	worker := executor.serve(t)
+	start := time.Now()
+	if err := worker.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if waited := time.Since(start); waited < drainGrace {
+		t.Errorf("the worker waited %v", waited)
 	}
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -210,20 +211,26 @@ async def test_worker_survives_an_error_of_the_token_function() -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    ("acknowledges", "delay"), [(True, 3 * GRACE), (False, GRACE / 4)], ids=["acknowledged", "earlier executor"]
-)
-async def test_task_that_crosses_the_drain_is_finished(acknowledges: bool, delay: float) -> None:
+async def test_task_that_crosses_the_drain_is_finished() -> None:
     shop = Service("shop")
 
     @shop.action
     async def work() -> int:
         return 1
 
-    async with connected(shop, Executor(acknowledges_drain=acknowledges, task_after_drain=delay)) as executor:
+    async with connected(shop, Executor(task_after_drain=3 * GRACE)) as executor:
         await executor.worker.shutdown()
         result = executor.results.get_nowait()
         assert (result.task_id, result.done.output_json) == (7, "1")
+
+
+async def test_idle_worker_waits_for_tasks_of_an_earlier_executor() -> None:
+    shop = Service("shop")
+    shop.action("work")(lambda: 1)
+    async with connected(shop, Executor(acknowledges_drain=False)) as executor:
+        start = time.monotonic()
+        await executor.worker.shutdown()
+        assert time.monotonic() - start >= GRACE
 
 
 async def test_worker_closes_the_stream_of_an_executor_that_drained() -> None:

@@ -4,6 +4,7 @@ import { describe, it, type TestContext } from "node:test";
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { Client, type Logger, Refused, Retryable, Service } from "@goconductor/sdk";
 import { worker as wire } from "@goconductor/sdk/proto";
+import { drainGraceMs } from "#dist/drain.js";
 
 type Outcome = NonNullable<wire.TaskResult["outcome"]>;
 
@@ -149,20 +150,28 @@ void describe("worker", () => {
     await client.close();
   });
 
-  for (const late of [{ afterMs: 600, acknowledges: true }, { afterMs: 50, acknowledges: false }]) {
-    const kind = late.acknowledges ? "an executor" : "an executor that does not acknowledge drains";
-    void it(`finishes a task of ${kind} that crosses its drain`, async (t) => {
-      const executor = await Executor.start(t, 30_000, late);
-      const client = new Client("http://127.0.0.1:1", { executors: [executor.url], logger: silent });
-      const worker = client.serve(new Service("shop").action("charge", () => 1));
-      await worker.connected();
-      await worker.shutdown();
-      const open = new Promise<undefined>((resolve) => { setTimeout(resolve, 1000, undefined); });
-      const results = await Promise.race([executor.results, open]);
-      assert.deepEqual(described(results?.get("charge")), ["done", undefined]);
-      await client.close();
-    });
-  }
+  void it("finishes a task that crosses its drain", async (t) => {
+    const executor = await Executor.start(t, 30_000, { afterMs: 600, acknowledges: true });
+    const client = new Client("http://127.0.0.1:1", { executors: [executor.url], logger: silent });
+    const worker = client.serve(new Service("shop").action("charge", () => 1));
+    await worker.connected();
+    await worker.shutdown();
+    const open = new Promise<undefined>((resolve) => { setTimeout(resolve, 1000, undefined); });
+    const results = await Promise.race([executor.results, open]);
+    assert.deepEqual(described(results?.get("charge")), ["done", undefined]);
+    await client.close();
+  });
+
+  void it("waits for tasks of an executor that does not acknowledge drains", async (t) => {
+    const executor = await Executor.start(t, 30_000, { afterMs: 0, acknowledges: false });
+    const client = new Client("http://127.0.0.1:1", { executors: [executor.url], logger: silent });
+    const worker = client.serve(new Service("shop").action("charge", () => 1));
+    await worker.connected();
+    const start = performance.now();
+    await worker.shutdown();
+    assert.ok(performance.now() - start >= drainGraceMs);
+    await client.close();
+  });
 
   void it("reports why no executor accepted it", async () => {
     const client = new Client("http://127.0.0.1:1", { executors: ["http://127.0.0.1:1"], logger: silent });
