@@ -115,6 +115,7 @@ impl WorkerService for WorkerAcceptor {
             executor: self.settings.identity.clone(),
             lease: Some(to_proto(lease)),
             max_output_bytes: u64::try_from(self.settings.output_bytes).unwrap_or(u64::MAX),
+            acknowledges_drain: true,
         };
         // Invariant: the buffer is empty.
         drop(sender.try_send(Ok(ConnectResponse { message: Some(ToWorker::Welcome(welcome)) })));
@@ -205,7 +206,7 @@ impl SessionStream {
         mut messages: mpsc::UnboundedReceiver<WorkerMessage>,
     ) {
         let reason = self.serve(&mut requests, &mut messages).await;
-        self.workers.deregister(&self.key, &self.session);
+        self.workers.deregister(&self.key, &self.session, messages);
         self.record.end(reason);
         tracing::info!(reason, "worker disconnected");
     }
@@ -223,7 +224,7 @@ impl SessionStream {
         tokio::pin!(expired);
         let credential_ended = self.credential_ended();
         tokio::pin!(credential_ended);
-        let mut draining = false;
+        let (mut draining, mut drain_sent) = (false, false);
         loop {
             // Cancel-safe: messages that were not received stay in their streams.
             let response = tokio::select! {
@@ -246,8 +247,9 @@ impl SessionStream {
                 _ = heartbeats.tick() => Some(ToWorker::Heartbeat(wire::Heartbeat {})),
                 () = self.stop.cancelled(), if !draining => {
                     draining = true;
+                    // The message follows the tasks that are assigned, like all messages of the session.
                     self.workers.drain(&self.session);
-                    Some(ToWorker::Drain(wire::Drain {}))
+                    None
                 }
                 () = &mut expired => return "the worker's lease expired",
                 () = &mut credential_ended => {
@@ -257,16 +259,29 @@ impl SessionStream {
                 }
             };
             if let Some(message) = response {
-                let sent = self.responses.send(Ok(ConnectResponse { message: Some(message) }));
+                drain_sent |= matches!(message, ToWorker::Drain(_));
                 // A worker that does not read its stream is disconnected like one that sends nothing.
-                if !matches!(tokio::time::timeout(lease, sent).await, Ok(Ok(()))) {
+                if !self.send(message, lease).await {
                     return "the worker did not read its stream within the lease";
                 }
             }
-            if draining && self.session.is_idle() {
+            if drain_sent && self.session.is_idle() {
                 return "the executor drained";
             }
         }
+    }
+
+    /// Sends a message. Returns `false` if the worker does not read its stream.
+    async fn send(&self, message: ToWorker, timeout: Duration) -> bool {
+        let task = if let ToWorker::Task(task) = &message { Some(task.task_id) } else { None };
+        let sent = self.responses.send(Ok(ConnectResponse { message: Some(message) }));
+        if matches!(tokio::time::timeout(timeout, sent).await, Ok(Ok(()))) {
+            return true;
+        }
+        if let Some(task) = task {
+            self.session.withdraw(task);
+        }
+        false
     }
 
     /// Completes when the credential of the worker has expired or was revoked.
@@ -282,7 +297,7 @@ impl SessionStream {
             FromWorker::Hello(_) => return Err(Status::invalid_argument("hello must be sent only once")),
             FromWorker::Heartbeat(wire::Heartbeat {}) => {}
             FromWorker::TaskHeartbeat(wire::TaskHeartbeat { task_id }) => self.session.beat(task_id),
-            FromWorker::Drain(wire::Drain {}) => self.workers.drain(&self.session),
+            FromWorker::Drain(wire::Drain {}) => self.workers.acknowledge_drain(&self.session),
             FromWorker::Result(result) => {
                 let outcome = self.outcome(result.outcome);
                 self.session.complete(result.task_id, outcome);
@@ -354,6 +369,8 @@ fn to_wire(message: WorkerMessage) -> ToWorker {
             ToWorker::Cancel(wire::Cancel { task_id, reason: reason.to_owned() })
         }
         WorkerMessage::Task(task_id, task) => ToWorker::Task(task_to_wire(task_id, &task)),
+        WorkerMessage::Drain => ToWorker::Drain(wire::Drain {}),
+        WorkerMessage::DrainAck => ToWorker::DrainAck(wire::DrainAck {}),
     }
 }
 
