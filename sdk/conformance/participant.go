@@ -13,6 +13,9 @@ import (
 // spareRestarts is the number of restarts of a participant beyond those of the plan. A kill during a start needs one.
 const spareRestarts = 10
 
+// serveTimeout limits the start of a driver. All of them start at the same time, on a machine that may be busy.
+const serveTimeout = 3 * time.Minute
+
 // participant is a service of a kill run: a driver that is started again when it was killed. Its database is kept.
 type participant struct {
 	sdk string
@@ -99,7 +102,7 @@ func (p *participant) start(ctx context.Context) error {
 		"capacity": p.run.settings.inFlight, "limits": nil, "actions": killRunActions, "broken": p.run.settings.broken,
 		"database": filepath.Join(p.run.folder, p.sdk+".db"),
 	}
-	if _, err := started.call(request, time.Minute); err != nil && ctx.Err() == nil {
+	if _, err := started.call(request, serveTimeout); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil

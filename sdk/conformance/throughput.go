@@ -119,7 +119,7 @@ func (s throughputSettings) measure(sdk string) (float64, string, error) {
 		"op": "serve", "gateway": server.url(), "namespace": throughputNamespace, "service": serviceName, "quiet": true,
 		"capacity": s.inFlight, "actions": orderActions, "database": filepath.Join(folder, "participant.db"),
 	}
-	if _, err := worker.call(request, time.Minute); err != nil {
+	if _, err := worker.call(request, serveTimeout); err != nil {
 		return 0, "", err
 	}
 	rate, err := loadSagas(server, s.inFlight, s.warmUp, s.window)
