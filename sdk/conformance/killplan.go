@@ -65,7 +65,7 @@ func planSagas(seed uint64, participants []string, sagas, kills int, refused flo
 				}
 			}
 			if len(candidates) < kills {
-				return nil, fmt.Errorf("%d sagas have %d steps of %s to %s, too few for %d kills; run more sagas or kill less",
+				return nil, fmt.Errorf("%d sagas have %d steps of %s to %s, too few for %d kills; increase -sagas or lower -kills",
 					sagas, len(candidates), participant, operation, kills)
 			}
 			random.Shuffle(len(candidates), func(i, j int) { candidates[i], candidates[j] = candidates[j], candidates[i] })

@@ -43,6 +43,13 @@ func (p *participant) supervise(ctx context.Context, sagasEnded <-chan struct{})
 			return fmt.Errorf("the driver ended more than %d times; it wrote:\n%s", limit, p.driver.log.String())
 		}
 		err := p.start(ctx)
+		var reported *failure
+		if errors.As(err, &reported) {
+			// On a busy machine, a worker may not be connected in time.
+			fmt.Printf("  participant %s is started again: %v\n", p.sdk, err)
+			p.driver.kill()
+			continue
+		}
 		if err != nil && !errors.Is(err, errDriverEnded) {
 			return err
 		}
