@@ -95,7 +95,7 @@ async function onPrisma(t: TestContext): Promise<Database<never> | undefined> {
   // Many concurrent transactions wait for a connection.
   const client = new generated.PrismaClient({
     adapter: new PrismaPg(options),
-    transactionOptions: { maxWait: 60_000, timeout: 60_000 },
+    transactionOptions: { maxWait: 120_000, timeout: 120_000 },
   });
   t.after(() => client.$disconnect());
   const database = prisma(client, "postgres");
