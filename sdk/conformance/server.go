@@ -185,6 +185,13 @@ func (o *output) Write(text []byte) (int, error) {
 	return o.text.Write(text)
 }
 
+// size returns the size in bytes.
+func (o *output) size() int {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.Len()
+}
+
 func (o *output) String() string {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()

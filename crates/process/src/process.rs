@@ -1,6 +1,5 @@
 //! The common parts of every service process.
 
-use crate::core_dumps::restrict_core_dumps;
 use crate::vault::{Vault, VaultError, VaultPayloadKeys};
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -74,7 +73,6 @@ impl Process {
         let instance = format!("{name}-{}", uuid::Uuid::now_v7().simple());
         let metrics = telemetry::init(&config.telemetry, Identity { service: name, instance: &instance })?;
         config.warn_about_ignored_variables();
-        restrict_core_dumps(&config);
         goconductor_telemetry::describe(crate::metrics::ALL);
         let drain = Drain::new();
         drain.on_signals(config.shutdown_limit()).context("failed to install signal handlers")?;

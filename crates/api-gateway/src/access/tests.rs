@@ -6,6 +6,7 @@ mod redaction;
 mod schedules;
 mod secrets;
 mod sessions;
+mod virtual_clock;
 
 use super::rules::{ANY, GRPC, REST, Rule};
 use crate::api::Api;

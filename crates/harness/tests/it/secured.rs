@@ -1,7 +1,9 @@
 //! The system closed to unauthenticated callers: the order saga with TLS and access control, and the tokens of a real issuer.
 
 mod issuer;
+mod matrix;
 mod sign_in;
+mod workers;
 
 use crate::cluster::{Load, ONE, all_end_right, orders, possible, serve_order};
 use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions};

@@ -54,7 +54,7 @@ pub(crate) fn command_request(
         .header(STEP, &task.step)
         .header(OPERATION, HeaderValue::from_static(operation))
         .header(ATTEMPT, task.attempt)
-        .header(DEADLINE, rfc3339(task.deadline))
+        .header(DEADLINE, rfc3339(clock::to_wall(task.deadline)))
         .header(TRACEPARENT, task.traceparent())
         .body(body)
         .map_err(|error| error.to_string())?;

@@ -332,7 +332,7 @@ pub const SETTINGS: &[SettingRow] = &[
     (
         "process.core_dumps",
         "boolean",
-        "Allow core dumps of the process, and debuggers of its user (default: unless it has a master key)",
+        "Allow core dumps of the process, and debuggers of its user (default: false)",
     ),
     ("executor.listen", "address", "Address on which the executor listens"),
     ("executor.services", "list of text", "Services that the executor serves (default: all)"),

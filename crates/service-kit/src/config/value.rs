@@ -128,6 +128,8 @@ pub(super) fn list(expected: impl Into<String>, is_valid: fn(&str) -> bool) -> K
             text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
         match items.iter().find(|item| !is_valid(item)) {
             None => Ok(items),
+            // An item can be a part of credentials with a comma.
+            Some(_) if text.contains('@') => Err(Mismatch::Plain),
             Some(invalid) => Err(Mismatch::Because(format!("{invalid:?} is not valid"))),
         }
     };

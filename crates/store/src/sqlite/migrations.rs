@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     14 "0014" "payloads" from 7;
     15 "0015" "audit_intents" from 7;
     16 "0016" "kept_children" from 7;
+    17 "0017" "labels" from 7;
 };
 /// The version of the last release that compares exact versions, in `user_version`.
 pub(super) const LAST_EXACT: i64 = 7;
