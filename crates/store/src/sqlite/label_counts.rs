@@ -10,12 +10,12 @@ use rusqlite::types::Value as Bound;
 
 /// The conditions of a filter, besides that on the label.
 #[derive(Default)]
-struct Conditions<'a> {
+struct CountConditions<'a> {
     on_definition: Vec<&'a Filter>,
     on_status: Vec<&'a Filter>,
 }
 
-impl<'a> Conditions<'a> {
+impl<'a> CountConditions<'a> {
     /// Returns the conditions, or `None` if there are others.
     fn of(filter: &'a Filter, label: (&str, &str)) -> Option<Self> {
         let mut conditions = Self::default();
@@ -62,7 +62,7 @@ pub(super) fn query(
     searches: &Searches<'_>,
 ) -> Option<(String, Vec<Bound>)> {
     let (name, value) = searches.label()?;
-    let conditions = Conditions::of(filter, (name, value))?;
+    let conditions = CountConditions::of(filter, (name, value))?;
     let mut bound = [namespace, name, value].map(|text| Bound::Text(text.to_owned())).to_vec();
     let mut labelled = "workflow_labels WHERE namespace = ?1 AND name = ?2 AND value = ?3".to_owned();
     for condition in conditions.on_definition {
