@@ -41,25 +41,7 @@ impl LedgerStore for SqliteStore {
         self.write_job(move |connection| release(connection, &rows)).await
     }
 
-    async fn waits(
-        connection: &Connection,
-        now: Timestamp,
-        claimed_after: Timestamp,
-    ) -> Result<LedgerWaits, Error> {
-        let sql = "SELECT count(*) FILTER (WHERE due_at <= ?1), count(*) FILTER (WHERE due_at > ?2),
-                   min(due_at) FILTER (WHERE due_at > ?1 AND due_at <= ?2)
-               FROM dispatch WHERE due_at < ?3";
-        let read = |row: &Row<'_>| {
-            Ok(LedgerWaits {
-                due: number(row.get(0)?),
-                claimed: number(row.get(1)?),
-                next_due: row.get::<_, Option<i64>>(2)?.map(Timestamp),
-            })
-        };
-        Ok(connection.prepare_cached(sql)?.query_row(params![now.0, claimed_after.0, NEVER], read)?)
-    }
-
-    fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
+    async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, Error> {
         self.write_job(move |connection| expire_deliveries(connection, now)).await
     }
 
@@ -79,6 +61,21 @@ impl LedgerStore for SqliteStore {
     async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
         self.read(move |connection| read::orphans(connection, limit)).await
     }
+}
+
+/// Counts the ledger rows that are due and those that are claimed, and finds when the next one is due.
+fn waits(connection: &Connection, now: Timestamp, claimed_after: Timestamp) -> Result<LedgerWaits, Error> {
+    let sql = "SELECT count(*) FILTER (WHERE due_at <= ?1), count(*) FILTER (WHERE due_at > ?2),
+               min(due_at) FILTER (WHERE due_at > ?1 AND due_at <= ?2)
+           FROM dispatch WHERE due_at < ?3";
+    let read = |row: &Row<'_>| {
+        Ok(LedgerWaits {
+            due: number(row.get(0)?),
+            claimed: number(row.get(1)?),
+            next_due: row.get::<_, Option<i64>>(2)?.map(Timestamp),
+        })
+    };
+    Ok(connection.prepare_cached(sql)?.query_row(params![now.0, claimed_after.0, NEVER], read)?)
 }
 
 /// Returns the queues of a claim, each with the publish time of its oldest message and a limit.
