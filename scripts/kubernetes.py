@@ -440,7 +440,7 @@ def check_references(objects):
         elif each["kind"] == "Service":
             names = {port["name"] for container in matched[0]["containers"] for port in container.get("ports", [])}
             if not {port["targetPort"] for port in each["spec"]["ports"]} <= names:
-                objects.problem(each, f"its target is none of the ports {sorted(names)}")
+                objects.problem(each, f"its target is not one of the ports {sorted(names)}")
     scaled = []
     for each in objects.of_kind("HorizontalPodAutoscaler", "ScaledObject"):
         target = objects.find("Deployment", each["spec"]["scaleTargetRef"]["name"])

@@ -94,6 +94,7 @@ check_java() {
   step "Java: lints, tests, and archives as published"
   TMPDIR=$folder maven_java "$JAVA_SDK" -Prelease deploy \
     "-DaltDeploymentRepository=published::file://$folder/java-repository"
+  copy_reference_java "$folder/reference"
   step "Java: the archives install in an empty project"
   installs_java
   build_suite

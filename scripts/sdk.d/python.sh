@@ -119,7 +119,7 @@ install_python() {
 check_python() {
   local python
   export PYTHONDONTWRITEBYTECODE=1
-  STEPS=7
+  STEPS=8
   step "Python: generated files; run scripts/sdk generate python to update them"
   check_generated_python
   python=$(python_environment requirements.txt)
@@ -130,9 +130,9 @@ check_python() {
     "$python" -m ruff check --no-cache --quiet .
     MYPYPATH=tests:examples "$python" -m mypy --cache-dir "$CACHE/mypy-sdk" src conformance tests examples/*.py >&2
     MYPYPATH=examples/order_saga "$python" -m mypy --cache-dir "$CACHE/mypy-sdk" examples/order_saga >&2
-    PYTHONPATH=src "$python" -m pdoc --output-directory "$folder/reference-python" goconductor \
-      goconductor.{databases,errors,inbox,opentelemetry,outbox,sync,testing}
   )
+  step "Python: API reference"
+  reference_python "$folder/reference"
   step "Python: databases of the tests"
   start_databases
   step "Python: tests"

@@ -55,12 +55,14 @@ install_typescript() {
 }
 
 check_typescript() {
-  STEPS=7
+  STEPS=8
   step "TypeScript: build"
   build_typescript
   same_sql "$TYPESCRIPT_PACKAGE/sql"
   step "TypeScript: eslint"
   (cd "$TYPESCRIPT_PACKAGE" && npm run --silent lint) >&2
+  step "TypeScript: API reference"
+  reference_typescript "$folder/reference"
   step "TypeScript: databases of the tests"
   start_databases
   step "TypeScript: tests"

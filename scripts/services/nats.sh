@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A temporary NATS with JetStream, with one or three servers: eval "$(scripts/services/nats.sh up [1|3])"
 #
-# `lose` removes all data. The servers are numbered from 1. `kill 2` kills the second server, and `kill` kills all of
-# them; other verbs work alike. With GOCONDUCTOR_SERVICES_SECURED=1 at the first `up`, clients need TLS, a certificate,
+# `lose` removes all data. The servers are numbered from 1. `kill 2` kills the second server, and `kill` kills all of them; the other commands
+# accept a number in the same way. With GOCONDUCTOR_SERVICES_SECURED=1 at the first `up`, clients need TLS, a certificate,
 # a user and a password. The server is built once and kept in the cache.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -67,7 +67,7 @@ func startDriver(command []string, all *events, verbose bool) (*driver, error) {
 		events:    all,
 	}
 	d.process.Stderr = d.log
-	// The driver kills itself in some scenarios, so that a group ends its children as well.
+	// The driver kills itself in some scenarios, so its process group must end its children as well.
 	d.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var err error
 	if d.input, err = d.process.StdinPipe(); err != nil {

@@ -2,6 +2,8 @@
 // an SDK. README.md documents the protocol of drivers and the form of scenarios.
 //
 //	conformance [flags] -- COMMAND [ARGUMENT]...
+//	conformance kill-run [flags] -driver SDK=PATH...
+//	conformance throughput [flags] -driver SDK=PATH...
 package main
 
 import (
@@ -25,6 +27,31 @@ type settings struct {
 }
 
 func main() {
+	failed, err := command(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(2)
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// command runs the suite or another mode. It returns whether something did not end as expected.
+func command(arguments []string) (bool, error) {
+	if len(arguments) > 0 {
+		switch arguments[0] {
+		case "kill-run":
+			return killRunMain(arguments[1:])
+		case "throughput":
+			return throughputMain(arguments[1:])
+		}
+	}
+	return run(suiteSettings())
+}
+
+// suiteSettings parses the flags of the suite.
+func suiteSettings() settings {
 	var s settings
 	flag.StringVar(&s.server, "server", os.Getenv("GOCONDUCTOR_BINARY"), "path of the program goconductor")
 	flag.StringVar(&s.folder, "scenarios", "scenarios", "folder of the scenarios")
@@ -34,14 +61,7 @@ func main() {
 	flag.BoolVar(&s.list, "list", false, "list the scenarios")
 	flag.Parse()
 	s.command = flag.Args()
-	failed, err := run(s)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(2)
-	}
-	if failed {
-		os.Exit(1)
-	}
+	return s
 }
 
 // run runs the suite. It returns whether a scenario did not end as expected.

@@ -22,7 +22,7 @@ func normal(value any) any {
 	return converted
 }
 
-// matches tells whether a value has what is expected. Only the fields of expected objects are compared. {"$any": true}
+// matches reports whether a value contains the expected parts. Only the fields of expected objects are compared. {"$any": true}
 // matches every value but null, {"$min": n} and {"$max": n} match numbers, and {"$json": text} the value of the text.
 func matches(expected, actual any) bool {
 	expected, actual = normal(expected), normal(actual)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -91,10 +92,52 @@ func TestRelayConvertsMessagesToOtherVersions(t *testing.T) {
 	if len(older) != 1 || !slices.Equal(older[0], expected) {
 		t.Errorf("the older message is %x, not %x", older, expected)
 	}
+	acknowledges := protowire.AppendVarint(protowire.AppendTag(nil, fieldAcknowledgesDrain, protowire.VarintType), 1)
+	current := protowire.AppendTag(nil, fieldWelcome, protowire.BytesType)
+	current = protowire.AppendBytes(current, slices.Concat(name, welcome, acknowledges))
+	if older := (&relay{mode: relayOlder}).convert(current); len(older) != 1 || !slices.Equal(older[0], expected) {
+		t.Errorf("the older message is %x, not %x", older, expected)
+	}
+	ack := protowire.AppendBytes(protowire.AppendTag(nil, fieldDrainAck, protowire.BytesType), nil)
+	if older := (&relay{mode: relayOlder}).convert(ack); len(older) != 0 {
+		t.Errorf("the older messages are %x", older)
+	}
 	if newer := (&relay{mode: relayNewer}).convert(message); len(newer) != 2 || len(newer[0]) <= len(message) {
 		t.Errorf("the newer messages are %x", newer)
 	}
 	if plain := (&relay{mode: relayPlain}).convert(message); len(plain) != 1 || !slices.Equal(plain[0], message) {
 		t.Errorf("the message is %x", plain)
+	}
+}
+
+func TestRelayHoldsTasksBackAndForwardsThem(t *testing.T) {
+	t.Parallel()
+	r := &relay{held: make(chan struct{}, 1)}
+	task := protowire.AppendBytes(protowire.AppendTag(nil, fieldTask, protowire.BytesType), nil)
+	heartbeat := protowire.AppendBytes(protowire.AppendTag(nil, fieldHeartbeat, protowire.BytesType), nil)
+	r.delay(t.Context(), task)
+	r.holdTasks()
+	r.delay(t.Context(), heartbeat)
+	if err := r.awaitHeldTask(10 * time.Millisecond); err == nil {
+		t.Error("a task is held back that does not exist")
+	}
+	forwarded := make(chan struct{})
+	go func() {
+		r.delay(t.Context(), task)
+		close(forwarded)
+	}()
+	if err := r.awaitHeldTask(10 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-forwarded:
+		t.Error("the task is not held back")
+	case <-time.After(50 * time.Millisecond):
+	}
+	r.forwardTasks()
+	select {
+	case <-forwarded:
+	case <-time.After(10 * time.Second):
+		t.Error("the task is not forwarded")
 	}
 }

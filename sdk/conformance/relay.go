@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -28,11 +30,13 @@ const (
 
 // Fields of the worker protocol: see proto/goconductor/v1/worker.proto.
 const (
-	fieldWelcome        = 1
-	fieldTask           = 2
-	fieldHeartbeat      = 4
-	fieldMaxOutputBytes = 3
-	fieldTracestate     = 14
+	fieldWelcome           = 1
+	fieldTask              = 2
+	fieldHeartbeat         = 4
+	fieldDrainAck          = 6
+	fieldMaxOutputBytes    = 3
+	fieldAcknowledgesDrain = 4
+	fieldTracestate        = 14
 	// fieldLater is a field that no version has.
 	fieldLater = 1000
 )
@@ -46,6 +50,10 @@ type relay struct {
 
 	mutex   sync.Mutex
 	streams map[chan struct{}]bool
+	// forwarded is closed when the tasks that the relay holds back go on. It is nil if the relay holds no task back.
+	forwarded chan struct{}
+	// held has an element if a task is held back.
+	held chan struct{}
 }
 
 func startRelay(executor, mode string) (*relay, error) {
@@ -61,7 +69,7 @@ func startRelay(executor, mode string) (*relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{mode: mode, listener: listener, upstream: upstream, streams: map[chan struct{}]bool{}}
+	r := &relay{mode: mode, listener: listener, upstream: upstream, streams: map[chan struct{}]bool{}, held: make(chan struct{}, 1)}
 	r.server = grpc.NewServer(
 		grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(r.forward), grpc.MaxRecvMsgSize(maxLine))
 	go func() { _ = r.server.Serve(listener) }()
@@ -73,6 +81,53 @@ func (r *relay) url() string { return "http://" + r.listener.Addr().String() }
 func (r *relay) stop() {
 	r.server.Stop()
 	_ = r.upstream.Close()
+}
+
+// holdTasks holds back the tasks of the executor, and what follows a task on its stream.
+func (r *relay) holdTasks() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.forwarded == nil {
+		r.forwarded = make(chan struct{})
+	}
+}
+
+// awaitHeldTask waits until a task is held back.
+func (r *relay) awaitHeldTask(timeout time.Duration) error {
+	select {
+	case <-r.held:
+		return nil
+	case <-time.After(timeout):
+		return fmt.Errorf("the relay received no task within %v", timeout)
+	}
+}
+
+// forwardTasks ends [relay.holdTasks].
+func (r *relay) forwardTasks() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.forwarded != nil {
+		close(r.forwarded)
+		r.forwarded = nil
+	}
+}
+
+// delay waits while a message is held back.
+func (r *relay) delay(ctx context.Context, message []byte) {
+	r.mutex.Lock()
+	forwarded := r.forwarded
+	r.mutex.Unlock()
+	if field, _, size := protowire.ConsumeTag(message); forwarded == nil || size < 0 || field != fieldTask {
+		return
+	}
+	select {
+	case r.held <- struct{}{}:
+	default:
+	}
+	select {
+	case <-forwarded:
+	case <-ctx.Done():
+	}
 }
 
 // drop ends all streams, as a broken connection does.
@@ -110,7 +165,12 @@ func (r *relay) forward(_ any, worker grpc.ServerStream) error {
 		}
 		_ = executor.CloseSend()
 	}()
-	go func() { ended <- pump(executor, worker, r.convert) }()
+	go func() {
+		ended <- pump(executor, worker, func(message []byte) [][]byte {
+			r.delay(worker.Context(), message)
+			return r.convert(message)
+		})
+	}()
 	select {
 	case <-dropped:
 		return status.Error(codes.Unavailable, "the relay dropped the connection")
@@ -146,10 +206,13 @@ func pump(from, to messages, convert func([]byte) [][]byte) error {
 func (r *relay) convert(message []byte) [][]byte {
 	switch r.mode {
 	case relayOlder:
+		if field, _, size := protowire.ConsumeTag(message); size > 0 && field == fieldDrainAck {
+			return nil
+		}
 		return [][]byte{edit(message, func(field protowire.Number, body []byte) []byte {
 			switch field {
 			case fieldWelcome:
-				return without(body, fieldMaxOutputBytes)
+				return without(without(body, fieldMaxOutputBytes), fieldAcknowledgesDrain)
 			case fieldTask:
 				return without(body, fieldTracestate)
 			}

@@ -179,12 +179,29 @@ func (r *session) process(verb string, fields map[string]any) error {
 		return nil
 	case "start_server":
 		return r.server.start()
-	case "drop_connections":
-		r.relay.drop()
-		return nil
+	case "drop_connections", "hold_tasks", "await_held_task", "forward_tasks":
+		return r.relayStep(verb, fields)
 	default:
 		return errors.New("unknown step; README.md lists the steps")
 	}
+}
+
+// relayStep runs a step of the relay.
+func (r *session) relayStep(verb string, fields map[string]any) error {
+	if r.relay == nil {
+		return errors.New("the scenario has no relay")
+	}
+	switch verb {
+	case "drop_connections":
+		r.relay.drop()
+	case "hold_tasks":
+		r.relay.holdTasks()
+	case "await_held_task":
+		return r.relay.awaitHeldTask(within(fields))
+	case "forward_tasks":
+		r.relay.forwardTasks()
+	}
+	return nil
 }
 
 // startDriver starts a driver and serves the actions. Fields of the step replace those of the scenario.

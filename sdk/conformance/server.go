@@ -22,7 +22,7 @@ const (
 	startTimeout = 60 * time.Second
 	stopTimeout  = 15 * time.Second
 	callTimeout  = 30 * time.Second
-	// outputLimit is the limit of an output that scenarios expect, whatever the default of the server is.
+	// outputLimit is the maximum size of an output that the scenarios expect, regardless of the server's default.
 	outputLimit = "limits.output_bytes=1048576"
 )
 
@@ -183,6 +183,13 @@ func (o *output) Write(text []byte) (int, error) {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	return o.text.Write(text)
+}
+
+// size returns the size in bytes.
+func (o *output) size() int {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.Len()
 }
 
 func (o *output) String() string {

@@ -33,7 +33,8 @@
 //     key, and compensated if the saga rolls back. The code is ERROR, CANCELLED if the error is [context.Canceled],
 //     [ErrAttemptCancelled] or [ErrStreamLost], and DEADLINE_EXCEEDED if it is [context.DeadlineExceeded].
 //   - A panic is an unknown outcome with the code PANICKED.
-//   - An input that cannot be decoded is refused with the code BAD_INPUT. The action is not called.
+//   - An input that cannot be decoded is refused with the code BAD_INPUT. The action is not called. [Input] and [Output] are
+//     called in a function that may have had an effect before, so that their failure is an unknown outcome.
 //
 // # Delivery
 //

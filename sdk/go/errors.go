@@ -147,7 +147,7 @@ type Error struct {
 	Message string
 	// Locations are the errors in the request, such as the problems of a definition.
 	Locations []Location
-	// Retryable tells whether the same call may succeed later. A write must have an idempotency key to be retried.
+	// Retryable reports whether the same call may succeed later. A write must have an idempotency key to be retried.
 	Retryable bool
 	// RetryDelay is the delay that the gateway requests before a retry. It is 0 if it requests none.
 	RetryDelay time.Duration

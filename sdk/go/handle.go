@@ -41,7 +41,7 @@ func (c *Client) Workflow(id string) *Handle { return &Handle{client: c, id: id}
 // ID returns the id of the workflow.
 func (h *Handle) ID() string { return h.id }
 
-// Replayed tells whether an earlier start with the same key started the workflow.
+// Replayed reports whether an earlier start with the same key started the workflow.
 func (h *Handle) Replayed() bool { return h.replayed }
 
 // Result is the result of a workflow that has ended.

@@ -168,28 +168,76 @@ func TestAnswerToAProbeHasTheFormOfTheContract(t *testing.T) {
 	}
 }
 
-func TestStallShortensTheTimeOfTasksThatWaited(t *testing.T) {
+// The ticks of a detector that starts at 0, the time at which a message is received, and how long ago it may have arrived, in
+// milliseconds. The tests of all SDKs have these cases.
+var stallCases = []struct {
+	name       string
+	ticks      []int
+	receivedAt int
+	expected   int
+}{
+	{"progress", []int{100}, 199, 0},
+	{"a delay that is no stall", []int{100}, 399, 0},
+	{"the shortest stall", []int{100}, 400, 300},
+	{"a message before the tick that ends the stall", []int{100}, 2100, 2000},
+	{"a message that waited, after that tick", []int{100, 2100}, 2110, 2010},
+	{"the last message that was held back", []int{100, 2100}, 2199, 2099},
+	{"a task that was sent after the stall", []int{100, 2100}, 2200, 0},
+	{"a second tick soon after the stall", []int{100, 2100, 2105}, 2150, 2050},
+	{"a task that was sent long after the stall", []int{100, 2100, 2200, 2300, 2400}, 2450, 0},
+	{"a second stall soon after the first", []int{100, 2100, 2500}, 2550, 450},
+	{"a second stall that goes on", []int{100, 2100, 2200}, 2600, 400},
+	{"a message that was received before the stall", []int{100, 2100}, 50, 0},
+}
+
+func TestTaskLosesTheStallDuringWhichItWaited(t *testing.T) {
 	t.Parallel()
-	began := time.Now()
-	detector := &stallDetector{lastTick: began}
-	if delay := detector.delay(began.Add(stallInterval)); delay != 0 {
-		t.Errorf("a running process was delayed by %v", delay)
+	for _, each := range stallCases {
+		start := time.Now()
+		at := func(milliseconds int) time.Time { return start.Add(time.Duration(milliseconds) * time.Millisecond) }
+		detector := &stallDetector{lastTick: start}
+		for _, tick := range each.ticks {
+			detector.tick(at(tick))
+		}
+		if delay := detector.delay(at(each.receivedAt)); delay != time.Duration(each.expected)*time.Millisecond {
+			t.Errorf("%s: delayed by %v", each.name, delay)
+		}
 	}
-	// The process was suspended for five seconds, and a message is received before the detector runs.
-	if delay := detector.delay(began.Add(5 * time.Second)); delay != 5*time.Second {
-		t.Errorf("delayed by %v", delay)
+}
+
+func TestInputOfAnotherFormIsRefusedOnlyBeforeTheStepBegins(t *testing.T) {
+	t.Parallel()
+	read := func(ctx context.Context) error {
+		_, err := Input[int](ctx)
+		return err
 	}
-	detector.tick(began.Add(5 * time.Second))
-	if delay := detector.delay(began.Add(5*time.Second + 100*time.Millisecond)); delay < 5*time.Second {
-		t.Errorf("delayed by %v", delay)
+	output := func(ctx context.Context) error {
+		_, _, err := Output[int](ctx)
+		return err
 	}
-	detector.tick(began.Add(5*time.Second + stallInterval))
-	if delay := detector.delay(began.Add(5*time.Second + 150*time.Millisecond)); delay < 5*time.Second {
-		t.Errorf("delayed by %v", delay)
-	}
-	detector.lastTick = began.Add(7 * time.Second)
-	if delay := detector.delay(began.Add(7 * time.Second)); delay != 0 {
-		t.Errorf("a running process was delayed by %v", delay)
+	typed := Step("typed", func(context.Context, int) (int, error) { panic("the function was called") },
+		func(context.Context, CompensationInput[int, int]) error { panic("the function was called") })
+	for name, each := range map[string]struct {
+		operation Operation
+		step      StepFunc
+		kind      Kind
+	}{
+		"input":              {Execute, read, KindUnknown},
+		"compensation":       {Compensate, read, KindUnknown},
+		"output":             {Compensate, output, KindUnknown},
+		"typed":              {Execute, typed.Execute, KindRefused},
+		"typed compensation": {Compensate, typed.Compensate, KindRefused},
+	} {
+		text := `"x"`
+		if each.operation == Compensate {
+			text = `{"input":"x","output":"x"}`
+		}
+		ctx := context.WithValue(t.Context(), attemptKey{}, &Attempt{operation: each.operation, input: json.RawMessage(text)})
+		var action *ActionError
+		err := each.step(ctx)
+		if !errors.As(err, &action) || action.Kind != each.kind || action.Code != "BAD_INPUT" || errors.Unwrap(action) == nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

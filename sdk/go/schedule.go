@@ -140,7 +140,7 @@ func (c *Client) Schedules(ctx context.Context) iter.Seq2[Schedule, error] {
 	}
 }
 
-// DeleteSchedule deletes a schedule. Its workflows go on.
+// DeleteSchedule deletes a schedule. Its workflows continue.
 func (c *Client) DeleteSchedule(ctx context.Context, name string) error {
 	_, err := c.schedules.DeleteSchedule(ctx, &pb.DeleteScheduleRequest{Name: name})
 	return fromStatus(err)
@@ -152,13 +152,13 @@ func (c *Client) PauseSchedule(ctx context.Context, name, reason string) error {
 	return fromStatus(err)
 }
 
-// ResumeSchedule resumes a paused schedule. The due times of the pause are not made up for.
+// ResumeSchedule resumes a paused schedule. Due times during the pause are skipped.
 func (c *Client) ResumeSchedule(ctx context.Context, name, reason string) error {
 	_, err := c.schedules.ResumeSchedule(ctx, &pb.ResumeScheduleRequest{Name: name, Reason: reason})
 	return fromStatus(err)
 }
 
-// TriggerSchedule starts a workflow of a schedule now, whatever its overlap policy.
+// TriggerSchedule starts a workflow of a schedule now, regardless of its overlap policy.
 func (c *Client) TriggerSchedule(ctx context.Context, name string) (*Handle, error) {
 	response, err := c.schedules.TriggerSchedule(ctx, &pb.TriggerScheduleRequest{Name: name})
 	if err != nil {
@@ -167,7 +167,7 @@ func (c *Client) TriggerSchedule(ctx context.Context, name string) (*Handle, err
 	return c.Workflow(response.GetWorkflowId()), nil
 }
 
-// BackfillSchedule starts the due times of a past range, both ends included, whatever the overlap policy.
+// BackfillSchedule starts the due times of a past range, both ends included, regardless of the overlap policy.
 func (c *Client) BackfillSchedule(ctx context.Context, name string, from, until time.Time) error {
 	_, err := c.schedules.BackfillSchedule(ctx, &pb.BackfillScheduleRequest{
 		Name: name, From: timestamppb.New(from), Until: timestamppb.New(until),

@@ -183,7 +183,7 @@ func Pair[I, O any](
 }
 
 // ProbeAnswer is the answer to a probe: whether the operation of a step happened. The zero value means that the service
-// does not know, so that the probe is repeated.
+// does not know, so the probe is repeated.
 type ProbeAnswer[O any] struct {
 	outcome string
 	output  O

@@ -10,19 +10,20 @@ const (
 	stallInterval = 100 * time.Millisecond
 	// minStall is the shortest time without progress that counts as a stall.
 	minStall = 300 * time.Millisecond
-	// stallBacklog is how long after a stall a message may be one that arrived during the stall.
-	stallBacklog = time.Second
+	// stallHeldBack is how long after a stall a message may be one that the flow control of the stream held back meanwhile.
+	stallHeldBack = 100 * time.Millisecond
 )
 
 // stallDetector notices that the process was suspended, such as by SIGSTOP or by the freeze of a virtual machine. A task
 // that waited in the socket meanwhile seems to have arrived later than it did, so that the deadline by the monotonic clock
-// would be too late.
+// would be too late. A task that was sent after the stall keeps all of its time.
+//
+// The SDKs of all languages have the same rule, and their tests the same cases.
 type stallDetector struct {
 	mutex    sync.Mutex
 	lastTick time.Time
-	// length is the length of the last stall, and ended its end.
-	length time.Duration
-	ended  time.Time
+	// began and ended are the beginning and the end of the last stall.
+	began, ended time.Time
 }
 
 func newStallDetector() *stallDetector { return &stallDetector{lastTick: time.Now()} }
@@ -43,8 +44,8 @@ func (d *stallDetector) run(done <-chan struct{}) {
 func (d *stallDetector) tick(now time.Time) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	if gap := now.Sub(d.lastTick); gap >= minStall {
-		d.length, d.ended = gap, now
+	if now.Sub(d.lastTick) >= minStall {
+		d.began, d.ended = d.lastTick, now
 	}
 	d.lastTick = now
 }
@@ -53,11 +54,13 @@ func (d *stallDetector) tick(now time.Time) {
 func (d *stallDetector) delay(now time.Time) time.Duration {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	if gap := now.Sub(d.lastTick); gap >= minStall {
-		return gap
+	since := d.lastTick
+	// A message that is received later was sent after the stall, unless another one has begun.
+	if !d.ended.IsZero() && now.Sub(d.ended) < stallHeldBack {
+		since = d.began
 	}
-	if d.length > 0 && now.Sub(d.ended) < stallBacklog {
-		return d.length + now.Sub(d.ended)
+	if age := now.Sub(since); age >= minStall {
+		return age
 	}
 	return 0
 }

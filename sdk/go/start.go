@@ -172,7 +172,7 @@ type Applied struct {
 	Version int
 	// Digest is equal for definitions with equal content.
 	Digest string
-	// Created tells whether the call created the version.
+	// Created reports whether the call created the version.
 	Created bool
 	// Warnings are parts of the definition that are probably mistakes.
 	Warnings []Warning

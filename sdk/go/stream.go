@@ -66,6 +66,9 @@ type stream struct {
 
 	lease     time.Duration
 	maxOutput int
+	progress  drainProgress
+	// helloSent is the time of the hello. No task was sent before it.
+	helloSent time.Time
 	// requests are sent in order. It is never closed.
 	requests chan *pb.ConnectRequest
 	// lost is closed when no request can be sent any more.
@@ -165,6 +168,7 @@ func (s *stream) open(
 		Version:  s.worker.service.version,
 		Identity: identity(),
 	}
+	s.helloSent = time.Now()
 	// An error of Send is described by Recv.
 	_ = wire.Send(&pb.ConnectRequest{Message: &pb.ConnectRequest_Hello{Hello: hello}})
 	responses := make(chan received)
@@ -176,7 +180,7 @@ func (s *stream) open(
 		}
 		welcome := first.message.GetWelcome()
 		if welcome == nil {
-			return nil, nil, errors.New("the executor's first message was not welcome")
+			return nil, nil, errors.New("the executor's first message was not a welcome message")
 		}
 		if lease := welcome.GetLease().AsDuration(); lease > 0 {
 			s.lease = lease
@@ -184,6 +188,7 @@ func (s *stream) open(
 		if limit := welcome.GetMaxOutputBytes(); limit > 0 {
 			s.maxOutput = int(min(limit, maxMessageBytes))
 		}
+		s.progress.acknowledges = welcome.GetAcknowledgesDrain()
 		return wire, responses, nil
 	case <-time.After(welcomeTimeout):
 		return nil, nil, fmt.Errorf("no welcome within %v", welcomeTimeout)
@@ -243,7 +248,7 @@ func (s *stream) serve(ctx, tasks context.Context, responses <-chan received) er
 	expired := time.NewTimer(s.lease)
 	defer expired.Stop()
 	drain := s.worker.drain
-	draining := false
+	var grace <-chan time.Time
 	last := time.Now()
 	for {
 		select {
@@ -258,7 +263,7 @@ func (s *stream) serve(ctx, tasks context.Context, responses <-chan received) er
 			if response.err != nil {
 				return endOf(response.err)
 			}
-			draining = s.handle(tasks, response.message, now) || draining
+			s.handle(tasks, response.message, now)
 		case id := <-s.finished:
 			if cancel, ok := s.cancels[id]; ok {
 				cancel(nil)
@@ -267,10 +272,13 @@ func (s *stream) serve(ctx, tasks context.Context, responses <-chan received) er
 		case <-heartbeats.C:
 			s.offer(&pb.ConnectRequest{Message: &pb.ConnectRequest_Heartbeat{Heartbeat: &pb.Heartbeat{}}})
 		case <-drain:
-			drain, draining = nil, true
+			drain = nil
 			if !s.post(&pb.ConnectRequest{Message: &pb.ConnectRequest_Drain{Drain: &pb.Drain{}}}) {
 				return errLost
 			}
+			s.progress.workerDrains(time.Now())
+		case <-grace:
+			grace = nil
 		case <-expired.C:
 			return errLease
 		case <-s.lost:
@@ -278,8 +286,12 @@ func (s *stream) serve(ctx, tasks context.Context, responses <-chan received) er
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if draining && len(s.cancels) == 0 {
+		now := time.Now()
+		if s.progress.complete(now) && len(s.cancels) == 0 {
 			return errDrained
+		}
+		if left, known := s.progress.left(now); known && left > 0 && grace == nil {
+			grace = time.After(left)
 		}
 	}
 }
@@ -312,8 +324,8 @@ func (s *stream) post(request *pb.ConnectRequest) bool {
 	}
 }
 
-// handle handles a message. It returns whether the executor is draining.
-func (s *stream) handle(tasks context.Context, message *pb.ConnectResponse, now time.Time) bool {
+// handle handles a message. It ignores a message of a later version of the protocol.
+func (s *stream) handle(tasks context.Context, message *pb.ConnectResponse, now time.Time) {
 	switch message := message.GetMessage().(type) {
 	case *pb.ConnectResponse_Task:
 		s.start(tasks, message.Task, now)
@@ -322,9 +334,10 @@ func (s *stream) handle(tasks context.Context, message *pb.ConnectResponse, now 
 			cancel(fmt.Errorf("%w: %s", ErrAttemptCancelled, message.Cancel.GetReason()))
 		}
 	case *pb.ConnectResponse_Drain:
-		return true
+		s.progress.executorDrains(now)
+	case *pb.ConnectResponse_DrainAck:
+		s.progress.acknowledged(now)
 	}
-	return false
 }
 
 // start runs a task in a goroutine of its own.
@@ -332,7 +345,8 @@ func (s *stream) start(tasks context.Context, task *pb.Task, now time.Time) {
 	if _, runs := s.cancels[task.GetTaskId()]; runs {
 		return // an executor sends a task once in a stream
 	}
-	attempt := s.attempt(task, now.Add(timeout(task)-s.worker.stalls.delay(now)))
+	waited := min(s.worker.stalls.delay(now), now.Sub(s.helloSent))
+	attempt := s.attempt(task, now.Add(timeout(task)-waited))
 	ctx, cancel := context.WithCancelCause(tasks)
 	s.cancels[task.GetTaskId()] = cancel
 	s.tasks.Go(func() {

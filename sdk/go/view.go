@@ -28,7 +28,7 @@ const (
 	StatusTerminated  Status = "TERMINATED"
 )
 
-// IsFinal tells whether the workflow has ended.
+// IsFinal reports whether the workflow has ended.
 func (s Status) IsFinal() bool {
 	return s == StatusCompleted || s == StatusRolledBack || s == StatusTerminated
 }

@@ -296,7 +296,7 @@ func shuffled(addresses []string) []string {
 	return addresses
 }
 
-// accepts tells whether an executor accepts workers of a service, by what it announces.
+// accepts reports whether an executor accepts workers of a service, by what it announces.
 func accepts(about, service string) bool {
 	var info struct {
 		Only []string `json:"only"`

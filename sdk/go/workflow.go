@@ -3,13 +3,14 @@ package goconductor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 )
 
 // defaultStepAttempts is the number of attempts of a step that sets none. An error of a function in the program that
-// starts the workflow is rarely cured by time, so that it rolls the saga back within seconds.
+// starts the workflow rarely disappears with time, so it rolls the saga back within seconds.
 const defaultStepAttempts = 5
 
 // StepFunc executes or compensates a step of a [Workflow]. [Input] returns the input of the workflow. The package
@@ -60,7 +61,7 @@ func Step[I, O any](
 	compensate func(ctx context.Context, undo CompensationInput[I, O]) error,
 ) WorkflowStep {
 	step := WorkflowStep{Name: name, Execute: func(ctx context.Context) error {
-		input, err := Input[I](ctx)
+		input, err := fromInput[I](ctx)
 		if err != nil {
 			return err
 		}
@@ -82,24 +83,37 @@ func Step[I, O any](
 	return step
 }
 
-// Input returns the input of the workflow, in a function of a step.
+// Input returns the input of the workflow, in a function of a step. An input of another form is an [Unknown] outcome with the
+// code BAD_INPUT, because the function may have had an effect before. A step of [Step] is refused instead, because its input
+// is decoded before its function is called.
 func Input[T any](ctx context.Context) (T, error) {
 	if attempt := AttemptOf(ctx); attempt == nil || attempt.operation == Execute {
-		return fromInput[T](ctx)
+		input, err := fromInput[T](ctx)
+		return input, afterBegin(err)
 	}
 	undo, err := fromInput[CompensationInput[T, json.RawMessage]](ctx)
-	return undo.Input, err
+	return undo.Input, afterBegin(err)
 }
 
 // Output returns the output of the step, in the function that compensates it. It returns false if it is unknown whether
-// the step took effect, or if the output is null.
+// the step took effect, or if the output is null. An output of another form is an [Unknown] outcome with the code BAD_INPUT.
 func Output[T any](ctx context.Context) (T, bool, error) {
 	var none T
 	undo, err := fromInput[CompensationInput[json.RawMessage, T]](ctx)
 	if err != nil || undo.Output == nil {
-		return none, false, err
+		return none, false, afterBegin(err)
 	}
 	return *undo.Output, true, nil
+}
+
+// afterBegin returns the error of an input that was decoded in a function of a step. A refusal would claim that the function
+// had no effect.
+func afterBegin(err error) error {
+	var refused *ActionError
+	if errors.As(err, &refused) {
+		return Unknown(refused.Code, refused.Message).WithCause(errors.Unwrap(refused))
+	}
+	return err
 }
 
 // SetOutput sets the output of the step, in a function of a step.
@@ -116,6 +130,7 @@ func SetOutput(ctx context.Context, output any) error {
 	return nil
 }
 
+// fromInput decodes the input of the attempt, before the function of the step begins. It refuses an input of another form.
 func fromInput[T any](ctx context.Context) (T, error) {
 	attempt := AttemptOf(ctx)
 	if attempt == nil {

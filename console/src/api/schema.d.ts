@@ -405,7 +405,7 @@ export interface paths {
         post?: never;
         /**
          * Archive a definition
-         * @description New starts are refused, and running workflows go on. The versions can still be read by their numbers. Applying the
+         * @description New starts are refused, and running workflows continue. The versions can still be read by their numbers. Applying the
          *     definition again restores it.
          */
         delete: operations["definitions_delete"];
@@ -736,14 +736,14 @@ export interface paths {
         get: operations["schedules_get"];
         /**
          * Create or replace a schedule
-         * @description A schedule that is replaced keeps its progress. If its times change, the past ones are not made up for. With the header
+         * @description A schedule that is replaced keeps its progress. If its times change, past due times are not started. With the header
          *     If-Match, the schedule must have that generation; 0 stands for no schedule.
          */
         put: operations["schedules_put"];
         post?: never;
         /**
          * Delete a schedule
-         * @description Its workflows go on.
+         * @description Its workflows continue.
          */
         delete: operations["schedules_delete"];
         options?: never;
@@ -762,7 +762,7 @@ export interface paths {
         put?: never;
         /**
          * Start the due times of a past range
-         * @description The elected executor starts them in order, whatever the overlap policy. A due time that was started before is not
+         * @description The elected executor starts them in order, regardless of the overlap policy. A due time that was started before is not
          *     started again. A range has at most 1000 due times.
          */
         post: operations["schedules_backfill"];
@@ -800,7 +800,7 @@ export interface paths {
         put?: never;
         /**
          * Pause a schedule
-         * @description A paused schedule starts nothing but triggers. Its due times are not made up for.
+         * @description A paused schedule starts nothing but triggers. Due times during the pause are skipped.
          */
         post: operations["schedules_pause"];
         delete?: never;
@@ -3619,7 +3619,7 @@ export interface components {
             error?: components["schemas"]["FailureView"] | null;
             /**
              * Format: uint32
-             * @description Number of times that the step was executed anew, from 2. Absent until a re-run.
+             * @description Number of the execution of the step, from 2. Absent until a re-run.
              */
             generation?: number | null;
             /** @description `compensatable`, `pivot`, `retriable` */

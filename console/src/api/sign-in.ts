@@ -45,7 +45,7 @@ export function peekReturn(): string {
   return isReturnPath(path) ? path : `${ROOT}/`;
 }
 
-/** Tells the other windows that the session has changed. */
+/** Notifies the other windows that the session has changed. */
 export function announce(): void {
   const channel = new BroadcastChannel(CHANNEL);
   channel.postMessage("changed");

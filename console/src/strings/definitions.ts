@@ -22,7 +22,7 @@ export const definitions = {
   moreActions: "More actions",
   delete: "Delete",
   deleteTitle: "Delete the definition",
-  deleteBody: "New starts are refused. Workflows that run go on, and the versions stay in the history. Applying the definition again restores it.",
+  deleteBody: "New starts are refused. Workflows that run continue, and the versions stay in the history. Applying the definition again restores it.",
   deleted: "Definition deleted",
   tabs: { graph: "Graph", simulate: "Simulate", source: "Source", versions: "Versions", changes: "Changes" },
   tabsLabel: "Views of the definition",

@@ -5,7 +5,7 @@ interface Props {
   title: string;
   /** The part next to the heading, such as a status. */
   mark?: ReactNode;
-  /** The title of the document, if the heading alone does not tell pages apart. */
+  /** The title of the document, if the heading alone does not identify the page. */
   documentTitle?: string;
   actions?: ReactNode;
   /** The page has the height of the window, and its content scrolls. */

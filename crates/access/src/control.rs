@@ -162,7 +162,7 @@ impl AccessControl {
         }
     }
 
-    /// Returns whether a caller has a permission in a namespace, for a response that strangers get as well, in a shorter
+    /// Returns whether a caller has a permission in a namespace, for a response that unauthenticated callers receive as well, in a shorter
     /// form.
     pub async fn allows(
         &self,
@@ -216,7 +216,7 @@ impl AccessControl {
 
     fn check_found(&self, found: &Lookup, id: &str, secret: &str) -> Result<Arc<Principal>, Rejection> {
         let Lookup::Key(key) = found else { return Err(Rejection::Unknown) };
-        // Compared before the end of the key, so that only its holder learns about it. Hashes are compared in constant
+        // Compared before the end of the key, so that only its holder receives this reason. Hashes are compared in constant
         // time.
         if key.digest != digest(id, secret) {
             return Err(Rejection::Unknown);
@@ -327,7 +327,7 @@ pub(crate) fn record(rejection: &Rejection) {
     REFUSED.with([rejection.reason().into()]).increment(1);
 }
 
-/// The caller is not authenticated yet, so that it does not learn the cause.
+/// The caller is not authenticated yet, so the response does not contain the cause.
 fn unavailable(error: goconductor_store::Error) -> Rejection {
     tracing::warn!(%error, "read of an access key failed");
     Rejection::Unavailable("the state store does not respond".to_owned())

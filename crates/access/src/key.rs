@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_keys() {
+    fn text_in_another_form_is_not_a_key() {
         let secret = "ab".repeat(32);
         assert!(split(&format!("gck_0123456789abcdef_{secret}")).is_some());
         for text in [

@@ -7,7 +7,7 @@
 //! The crate deliberately does not know the routes: the gateway has one table of rules for them. It keeps no secret: the
 //! store has digests, and the cache has what the store has.
 //!
-//! Invariants: whatever is not granted is denied. A key that was revoked is refused by every process within two seconds.
+//! Invariants: access that is not granted is denied. A key that was revoked is refused by every process within two seconds.
 //! A request with a cached key needs no round trip. A credential is never part of a message, a log line or `Debug`.
 
 mod cache;

@@ -1,6 +1,6 @@
 //! Limits of the lookups of ids that were not valid before.
 //!
-//! A stranger can send any number of random ids, and each needs a read of the store. Such lookups are refused beyond a
+//! An unauthenticated caller can send any number of random ids, and each needs a read of the store. Such lookups are refused beyond a
 //! limit for each network, and beyond one for all networks, instead of waiting in a queue without end.
 
 use parking_lot::Mutex;

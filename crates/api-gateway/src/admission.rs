@@ -256,7 +256,9 @@ impl Admission {
         self.count_refused_start("backlog", namespace);
         let limit = self.limits().backlog;
         let cause = if waiting < limit {
-            format!("{target} may be overloaded: the starts since the last sample of its backlog fill it")
+            format!(
+                "{target} may be overloaded: the starts since the last sample of its backlog reach the limit"
+            )
         } else {
             format!("{target} is overloaded: its backlog of {waiting} commands is over the limit of {limit}")
         };

@@ -31,6 +31,7 @@ pub(crate) mod session;
 mod signals;
 pub(crate) mod simulate;
 pub(crate) mod step_detail;
+pub(crate) mod virtual_clock;
 pub(crate) mod watch;
 mod workflow_id;
 pub(crate) mod workflows;
@@ -102,6 +103,8 @@ pub(crate) struct Inner {
     pub(crate) list_feeds: Arc<ListFeeds>,
     pub(crate) schemas: Schemas,
     pub(crate) overviews: Overviews,
+    /// Held while the virtual clock is moved to the next due time, so that no caller moves it past work of another.
+    pub(crate) clock_moves: tokio::sync::Mutex<()>,
 }
 
 /// A page of a list.

@@ -31,7 +31,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Age from which the process of an intent counts as ended. It is longer than a request takes, and a request that takes
 /// longer has a second record.
 const INTENT_AGE: Duration = Duration::from_secs(120);
-/// Interval between two looks for such intents.
+/// Interval between two searches for such intents.
 const SETTLE_INTERVAL: Duration = Duration::from_secs(15);
 /// The caller of a request that is not authenticated.
 pub(crate) const ANONYMOUS: &str = "anonymous";
@@ -107,7 +107,7 @@ impl AuditLog {
             // A state store of an earlier release does not know intents.
             Ok(Ok(()) | Err(Error::Corrupt { .. })) => Ok(AuditIntent(id)),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "intent of a change was not noted; the change was refused");
+                tracing::warn!(%error, "audit log failed to record the intent of a change; the change was refused");
                 Err(self.not_intended(subject, id))
             }
             Err(_) => Err(self.not_intended(subject, id)),
@@ -168,7 +168,7 @@ pub(crate) struct AuditIntent(String);
 
 fn unavailable() -> Problem {
     let detail =
-        "the audit log cannot be written, so that changes are refused; retry when the database is available";
+        "the audit log cannot be written, so changes are refused; retry when the database is available";
     Problem::new(AUDIT_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
 }
 

@@ -110,7 +110,7 @@ async fn work(api: &Api, batch: WorkflowBatch, lease: BatchLease, permits: &Sema
             Ok(Some(items)) if !items.is_empty() => items,
             Ok(_) => return,
             Err(error) => {
-                tracing::warn!(batch = %batch.id, %error, "workflows of a batch were not taken");
+                tracing::warn!(batch = %batch.id, %error, "batch runner failed to claim workflows; retrying");
                 pause(api, RETRY_INTERVAL).await;
                 continue;
             }
@@ -151,7 +151,7 @@ async fn record(api: &Api, lease: BatchLease, results: &[BatchItemResult]) -> bo
         match api.store().finish_batch_items(lease, results).await {
             Ok(is_held) => return is_held,
             Err(error) => {
-                tracing::warn!(batch = %lease.id, %error, "results of a batch were not recorded");
+                tracing::warn!(batch = %lease.id, %error, "batch runner failed to record results; retrying");
                 pause(api, RETRY_INTERVAL).await;
             }
         }

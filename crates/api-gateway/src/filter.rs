@@ -35,7 +35,7 @@ enum FilterToken {
     Close,
 }
 
-/// Parses a filter. An empty text is no filter. Times relative to `now` become absolute.
+/// Parses a filter. An empty text is accepted as the absence of a filter. Times relative to `now` become absolute.
 pub(crate) fn parse(text: &str, now: Timestamp) -> ApiResult<Option<Filter>> {
     let length = text.chars().count();
     if length > MAX_CHARS {

@@ -52,7 +52,7 @@ use tonic::{Request, Response, Status};
 
 /// The interval between updates of the health service.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-/// The largest message that is decoded, whatever the limit of bodies: the largest payload, and what may surround it. The
+/// The largest message that is decoded, regardless of the limit of bodies: the largest payload and its envelope. The
 /// middleware refuses messages over that limit before they are decoded, because it can change.
 const MAX_MESSAGE: usize = MAX_BODY_BYTES as usize + 2 * MESSAGE_OVERHEAD;
 

@@ -194,6 +194,7 @@ fn api(dependencies: Dependencies) -> Api {
         stop,
         schemas: Schemas::default(),
         overviews: api::overview::Overviews::default(),
+        clock_moves: tokio::sync::Mutex::default(),
     })
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 const BATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// The most workflows whose changes are reported at once.
 const MAX_BATCH: usize = 200;
-/// The most batches that a watch may be behind. A slower watch misses changes, and is told so.
+/// The most batches that a watch may be behind. A slower watch misses changes, and receives a message about it.
 const MAX_BEHIND: usize = 256;
 
 /// A changed workflow, as it is sent to every watch.
@@ -94,7 +94,7 @@ impl ListFeeds {
         loop {
             let outcome = self.receive(&mut changes).await;
             {
-                // Under the lock, so that a watch that subscribes now finds a feed that goes on.
+                // Under the lock, so that a watch that subscribes now finds a feed that continues.
                 let mut feeds = self.feeds.lock();
                 if feed.receiver_count() == 0 || matches!(outcome, WatchOutcome::End) {
                     feeds.remove(namespace);

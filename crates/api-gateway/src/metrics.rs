@@ -13,6 +13,6 @@ goconductor_telemetry::metrics! {
     gauge RESPONSE_BYTES("goconductor_responses_bytes", Bytes, [], "Memory used by responses that were not sent completely, in bytes.");
     gauge BODY_BYTES("goconductor_bodies_bytes", Bytes, [], "Memory used by the bodies of requests in flight, in bytes.");
     counter AUDIT_RECORDS("goconductor_audit_records_total", Count, ["outcome"], "Records that this process has appended to the audit log, by outcome. A record may stand for several refused requests.");
-    gauge AUDIT_FAILING("goconductor_audit_write_failing", Count, [], "1 while the audit log cannot be written, so that changes are refused. Otherwise 0.");
+    gauge AUDIT_FAILING("goconductor_audit_write_failing", Count, [], "1 while the audit log cannot be written, so changes are refused. Otherwise 0.");
     counter WATCH_RENDERINGS("goconductor_watch_renderings_total", Count, [], "Changes of the list of workflows that were rendered for watches. All watches of a namespace share a rendering.");
 }

@@ -29,6 +29,7 @@ mod secrets;
 mod services;
 mod session;
 mod shape;
+mod virtual_clock;
 mod watch;
 mod workflows;
 
@@ -98,6 +99,7 @@ pub(crate) fn router(api: Api) -> Router {
     router
         .route("/openapi.json", get(|| async move { (content_type, document) }))
         .merge(operational::pages())
+        .merge(virtual_clock::pages())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_path)
         .layer(

@@ -94,7 +94,7 @@ pub fn access_control(
     config: &Config,
     keys: Arc<dyn AccessKeyStore>,
 ) -> anyhow::Result<Option<AccessControl>> {
-    let start = || AccessControl::start(config.access.clone(), keys, clock::now);
+    let start = || AccessControl::start(config.access.clone(), keys, clock::wall);
     config.access.enabled.then(start).transpose().context("access.oidc")
 }
 

@@ -95,7 +95,7 @@ impl Sessions {
 
     /// Begins a session. Returns the cookie and the end of the session.
     pub(crate) fn begin(&self, identity: SessionIdentity) -> ApiResult<(HeaderValue, Timestamp)> {
-        let ends_at = clock::now().after(self.lifetime);
+        let ends_at = clock::wall().after(self.lifetime);
         let token = self.seal(SESSION, &ConsoleSession { identity, ends_at })?;
         Ok((self.session.set(&token, self.lifetime)?, ends_at))
     }
@@ -109,14 +109,14 @@ impl Sessions {
     pub(crate) fn read(&self, headers: &HeaderMap) -> Presented {
         let Some(token) = self.session.value(headers) else { return Presented::Nothing };
         match self.open::<ConsoleSession>(SESSION, token) {
-            Some(session) if session.ends_at > clock::now() => Presented::Session(session),
+            Some(session) if session.ends_at > clock::wall() => Presented::Session(session),
             Some(_) | None => Presented::Invalid,
         }
     }
 
     /// Returns the cookie of a sign-in that has begun.
     pub(crate) fn begin_sign_in(&self, pending: PendingSignIn, return_to: String) -> ApiResult<HeaderValue> {
-        let ends_at = clock::now().after(SIGN_IN_LIFETIME);
+        let ends_at = clock::wall().after(SIGN_IN_LIFETIME);
         let token = self.seal(SIGN_IN, &BegunSignIn { pending, return_to, ends_at })?;
         self.sign_in.set(&token, SIGN_IN_LIFETIME)
     }
@@ -124,7 +124,7 @@ impl Sessions {
     /// Reads the sign-in that a browser has begun.
     pub(crate) fn begun_sign_in(&self, headers: &HeaderMap) -> Option<BegunSignIn> {
         let begun = self.open::<BegunSignIn>(SIGN_IN, self.sign_in.value(headers)?)?;
-        (begun.ends_at > clock::now()).then_some(begun)
+        (begun.ends_at > clock::wall()).then_some(begun)
     }
 
     /// Returns the cookie that forgets a sign-in.

@@ -120,7 +120,7 @@ pub(crate) struct WorkflowStepView {
     /// The compensation. Absent until it is issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) compensation: Option<CompensationView>,
-    /// Number of times that the step was executed anew, from 2. Absent until a re-run.
+    /// Number of the execution of the step, from 2. Absent until a re-run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) generation: Option<u32>,
 }

@@ -251,6 +251,9 @@ pub(crate) struct DevArgs {
     /// Keep all data in memory and lose it on exit
     #[arg(long, conflicts_with = "data_dir")]
     pub(crate) ephemeral: bool,
+    /// Let tests move the clock of timers, retries and schedules by `POST /dev/clock/advance`
+    #[arg(long, requires = "ephemeral")]
+    pub(crate) virtual_time: bool,
     /// Log level, or a filter by target (default: the setting `telemetry.log_level`)
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

@@ -10,7 +10,7 @@ use goconductor_definition::Cel;
 use goconductor_election::{Election, local::LocalElection};
 use goconductor_leader_elector::LeaderElector;
 use goconductor_process::{
-    ConnectionLimits, LimitedListener, Listeners, LiveConfig, MembershipLease, StoreAccess, Vault,
+    ConnectionLimits, CoreDumps, LimitedListener, Listeners, LiveConfig, MembershipLease, StoreAccess, Vault,
     VaultPayloadKeys, advertised_address, engine_settings, follow_engine_limits, load_config, notify_systemd,
     until_failure,
 };
@@ -41,6 +41,7 @@ const TOKEN_BITS: u32 = 32;
 /// # Errors
 /// Returns an error if the configuration is invalid, the address cannot be bound or the database cannot be opened.
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
+    let core_dumps = CoreDumps::disable();
     let access = if args.ephemeral { StoreAccess::Remote } else { StoreAccess::Direct };
     let config = load_config(&args.sources(), access).await?;
     let instance = format!("dev-{}", uuid::Uuid::now_v7().simple());
@@ -48,12 +49,16 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let metrics = telemetry::init(&config.telemetry, identity).map_err(anyhow::Error::from)?;
     log::report_panics();
     config.warn_about_ignored_variables();
-    goconductor_process::restrict_core_dumps(&config);
+    core_dumps.apply(&config);
     // Bind before the database is opened: an address in use is the most frequent mistake.
     let tls = goconductor_process::load_tls(&config).map_err(anyhow::Error::from)?;
     let is_secure = tls.is_some();
     let listeners = Listeners::bind(&config.listen, &config).await?.with_tls(tls);
     let address = listeners.local_addr().context("failed to read the local address")?;
+    if args.virtual_time {
+        check_loopback(address)?;
+        clock::make_virtual();
+    }
     let drain = Drain::new();
     // Before the database is opened, because a migration of its schema can take longer than a start may take.
     let started: Arc<OnceLock<Readiness>> = Arc::default();
@@ -96,6 +101,18 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     drop(tokio::task::spawn_blocking(telemetry::shut_down_export).await);
     served?;
     Ok(())
+}
+
+/// Refuses an address that other machines reach, because every client that reaches the server can move its clock.
+fn check_loopback(address: SocketAddr) -> Result<()> {
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!(
+        "--virtual-time is refused for the address {address}, which is not a loopback address; use --listen 127.0.0.1:{}",
+        address.port()
+    )
+    .into())
 }
 
 /// Opens a database. The directory of a SQLite file is created.
@@ -149,13 +166,13 @@ impl DevServices {
         let election: Arc<dyn Election> =
             Arc::new(LeaderElector::new(Arc::new(LocalElection::new(first_token))));
         let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(QueueLimits::default()));
-        let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), engine_settings(config));
+        let engine = Engine::new(Arc::clone(&store), queue, Arc::new(Cel::new()), dev_settings(config, args));
         engine.set_start_rules(goconductor_process::current_start_rules(&*store).await?);
         set_services(config, &store).await?;
         if args.demo {
             demo::start(&store, drain.token()).await?;
         }
-        let settings = executor_settings(config, instance.clone());
+        let settings = executor_settings(config, args, instance.clone());
         let access = gateway::access_control(config, store.clone())?;
         let vault = open_vault(config, &engine, &drain).await?;
         let executor = Executor::new(Arc::clone(&engine), Arc::clone(&election), settings)
@@ -281,10 +298,24 @@ fn readiness(store: &Arc<dyn Store>) -> Readiness {
     readiness
 }
 
-fn executor_settings(config: &Config, identity: String) -> goconductor_saga_executor::Settings {
+/// Returns the settings of the engine. A virtual clock must not make commands due that are in flight.
+fn dev_settings(config: &Config, args: &DevArgs) -> goconductor_transition::Settings {
+    let settings = engine_settings(config);
+    if args.virtual_time {
+        return goconductor_transition::Settings { redelivery: clock::HELD, ..settings };
+    }
+    settings
+}
+
+fn executor_settings(
+    config: &Config,
+    args: &DevArgs,
+    identity: String,
+) -> goconductor_saga_executor::Settings {
     // With one process, one executor would lead all shards. The participants of a developer are on the same machine.
     goconductor_saga_executor::Settings {
         duty_shards: 1,
+        virtual_time: args.virtual_time,
         outbound: config.executor.outbound.clone().with_loopback(),
         ..goconductor_saga_executor::settings(config, identity)
     }
@@ -302,6 +333,9 @@ fn print_banner(url: &str, config: &Config, args: &DevArgs) {
         }
     };
     log::print(&format!("  data             {data}"));
+    if args.virtual_time {
+        log::print(&format!("  virtual clock    {url}/dev/clock"));
+    }
     if args.demo {
         let server = if url == DEFAULT_SERVER { String::new() } else { format!(" --server {url}") };
         log::print(&format!(

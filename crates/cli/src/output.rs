@@ -264,13 +264,13 @@ impl Output {
     }
 }
 
-/// Writes a line to standard error. A message that cannot be written is lost: the command goes on.
+/// Writes a line to standard error. A message that cannot be written is lost: the command continues.
 fn message(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
 /// Returns the result of a write to standard output. If the reader, such as `head`, has closed the pipe, the command
-/// goes on to its own exit code without output.
+/// continues to its own exit code without output.
 fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -23,7 +23,7 @@ impl ServerSession {
         Self::of(global, out, |tls| tls)
     }
 
-    /// Creates a session for a process with any role. Only the health of a process that is no gateway can be read.
+    /// Creates a session for a process with any role. Only the health of a process that is not a gateway can be read.
     pub(crate) fn of_any_process(global: &GlobalArgs, out: &Output) -> Result<Self> {
         Self::of(global, out, ClientTls::of_any_role)
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 const VARIABLE: &str = "GOCONDUCTOR_COMPLETE";
 const PROGRAM: &str = "goconductor";
 
-/// Answers the script of a shell. Returns whether the shell asked, so that there is nothing else to do.
+/// Answers the script of a shell. Returns whether the shell asked. If it did, there is nothing else to do.
 pub(crate) fn answer() -> bool {
     let completion = CompleteEnv::with_factory(Cli::command).var(VARIABLE).bin(PROGRAM);
     let directory = std::env::current_dir().ok();

@@ -57,7 +57,7 @@ impl Client {
         }
     }
 
-    /// Archives a definition: new starts are refused, and running workflows go on. Applying the definition again
+    /// Archives a definition: new starts are refused, and running workflows continue. Applying the definition again
     /// restores it.
     ///
     /// # Errors

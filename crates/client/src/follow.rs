@@ -95,7 +95,7 @@ impl Follow {
                 }
                 self.connect().await?;
             }
-            // A resumed stream may repeat events. A message without a number is no event of the history.
+            // A resumed stream may repeat events. A message without a number is not an event of the history.
             if let Some(event) = self.receive().await?
                 && event.seq > self.last_seq
             {
@@ -104,7 +104,7 @@ impl Follow {
         }
     }
 
-    /// Receives a message. Returns `None` if the connection ended or broke, so that the caller reconnects.
+    /// Receives a message. Returns `None` if the connection ended or broke; the caller then reconnects.
     async fn receive(&mut self) -> Result<Option<Event>, Error> {
         let Some(messages) = &mut self.messages else { return Ok(None) };
         match messages.next().await {

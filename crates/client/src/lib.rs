@@ -57,7 +57,7 @@ pub use workflows::{Listing, Outcome, StartWorkflow, Started};
 /// The timeout for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The timeout of a request that is no long poll. The slowest is a page of a large list.
+/// The timeout of a request that is not a long poll. The slowest is a page of a large list.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The protocol that is negotiated over TLS.
@@ -179,7 +179,7 @@ impl Client {
         self.send(request).await.map(|_| ())
     }
 
-    /// Returns the readiness of the server. A server that is not ready is no error: its response names the failed checks.
+    /// Returns the readiness of the server. A server that is not ready is not an error: its response names the failed checks.
     ///
     /// # Errors
     /// Returns an error if the server cannot be reached, or if its response is not that of a GoConductor server.
@@ -251,7 +251,7 @@ impl Client {
         Err(Error::from_response(status.as_u16(), retry_after, &text))
     }
 
-    /// Sends a request, whatever its response. A read is repeated once if its connection breaks: a server that closes an
+    /// Sends a request and ignores the status of its response. A read is repeated once if its connection breaks: a server that closes an
     /// idle connection cannot know that a request is on its way.
     async fn exchange(&self, request: RequestBuilder) -> Result<Response, Error> {
         let request = request.build().map_err(|error| self.transport_error(error))?;

@@ -81,7 +81,7 @@ impl Client {
         self.call(self.api(Method::GET, &["schedules"]).query(&query)).await
     }
 
-    /// Deletes a schedule. Its workflows go on.
+    /// Deletes a schedule. Its workflows continue.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the schedule does not exist.
@@ -99,7 +99,7 @@ impl Client {
             .await
     }
 
-    /// Resumes a paused schedule. The due times of the pause are not made up for.
+    /// Resumes a paused schedule. Due times during the pause are skipped.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the schedule does not exist.

@@ -72,7 +72,7 @@ impl Compiled {
         self.names.steps.keys().map(String::as_str)
     }
 
-    /// Returns the operators whose operands have types that the operator does not accept, whatever the values are.
+    /// Returns the operators whose operands have types that the operator does not accept for any values.
     pub(crate) fn type_problems(&self) -> Vec<Finding> {
         kinds::problems(self.program.expression())
     }

@@ -27,7 +27,7 @@ const MAX_CHECKS_PER_VALUE: u64 = 2000;
 const MAX_COMPARISONS_PER_VALUE: u64 = 200;
 /// Maximum checks of one input: about half a second.
 const MAX_CHECKS: u64 = 20_000_000;
-/// Maximum checks of one value, whatever the input is.
+/// Maximum checks of one value, for any input.
 const MAX_CHECKS_OF_SCHEMA: u64 = MAX_CHECKS / 100;
 /// Maximum checks of one input whose failures are collected. A failure needs about 300 bytes.
 const MAX_COLLECTED_CHECKS: u64 = 200_000;

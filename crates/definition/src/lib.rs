@@ -9,7 +9,7 @@
 //! Invariants:
 //!
 //! * An accepted definition is a graph that can run.
-//! * Equal content has an equal digest, whatever its format, its comments and the order of its keys.
+//! * Equal content has an equal digest, regardless of its format, its comments and the order of its keys.
 //! * An accepted expression refers only to values that are known when it is evaluated.
 
 mod cel;

@@ -2,8 +2,8 @@
 //!
 //! A lock that is held until the workflow ends is released only after every other request of the workflow was granted.
 //! If each of those requests has a greater key, a chain of workflows that wait for each other has ever greater keys and
-//! therefore an end. A lock that is held for its step only is released when the step ends, whatever else the workflow
-//! waits for, so it does not limit the other requests. The keys of one definition are sorted when they are acquired.
+//! therefore an end. A lock that is held for its step only is released when the step ends, even while the workflow waits
+//! for something else, so it does not limit the other requests. The keys of one definition are sorted when they are acquired.
 //!
 //! A key is a template, and its value is known only when the workflow runs. Two keys are in order for certain if their
 //! literal beginnings differ.

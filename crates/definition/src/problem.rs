@@ -51,7 +51,7 @@ pub(crate) const PIVOT: &str = "GC1012";
 pub(crate) const EXPRESSION: &str = "GC1013";
 /// An expression refers to a value that is not known when it is evaluated.
 pub(crate) const REFERENCE: &str = "GC1014";
-/// A number cannot be kept to the digit.
+/// A number cannot be represented exactly.
 pub(crate) const NUMBER: &str = "GC1015";
 /// A `switch` has no default branch. This is a warning.
 pub(crate) const NO_DEFAULT_BRANCH: &str = "GC1016";
@@ -128,7 +128,7 @@ impl Problem {
     pub(crate) fn inexact(number: &str, at: (usize, usize)) -> Self {
         let number = shortened(number, SHOWN_CHARS);
         let detail = format!(
-            "the number {number} cannot be kept to the digit: it is neither a 64-bit integer nor a double in its \
+            "the number {number} cannot be represented exactly: it is neither a 64-bit integer nor a double in its \
              shortest form"
         );
         Self::new(NUMBER, "", at, detail).hint("write it as a string, in quotes")

@@ -36,7 +36,7 @@ pub enum YamlValue {
     Scalar {
         /// The text, without quotes.
         text: String,
-        /// Whether the text has no quotes and is no block, so that YAML may give it another type than string.
+        /// Whether the text has no quotes and is not a block, so that YAML may give it another type than string.
         is_plain: bool,
     },
     /// A sequence.

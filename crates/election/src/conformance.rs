@@ -37,7 +37,7 @@ pub trait Factory: fmt::Debug + Send + Sync {
     /// Returns the reason if the election cannot be opened.
     async fn open(&self) -> Result<Arc<dyn Election>, String>;
 
-    /// Creates a leader of `name` that was stalled for longer than its lease. The default is a leader that was told to step
+    /// Creates a leader of `name` that was stalled for longer than its lease. The default is a leader that was asked to step
     /// down and has not checked, because elections within one process have no lease.
     ///
     /// # Errors

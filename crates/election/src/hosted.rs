@@ -192,7 +192,7 @@ fn send_heartbeat(updates: &UpdateSender) -> bool {
     !matches!(updates.try_send(Ok(CampaignUpdate::Heartbeat)), Err(TrySendError::Closed(_)))
 }
 
-/// Waits for the end of the term, whatever its cause.
+/// Waits for the end of the term, from any cause.
 async fn await_end(
     leadership: Leadership,
     asked: oneshot::Receiver<oneshot::Sender<()>>,

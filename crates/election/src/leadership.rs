@@ -62,7 +62,7 @@ impl Leadership {
         &self.leader
     }
 
-    /// Whether the term has not ended as far as this process knows. A process that was paused learns of the end late. Only
+    /// Whether the term has not ended as far as this process knows. A process that was paused is notified of the end late. Only
     /// a check of the token where a write lands is reliable.
     #[must_use]
     pub fn is_valid(&self) -> bool {

@@ -82,7 +82,7 @@ pub struct Leader {
 /// Elects one leader for each name.
 #[async_trait]
 pub trait Election: fmt::Debug + Send + Sync {
-    /// Waits until `candidate` leads `name`. The leadership ends when its lease is lost, when it is told to step down, on
+    /// Waits until `candidate` leads `name`. The leadership ends when its lease is lost, when it is asked to step down, on
     /// [`Leadership::resign`], and on drop.
     ///
     /// Safe to cancel: a dropped campaign leaves no candidacy behind.

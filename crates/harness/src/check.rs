@@ -1,5 +1,5 @@
 //! Compares the effect logs of the participants with the histories of the workflows, and checks the guarantees for
-//! every workflow of a run. The checks are pure: a run is plain data, whatever its source.
+//! every workflow of a run. The checks are pure: a run is plain data from any source.
 //!
 //! Each guarantee is a separate function that does not rely on the others and reports all of its findings.
 

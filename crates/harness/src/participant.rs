@@ -307,13 +307,13 @@ async fn play(script: &str, output: Value) -> Response {
             futures::future::pending::<()>().await;
             StatusCode::OK.into_response()
         }
-        // The body breaks off, so the connection is closed in the middle of the response.
+        // The body is truncated, so the connection is closed in the middle of the response.
         "reset" => {
             let broken = futures::stream::iter([
                 Ok(Bytes::from_static(b"{\"ok\":")),
                 Err(std::io::Error::other("scripted failure")),
             ]);
-            // The head of the response is sent before the body breaks off.
+            // The head of the response is sent before the body is truncated.
             let broken = broken.then(async |part| {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 part

@@ -157,9 +157,12 @@ pub(crate) fn peak_kib(pid: u32) -> anyhow::Result<u64> {
 fn spawn(data: &Path, port: u16, options: &DevOptions) -> anyhow::Result<Child> {
     std::fs::create_dir_all(data)?;
     let log = std::fs::File::options().create(true).append(true).open(data.join("harness.log"))?;
-    let child = goconductor()?
-        .arg("dev")
-        .args(["--data-dir", &data.join("data").display().to_string()])
+    let mut command = goconductor()?;
+    command.arg("dev");
+    if !options.args.iter().any(|argument| argument == "--ephemeral") {
+        command.args(["--data-dir", &data.join("data").display().to_string()]);
+    }
+    let child = command
         .args(["--listen", &format!("127.0.0.1:{port}")])
         .args(&options.args)
         .stdin(Stdio::null())

@@ -131,7 +131,7 @@ const fn case(
 }
 
 /// The definitions, by name. Delays outlast the time that it takes to store the data. They are short, because the test
-/// waits for one of them: the stored addresses of the services lead nowhere.
+/// waits for one of them: the stored addresses of the services have no server.
 const DEFINITIONS: [(&str, &str); 4] = [
     (
         ORDER,

@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 
 /// A request whose values are templates.
 #[derive(Debug, Default)]
-pub(crate) struct Request {
+pub(crate) struct CallRequest {
     pub(crate) url: String,
     pub(crate) method: String,
     pub(crate) headers: Vec<(String, Json)>,
@@ -15,7 +15,7 @@ pub(crate) struct Request {
 }
 
 /// Returns the value of `call`, or `None` after a note if the request cannot be expressed.
-pub(crate) fn http(build: &mut Build, path: &str, request: Request) -> Option<Json> {
+pub(crate) fn http(build: &mut Build, path: &str, request: CallRequest) -> Option<Json> {
     let method = match request.method.to_ascii_uppercase() {
         method if method.is_empty() => "GET".to_owned(),
         method => method,

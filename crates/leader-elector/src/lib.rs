@@ -78,7 +78,7 @@ impl Election for LeaderElector {
     async fn step_down(&self, name: &str) -> Result<bool, Error> {
         let ended = self.election.step_down(name).await?;
         if ended {
-            tracing::info!(election = name, "the leader was told to step down");
+            tracing::info!(election = name, "the leader was asked to step down");
         }
         Ok(ended)
     }

@@ -25,7 +25,7 @@ struct State {
     attempted_at: Option<Instant>,
     /// Whether the last fetch failed.
     is_failing: bool,
-    /// The number of fetches that have ended. It tells a waiting check that another one has fetched for it.
+    /// The number of fetches that have ended. It notifies a waiting check that another one has fetched the keys.
     fetches: u64,
 }
 
@@ -55,7 +55,7 @@ impl KeyCache {
     pub(crate) async fn current(self: &Arc<Self>) -> Option<CurrentKeys> {
         if let Some(current) = self.usable() {
             if self.is_stale() {
-                // Fails if a fetch is running. The check of this token goes on with the keys that are there.
+                // Fails if a fetch is running. The check of this token continues with the keys that are there.
                 if let Ok(guard) = Arc::clone(&self.fetching).try_lock_owned() {
                     drop(self.spawn_fetch(guard));
                 }

@@ -86,7 +86,7 @@ pub struct Settings {
     pub skew: Duration,
     /// The age from which keys are fetched again in the background.
     pub refresh_interval: Duration,
-    /// The least time between two fetches, whatever causes them. It limits how often tokens with an unknown `kid`
+    /// The minimum interval between two fetches, from any cause. It limits how often tokens with an unknown `kid`
     /// cause one.
     pub min_fetch_interval: Duration,
     /// The age up to which keys are used if they cannot be fetched again.

@@ -11,7 +11,7 @@ const DATABASE_FILE: &str = "goconductor.db";
 /// Opens the configured database.
 ///
 /// # Errors
-/// Returns the error of the adapter. `is_retryable` tells whether a later attempt may succeed.
+/// Returns the error of the adapter. `is_retryable` returns whether a later attempt may succeed.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn Store>, goconductor_store::Error> {
     goconductor_store::open_with(database_location(config), schema_policy(config)).await
 }

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn strangers_see_no_errors() {
+    async fn unauthenticated_callers_see_no_errors() {
         let open = surface(false);
         assert!(shows_errors(&open, [127, 0, 0, 1], None).await);
         assert!(!shows_errors(&open, [192, 0, 2, 1], None).await);

@@ -53,7 +53,7 @@ pub use advertised::advertised_address;
 pub use backends::Backends;
 pub use configuration::{SettingsError, StoreAccess, load_config, with_settings};
 pub use connection_limits::{ConnectionLimits, PeerAddress};
-pub use core_dumps::restrict_core_dumps;
+pub use core_dumps::CoreDumps;
 pub use counted_events::{CountedEvents, OfferEvent};
 pub use database::{database_location, open_database, schema_policy};
 pub use engine_limits::{follow as follow_engine_limits, settings as engine_settings};

@@ -321,7 +321,7 @@ impl Process {
         Ok(live)
     }
 
-    /// Like [`load_config`](Self::load_config), but waits only for a short time, and then goes on without settings of the
+    /// Like [`load_config`](Self::load_config), but waits only for a short time, and then continues without settings of the
     /// API. They are applied when the store is reachable.
     pub async fn load_config_within_limit(&mut self, store: &Arc<dyn Store>) -> Arc<LiveConfig> {
         let loading = LiveConfig::load(self.config.clone(), store);

@@ -93,7 +93,7 @@ async fn renew_membership(store: &dyn ClusterStore, announcement: &Announcement)
 
 /// Compares the clock of this process with that of the database.
 async fn measure_clock(store: &dyn ClusterStore) {
-    let (began, asked_at) = (clock::monotonic(), clock::now());
+    let (began, asked_at) = (clock::monotonic(), clock::wall());
     let Ok(theirs) = store.now().await else { return };
     let round_trip = clock::monotonic().duration_since(began);
     if round_trip <= MAX_ROUND_TRIP {

@@ -1,6 +1,5 @@
 //! The common parts of every service process.
 
-use crate::core_dumps::restrict_core_dumps;
 use crate::vault::{Vault, VaultError, VaultPayloadKeys};
 use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -18,7 +17,7 @@ use std::time::Duration;
 /// First and longest delay between attempts to open a backend. The delay doubles in between.
 pub(crate) const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
-/// An error that may go away.
+/// An error that may be temporary.
 pub trait RetryableError: std::error::Error + Send + Sync + 'static {
     /// Returns whether the same call may succeed later.
     fn is_retryable(&self) -> bool;
@@ -74,7 +73,6 @@ impl Process {
         let instance = format!("{name}-{}", uuid::Uuid::now_v7().simple());
         let metrics = telemetry::init(&config.telemetry, Identity { service: name, instance: &instance })?;
         config.warn_about_ignored_variables();
-        restrict_core_dumps(&config);
         goconductor_telemetry::describe(crate::metrics::ALL);
         let drain = Drain::new();
         drain.on_signals(config.shutdown_limit()).context("failed to install signal handlers")?;

@@ -2,6 +2,7 @@
 
 use crate::arguments;
 use crate::configuration::{StoreAccess, load_config};
+use crate::core_dumps::CoreDumps;
 use crate::error_text::chain;
 use crate::process::Process;
 use crate::vault::VaultError;
@@ -60,6 +61,7 @@ where
     F: FnOnce(Process) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
+    let core_dumps = CoreDumps::disable();
     let sources = arguments::parse(name, listen);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -82,6 +84,7 @@ where
     };
     let result = runtime.block_on(async {
         let process = Process::start(name, config)?;
+        core_dumps.apply(&process.config);
         log::report_panics();
         let drain = process.drain.clone();
         until_failure(&drain, run(process)).await

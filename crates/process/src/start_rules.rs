@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Interval between two reads. A process learns within it that the upgrade was finished.
+/// Interval between two reads. A process is notified within it that the upgrade was finished.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Delay after a read that failed.
 const RETRY_DELAY: Duration = Duration::from_millis(200);

@@ -43,8 +43,8 @@ pub fn notify_systemd<F>(
     drop(goconductor_supervisor::spawn("systemd-notifier", notifications));
 }
 
-/// Notifies the watchdog as long as the process works. A runtime whose threads are all blocked does not poll this future,
-/// so that the watchdog ends the process.
+/// Notifies the watchdog as long as the process works. A runtime whose threads are all blocked does not poll this
+/// future, so the watchdog ends the process.
 async fn feed_watchdog() {
     let Some(timeout) = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero()) else { return };
     while goconductor_supervisor::failure().is_none() {

@@ -8,7 +8,7 @@
 //!
 //! Until the first migration, the configuration determines the queue. After it, the entry does.
 //!
-//! Every phase is safe to stay in indefinitely, and safe for processes that learn of it late. Messages published to the
+//! Every phase is safe to stay in indefinitely, and safe for processes that observe it late. Messages published to the
 //! old queue are consumed as long as any process consumes it, and the dispatch ledger publishes them again after that.
 //! The only condition of a phase is therefore that all members have applied the one before.
 //!

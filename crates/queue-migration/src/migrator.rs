@@ -27,7 +27,7 @@ const MIGRATION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 const MIN_PHASE: Duration = Duration::from_secs(1);
 /// Interval between samples of the old queue's backlog.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Period in which all samples of the old queue must be empty. Some brokers learn only every other second which messages
+/// Period in which all samples of the old queue must be empty. Some brokers receive only every other second which messages
 /// consumers have fetched.
 const EMPTY_PERIOD: Duration = Duration::from_secs(5);
 /// Time for which a service counts as served after the last member that served it. Its executor may be restarting.

@@ -72,7 +72,7 @@ pub const CASES: &[Case] = cases! {
     backlog_counts_waiting_messages => limits::backlog,
     poison_message_is_delivered_until_it_is_acknowledged => faults::poison_message,
     messages_of_a_killed_consumer_are_redelivered => faults::killed_consumer,
-    paused_consumer_learns_that_its_messages_are_lost => faults::paused_consumer,
+    paused_consumer_is_notified_of_lost_messages => faults::paused_consumer,
     killed_server_loses_nothing => faults::killed_server,
     many_messages_are_delivered_exactly_once => load::exactly_once,
 };

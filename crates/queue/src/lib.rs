@@ -8,7 +8,7 @@
 //! - [`conformance`] is the array of cases that every adapter runs.
 //!
 //! A message is only a hint that a command is due. The dispatch ledger is the source of truth: it publishes again
-//! whatever a queue loses, repeats or refuses. A queue can therefore cost a saga time, but cannot lose one.
+//! the messages that a queue loses or refuses. A queue can therefore cost a saga time, but cannot lose one.
 //!
 //! The crate deliberately knows nothing of workflows, steps, databases or clocks. A payload is opaque bytes, and the
 //! publisher passes the publish time.

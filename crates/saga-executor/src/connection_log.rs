@@ -1,6 +1,6 @@
-//! The connections of workers in the audit log.
+//! The connections of workers in the audit log, and the workers that were refused.
 //!
-//! Equal connections are counted, so that a worker that connects again and again cannot fill the log. Work goes on if the
+//! Equal connections are counted, so that a worker that connects again and again cannot fill the log. Work continues if the
 //! log cannot be written.
 
 use goconductor_access::Principal;
@@ -25,18 +25,25 @@ const END: &str = "workers.connect.end";
 /// The log of the connections.
 #[derive(Debug)]
 pub(crate) struct ConnectionLog {
-    events: Arc<CountedEvents>,
+    connections: Arc<CountedEvents>,
+    refusals: Arc<CountedEvents>,
+}
+
+/// A worker that connects, as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ConnectingWorker<'c> {
+    pub(crate) principal: Option<&'c Principal>,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) namespace: Option<&'c str>,
+    pub(crate) service: Option<&'c str>,
 }
 
 /// An open connection of a worker. Its end is recorded when [`end`](Self::end) is called.
 #[derive(Debug)]
 pub(crate) struct RecordedConnection {
     log: Arc<ConnectionLog>,
-    actor: String,
-    credential: Option<String>,
     source: Option<IpAddr>,
-    namespace: String,
-    service: String,
+    begin: AuditEvent,
 }
 
 impl ConnectionLog {
@@ -44,55 +51,62 @@ impl ConnectionLog {
     pub(crate) fn start(store: Arc<dyn AuditStore>, stop: CancellationToken) -> Arc<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_DEPTH);
         drop(goconductor_supervisor::spawn("worker-audit", write_all(store, waiting)));
-        let offer: OfferEvent = Box::new(move |event| queue.try_send(event).is_ok());
-        Arc::new(Self { events: CountedEvents::start("worker-audit-counts", offer, stop) })
+        let offer = || -> OfferEvent {
+            let queue = queue.clone();
+            Box::new(move |event| queue.try_send(event).is_ok())
+        };
+        let connections = CountedEvents::start("worker-audit-counts", offer(), stop.clone());
+        let refusals = CountedEvents::start("worker-audit-refusals", offer(), stop);
+        Arc::new(Self { connections, refusals })
     }
 
     /// Records the begin of a connection.
-    pub(crate) fn begin(
-        self: &Arc<Self>,
-        principal: Option<&Principal>,
-        source: Option<IpAddr>,
-        (namespace, service): (&str, &str),
-    ) -> RecordedConnection {
-        let connection = RecordedConnection {
-            log: Arc::clone(self),
-            actor: principal.map_or_else(|| ANONYMOUS.to_owned(), |principal| principal.actor.clone()),
-            credential: principal.map(|principal| principal.credential.to_string()),
-            source,
-            namespace: namespace.to_owned(),
-            service: service.to_owned(),
-        };
-        connection.record(CONNECT, None);
-        connection
+    pub(crate) fn begin(self: &Arc<Self>, worker: ConnectingWorker<'_>) -> RecordedConnection {
+        let begin = event(worker, AuditOutcome::Allowed);
+        self.connections.add(worker.source, begin.target_name.clone(), begin.clone());
+        RecordedConnection { log: Arc::clone(self), source: worker.source, begin }
+    }
+
+    /// Records a connection that was refused with an error code.
+    pub(crate) fn refused(&self, worker: ConnectingWorker<'_>, code: &str) {
+        let event = AuditEvent { code: Some(code.to_owned()), ..event(worker, AuditOutcome::Refused) };
+        // The worker chooses the name of the service, so refusals are not counted apart by it.
+        self.refusals.add(worker.source, None, event);
     }
 }
 
 impl RecordedConnection {
     /// Records the end of the connection.
     pub(crate) fn end(&self, reason: &'static str) {
-        self.record(END, Some(serde_json::json!({ "reason": reason }).to_string()));
-    }
-
-    fn record(&self, action: &str, after: Option<String>) {
         let event = AuditEvent {
             id: uuid::Uuid::now_v7().to_string(),
             at: clock::now(),
-            actor: self.actor.clone(),
-            credential: self.credential.clone(),
-            source: self.source.map(|source| source.to_canonical().to_string()),
-            action: action.to_owned(),
-            namespace: Some(self.namespace.clone()),
-            target_kind: Some("service".to_owned()),
-            target_name: Some(self.service.clone()),
-            outcome: AuditOutcome::Allowed.as_str().to_owned(),
-            code: None,
-            count: 1,
-            before: None,
-            after,
-            trace_id: None,
+            action: END.to_owned(),
+            after: Some(serde_json::json!({ "reason": reason }).to_string()),
+            ..self.begin.clone()
         };
-        self.log.events.add(self.source, Some(self.service.clone()), event);
+        self.log.connections.add(self.source, event.target_name.clone(), event);
+    }
+}
+
+fn event(worker: ConnectingWorker<'_>, outcome: AuditOutcome) -> AuditEvent {
+    let ConnectingWorker { principal, source, namespace, service } = worker;
+    AuditEvent {
+        id: uuid::Uuid::now_v7().to_string(),
+        at: clock::now(),
+        actor: principal.map_or_else(|| ANONYMOUS.to_owned(), |principal| principal.actor.clone()),
+        credential: principal.map(|principal| principal.credential.to_string()),
+        source: source.map(|source| source.to_canonical().to_string()),
+        action: CONNECT.to_owned(),
+        namespace: namespace.map(str::to_owned),
+        target_kind: service.map(|_| "service".to_owned()),
+        target_name: service.map(str::to_owned),
+        outcome: outcome.as_str().to_owned(),
+        code: None,
+        count: 1,
+        before: None,
+        after: None,
+        trace_id: None,
     }
 }
 
@@ -119,32 +133,55 @@ mod tests {
     use goconductor_store::sqlite::SqliteStore;
     use goconductor_store::{AuditRecord, AuditRequest};
 
+    fn gifts() -> ConnectingWorker<'static> {
+        ConnectingWorker {
+            source: Some(IpAddr::from([192, 0, 2, 1])),
+            namespace: Some("shop"),
+            service: Some("gifts"),
+            ..ConnectingWorker::default()
+        }
+    }
+
+    /// Waits until the log has `number` records, and returns a summary of each.
+    async fn summaries(store: &SqliteStore, number: usize) -> Vec<String> {
+        let request = AuditRequest { limit: u32::MAX, ..AuditRequest::default() };
+        let mut records: Vec<AuditRecord> = Vec::new();
+        for _ in 0..500 {
+            records = store.audit_records(&request).await.unwrap();
+            if records.len() >= number {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let summary = |record: &AuditRecord| {
+            let event = &record.event;
+            let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+            let [target, code, after] = [&event.target_name, &event.code, &event.after].map(text);
+            format!("{} {target} {} {code} {after}", event.action, event.outcome)
+        };
+        records.iter().map(summary).collect()
+    }
+
     #[tokio::test]
     async fn begin_and_end_of_a_connection_are_recorded_once_for_equal_ones() {
         let store = Arc::new(SqliteStore::ephemeral().unwrap());
         let log = ConnectionLog::start(store.clone(), CancellationToken::new());
         for _ in 0..10 {
-            let source = Some(IpAddr::from([192, 0, 2, 1]));
-            log.begin(None, source, ("shop", "gifts")).end("the worker closed the stream");
+            log.begin(gifts()).end("the worker closed the stream");
         }
-        let request = AuditRequest { limit: u32::MAX, ..AuditRequest::default() };
-        let mut records: Vec<AuditRecord> = Vec::new();
-        for _ in 0..500 {
-            records = store.audit_records(&request).await.unwrap();
-            if records.len() >= 2 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let end = r#"workers.connect.end gifts ALLOWED - {"reason":"the worker closed the stream"}"#;
+        assert_eq!(summaries(&store, 2).await, ["workers.connect gifts ALLOWED - -", end]);
+    }
+
+    #[tokio::test]
+    async fn refused_connection_is_recorded_once_for_each_code() {
+        let store = Arc::new(SqliteStore::ephemeral().unwrap());
+        let log = ConnectionLog::start(store.clone(), CancellationToken::new());
+        for service in ["gifts", "gifts", "cards"] {
+            log.refused(ConnectingWorker { service: None, ..gifts() }, "GC2062");
+            log.refused(ConnectingWorker { service: Some(service), ..gifts() }, "GC2063");
         }
-        let shown: Vec<String> = records
-            .iter()
-            .map(|record| {
-                let event = &record.event;
-                let text = |text: &Option<String>| text.clone().unwrap_or_default();
-                format!("{} {} {}", event.action, text(&event.target_name), text(&event.after))
-            })
-            .collect();
-        let end = r#"workers.connect.end gifts {"reason":"the worker closed the stream"}"#;
-        assert_eq!(shown, ["workers.connect gifts ", end]);
+        let expected = ["workers.connect - REFUSED GC2062 -", "workers.connect gifts REFUSED GC2063 -"];
+        assert_eq!(summaries(&store, 2).await, expected);
     }
 }

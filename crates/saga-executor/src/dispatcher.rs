@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt as _, StreamExt as _};
 use goconductor_election::{Election, Leadership};
 use goconductor_queue::Topic;
-use goconductor_saga::{Input, OwedKey, Side, StepIndex, TimerKind, Timestamp, WorkflowId};
+use goconductor_saga::{Input, OwedKey, Side, StepIndex, TimerKind, Timestamp};
 use goconductor_store::{ClaimRequest, Fence, LaneClaim, LedgerRow, LedgerRowKey, RowKind, WorkflowShard};
 use goconductor_transition::{COMMAND_FORMAT, Command, Engine, Error, clock, topic_of};
 use parking_lot::Mutex;
@@ -166,7 +166,7 @@ impl Dispatcher {
             lanes: lanes.into_iter().flatten().collect(),
             timers: true,
             limit: MAX_TIMERS,
-            redelivery: self.settings.redelivery,
+            redelivery: self.settings.claim_delay(),
         };
         // Until the next poll is scheduled, every new due time notifies the dispatcher.
         self.engine.timer_notifier().set_next_poll(Timestamp(i64::MAX));
@@ -229,13 +229,13 @@ impl Dispatcher {
             match row.key.key {
                 OwedKey::Timer(TimerKind::StepChild(step)) => children.push((row.key, step)),
                 OwedKey::Timer(timer @ (TimerKind::WorkflowLock | TimerKind::StepLock(_))) => {
-                    waits.push((row.key.id, timer));
+                    waits.push((row.key, timer));
                 }
-                OwedKey::Timer(timer) => inputs.push((row.key.id, Input::FireTimer { timer })),
+                OwedKey::Timer(timer) => inputs.push((row.key, Input::FireTimer { timer })),
                 OwedKey::Command(step, side) => match (row.kind, row.deliveries, &row.service) {
                     (RowKind::Withdraw, 0, _) => {
                         let attempt = row.key.attempt;
-                        inputs.push((row.key.id, Input::WithdrawCommand { step, attempt }));
+                        inputs.push((row.key, Input::WithdrawCommand { step, attempt }));
                     }
                     (RowKind::Run | RowKind::Withdraw, redelivery, Some(service)) => {
                         if redelivery > 0 {
@@ -265,26 +265,39 @@ impl Dispatcher {
             self.cluster.published(topic, 1);
         }
         self.engine.publish(commands).await;
-        let submits = inputs.into_iter().map(|(id, input)| async move {
-            match self.engine.submit(id, input).await {
+        let submits = inputs.into_iter().map(|(key, input)| async move {
+            match self.engine.submit(key.id, input).await {
                 Ok(_) | Err(Error::Refused(_)) => {}
                 Err(error) => {
-                    tracing::warn!(workflow = %id, %error, "executor failed to submit a due input; the ledger keeps it");
+                    tracing::warn!(workflow = %key.id, %error, "executor failed to submit a due input; the ledger keeps it");
+                    self.retry_later(key).await;
                 }
             }
         });
         let children = children.into_iter().map(|(key, step)| self.drive_child(key, step).boxed());
-        let waits = waits.into_iter().map(|(id, timer)| self.acquire_locks(id, timer).boxed());
+        let waits = waits.into_iter().map(|(key, timer)| self.acquire_locks(key, timer).boxed());
         futures::future::join3(join_all(submits), bounded(children.collect()), bounded(waits.collect()))
             .await;
     }
 
-    async fn acquire_locks(&self, id: WorkflowId, timer: TimerKind) {
-        match self.engine.acquire_locks(id, timer).await {
+    async fn acquire_locks(&self, key: LedgerRowKey, timer: TimerKind) {
+        match self.engine.acquire_locks(key.id, timer).await {
             Ok(()) | Err(Error::Refused(_)) => {}
             Err(error) => {
-                tracing::warn!(workflow = %id, %error, "executor failed to acquire locks; the ledger keeps the request");
+                tracing::warn!(workflow = %key.id, %error, "executor failed to acquire locks; the ledger keeps the request");
+                self.retry_later(key).await;
             }
+        }
+    }
+
+    /// Makes a row due again whose action failed, if its claim holds it for longer than the redelivery time.
+    async fn retry_later(&self, key: LedgerRowKey) {
+        if !self.settings.virtual_time {
+            return;
+        }
+        let at = clock::now().after(self.settings.redelivery);
+        if let Err(error) = self.engine.store().extend(&[key], at).await {
+            tracing::warn!(workflow = %key.id, %error, "executor failed to make a ledger row due again");
         }
     }
 
@@ -298,6 +311,7 @@ impl Dispatcher {
         };
         if let Err(error) = postponed {
             tracing::warn!(workflow = %id, step = step.0, %error, "executor failed to act on a child; the ledger keeps it");
+            self.retry_later(key).await;
         }
     }
 }

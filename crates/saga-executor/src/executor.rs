@@ -22,6 +22,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
+/// The heartbeats of a running command within its redelivery time.
+const HEARTBEATS_PER_REDELIVERY: u32 = 3;
+
 /// An executor of commands, with the dispatchers that it runs while it is elected.
 #[derive(Debug)]
 pub struct Executor {
@@ -41,7 +44,11 @@ impl Executor {
     /// Creates an executor. It receives no command before [`run`](Self::run).
     #[must_use]
     pub fn new(engine: Arc<Engine>, election: Arc<dyn Election>, settings: Settings) -> Self {
-        let in_flight = InFlight::new(engine.store().clone(), settings.redelivery);
+        let in_flight = InFlight::new(
+            engine.store().clone(),
+            settings.claim_delay(),
+            settings.redelivery / HEARTBEATS_PER_REDELIVERY,
+        );
         Self {
             engine,
             election,

@@ -64,7 +64,7 @@ impl HttpClient {
     /// Creates a client that connects to the addresses of a policy. `connect_timeout` limits the resolution of a name, the
     /// connect and the TLS handshake, each for itself.
     ///
-    /// It uses no proxy, whatever the environment says: a proxy would connect to addresses that were not checked.
+    /// It ignores the proxy variables of the environment: a proxy would connect to addresses that were not checked.
     pub(crate) fn new(connect_timeout: Duration, outbound: Arc<OutboundPolicy>) -> Self {
         let dial = Dial::new(connect_timeout, outbound);
         let pool = |protocol| ConnectionPool::new(protocol, dial.clone(), connect_timeout);

@@ -17,6 +17,7 @@ const RETENTION: Duration = Duration::from_secs(2);
 pub(crate) struct InFlight {
     store: Arc<dyn LedgerStore>,
     redelivery: Duration,
+    heartbeat: Duration,
     commands: Mutex<HashMap<LedgerRowKey, RunningCommand>>,
     finished: Mutex<FinishedCommands>,
 }
@@ -65,8 +66,10 @@ impl Drop for InFlightGuard {
 }
 
 impl InFlight {
-    pub(crate) fn new(store: Arc<dyn LedgerStore>, redelivery: Duration) -> Arc<Self> {
-        Arc::new(Self { store, redelivery, commands: Mutex::default(), finished: Mutex::default() })
+    /// Creates an empty set. A heartbeat is written each `heartbeat`, and postpones the redelivery by `redelivery`.
+    pub(crate) fn new(store: Arc<dyn LedgerStore>, redelivery: Duration, heartbeat: Duration) -> Arc<Self> {
+        let (commands, finished) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { store, redelivery, heartbeat, commands, finished })
     }
 
     /// Tracks a command. Returns `None` if it is in flight already.
@@ -91,9 +94,9 @@ impl InFlight {
         self.finished.lock().push(row, clock::monotonic());
     }
 
-    /// Extends the redelivery time of commands that run longer than a third of it, until `stop` is cancelled.
+    /// Extends the redelivery time of commands that run longer than a heartbeat interval, until `stop` is cancelled.
     pub(crate) async fn send_heartbeats(self: Arc<Self>, stop: CancellationToken) {
-        let interval = self.redelivery / 3;
+        let interval = self.heartbeat;
         loop {
             // Cancel-safe: both arms only wait.
             tokio::select! {

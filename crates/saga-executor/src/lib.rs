@@ -11,7 +11,7 @@
 //!
 //! - A command is acknowledged when it is received, not when it is done.
 //! - An execute is not sent after its attempt's deadline.
-//! - A command that this process could not send, for lack of a resource of its own, is no attempt.
+//! - A command that this process could not send, for lack of a resource of its own, is not an attempt.
 //! - A redelivered command counts as an attempt that may have taken effect.
 //! - No compensation waits behind an execute.
 
@@ -37,8 +37,8 @@ mod scheduler;
 mod settings;
 mod spans;
 mod stall_detector;
+mod stated_outcome;
 mod task;
-mod verdict;
 mod worker_service;
 mod workers;
 

@@ -56,7 +56,7 @@ mod tests {
     use goconductor_service_kit::config::Sources;
 
     #[test]
-    fn subscribers_learn_of_changed_limits_only() {
+    fn subscribers_receive_changed_limits_only() {
         let limits = InFlightLimits::of(&Settings::default());
         let mut changes = limits.subscribe();
         let mut config = Config::load(&Sources::default()).unwrap();

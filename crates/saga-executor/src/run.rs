@@ -89,7 +89,7 @@ pub async fn run_with(mut process: Process, services: Vec<InProcess>) -> anyhow:
 /// Starts the configured check of workers.
 fn access_control(process: &Process, keys: Arc<dyn AccessKeyStore>) -> anyhow::Result<Option<AccessControl>> {
     let config = &process.config.access;
-    let start = || AccessControl::start(config.clone(), keys, clock::now);
+    let start = || AccessControl::start(config.clone(), keys, clock::wall);
     config.enabled.then(start).transpose().context("access.oidc")
 }
 
@@ -105,6 +105,7 @@ pub fn settings(config: &Config, identity: String) -> Settings {
         compensations_in_flight: count(executor.compensations_in_flight),
         start_grace: executor.start_grace,
         redelivery: executor.redelivery,
+        virtual_time: false,
         drain: executor.drain,
         output_bytes: config.limits.output_bytes,
         services: executor.services.clone(),

@@ -82,6 +82,7 @@ impl Scheduler {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = leadership.lost() => {}
+                () = self.engine.schedules_due().notified() => {}
                 () = tokio::time::sleep(delay) => {}
             }
         }

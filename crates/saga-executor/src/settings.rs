@@ -1,6 +1,7 @@
 //! Settings of an executor.
 
 use goconductor_service_kit::outbound::OutboundPolicy;
+use goconductor_transition::clock;
 use std::time::Duration;
 
 /// Settings of an executor.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub start_grace: Duration,
     /// A delivered command becomes due again after this time.
     pub redelivery: Duration,
+    /// Whether the clock is virtual. A delivered command then does not become due again.
+    pub virtual_time: bool,
     /// How long shutdown waits for attempts in flight.
     pub drain: Duration,
     /// The maximum size of a participant's output in bytes.
@@ -44,6 +47,7 @@ impl Default for Settings {
             compensations_in_flight: 32,
             start_grace: Duration::from_millis(200),
             redelivery: Duration::from_secs(5),
+            virtual_time: false,
             drain: Duration::from_secs(10),
             output_bytes: 512 << 10,
             services: Vec::new(),
@@ -52,5 +56,12 @@ impl Default for Settings {
             authenticates_workers: false,
             outbound: OutboundPolicy::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Returns the delay until a claimed row of the ledger is due again.
+    pub(crate) fn claim_delay(&self) -> Duration {
+        if self.virtual_time { clock::HELD } else { self.redelivery }
     }
 }

@@ -35,7 +35,7 @@ impl StallDetector {
         }
         loop {
             tokio::time::sleep(self.interval).await;
-            // A failed poll is no evidence of a stall.
+            // A failed poll is not evidence of a stall.
             if let Ok(backlog) = queue.depth(topic).await
                 && self.observe(backlog)
             {

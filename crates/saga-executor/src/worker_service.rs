@@ -1,14 +1,17 @@
 //! The gRPC method `WorkerService.Connect`: the stream of a worker, from its hello to its end.
 
-use crate::connection_log::{ConnectionLog, RecordedConnection};
+mod access;
+
+use crate::connection_log::{ConnectingWorker, ConnectionLog, RecordedConnection};
 use crate::failure as failures;
 use crate::settings::Settings;
+use crate::stated_outcome::retry_at;
 use crate::task::Task;
-use crate::verdict::retry_at;
 use crate::workers::{ServiceKey, Worker, WorkerMessage, WorkerSession, Workers};
+use access::{WorkerCredential, WorkerOrigin, authorise};
 use futures::stream::BoxStream;
-use goconductor_access::{AccessControl, Principal, Rejection, metrics};
-use goconductor_process::{PeerAddress, check_worker};
+use goconductor_access::AccessControl;
+use goconductor_process::PeerAddress;
 use goconductor_saga::{
     Failure, Json, NameError, NameKind, Namespace, Outcome, ServiceName, Side, Timestamp, parse_json,
 };
@@ -19,7 +22,6 @@ use goconductor_wire::v1::connect_response::Message as ToWorker;
 use goconductor_wire::v1::task_result::Outcome as WireOutcome;
 use goconductor_wire::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use goconductor_wire::v1::{self as wire, ConnectRequest, ConnectResponse};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -42,10 +44,6 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 const MAX_DETAIL_BYTES: usize = 64 << 10;
 /// Messages to a worker that may be buffered.
 const RESPONSE_BUFFER: usize = 64;
-/// The codes of refusals, which have the pages of the gateway's refusals.
-const UNAUTHENTICATED: &str = "GC2061";
-const INVALID_CREDENTIAL: &str = "GC2062";
-const FORBIDDEN: &str = "GC2063";
 /// Heartbeats that are sent within a lease, so that two may be lost.
 const HEARTBEATS_PER_LEASE: u32 = 3;
 
@@ -87,13 +85,12 @@ impl WorkerService for WorkerAcceptor {
             return Err(Status::unavailable("the executor is draining; connect to another executor"));
         }
         let (metadata, extensions, mut requests) = request.into_parts();
-        let peer = extensions.get::<Peer>();
-        if self.settings.authenticates_workers {
-            check_worker(peer).map_err(|status| *status)?;
-        }
-        let address = extensions.get::<PeerAddress>().copied();
-        let network = address.map(PeerAddress::network);
-        let credential = self.authenticate(&metadata, peer, network).await?;
+        let origin = WorkerOrigin {
+            metadata: &metadata,
+            peer: extensions.get::<Peer>(),
+            address: extensions.get::<PeerAddress>().copied(),
+        };
+        let credential = self.authenticate(origin).await?;
         let namespace = namespace(&metadata)?;
         let lease = self.settings.worker_lease;
         let first = tokio::time::timeout(lease, requests.message())
@@ -103,17 +100,22 @@ impl WorkerService for WorkerAcceptor {
             return Err(Status::invalid_argument("the first message must be hello"));
         };
         let (key, worker) = self.worker(namespace, hello)?;
-        if let Some(peer) = peer.filter(|peer| !peer.may_serve(&key.1)) {
-            return Err(Status::permission_denied(format!("{peer} may not serve {} (GC3031)", key.1)));
-        }
-        if let Some(credential) = &credential {
-            credential.check(&key)?;
-        }
+        let principal = credential.as_ref().map(|credential| &*credential.principal);
+        let connecting = ConnectingWorker {
+            principal,
+            source: origin.source(),
+            namespace: Some(&key.0),
+            service: Some(&key.1),
+        };
+        authorise(origin.peer, credential.as_ref(), &key)
+            .map_err(|refusal| self.refuse(connecting, refusal))?;
+        let record = self.log.begin(connecting);
         let (sender, responses) = mpsc::channel(RESPONSE_BUFFER);
         let welcome = wire::Welcome {
             executor: self.settings.identity.clone(),
             lease: Some(to_proto(lease)),
             max_output_bytes: u64::try_from(self.settings.output_bytes).unwrap_or(u64::MAX),
+            acknowledges_drain: true,
         };
         // Invariant: the buffer is empty.
         drop(sender.try_send(Ok(ConnectResponse { message: Some(ToWorker::Welcome(welcome)) })));
@@ -121,9 +123,6 @@ impl WorkerService for WorkerAcceptor {
         let Worker { identity, version, .. } = session.worker();
         let span = tracing::info_span!("worker", service = key.1, namespace = key.0, worker = identity);
         span.in_scope(|| tracing::info!(version, "worker connected"));
-        let principal = credential.as_ref().map(|credential| &*credential.principal);
-        let record =
-            self.log.begin(principal, address.map(|address| address.0), (key.0.as_str(), key.1.as_str()));
         let stream = SessionStream {
             workers: Arc::clone(&self.workers),
             settings: Arc::clone(&self.settings),
@@ -139,49 +138,7 @@ impl WorkerService for WorkerAcceptor {
     }
 }
 
-/// The credential of a worker.
-struct WorkerCredential {
-    access: AccessControl,
-    principal: Arc<Principal>,
-}
-
-impl WorkerCredential {
-    /// Checks that the worker may serve a service.
-    fn check(&self, (namespace, service): &ServiceKey) -> Result<(), Status> {
-        if self.principal.grants.may_serve(namespace, service) {
-            return Ok(());
-        }
-        metrics::record_denied();
-        tracing::warn!(actor = self.principal.actor, service, namespace, "worker was refused");
-        Err(Status::permission_denied(format!(
-            "{FORBIDDEN}: the credential of the worker must not serve {service} in the namespace {namespace}: use a key \
-             with the role worker for this service"
-        )))
-    }
-}
-
 impl WorkerAcceptor {
-    /// Authenticates a worker. Returns `None` if all workers may serve everything.
-    async fn authenticate(
-        &self,
-        metadata: &MetadataMap,
-        peer: Option<&Peer>,
-        network: Option<IpAddr>,
-    ) -> Result<Option<WorkerCredential>, Status> {
-        let Some(access) = &self.access else { return Ok(None) };
-        match access.authenticate(metadata.as_ref(), peer, network).await {
-            Ok(principal) => Ok(Some(WorkerCredential { access: access.clone(), principal })),
-            Err(
-                rejection @ (Rejection::Unavailable(_) | Rejection::ProviderUnavailable | Rejection::Busy),
-            ) => Err(Status::unavailable(format!("{rejection}; retry later"))),
-            Err(rejection @ Rejection::Missing) => Err(Status::unauthenticated(format!(
-                "{UNAUTHENTICATED}: {rejection}: send an access key or a token in the metadata authorization, or connect with a \
-                 client certificate that contains a URI"
-            ))),
-            Err(rejection) => Err(Status::unauthenticated(format!("{INVALID_CREDENTIAL}: {rejection}"))),
-        }
-    }
-
     /// Validates the hello of a worker.
     fn worker(&self, namespace: Namespace, hello: wire::Hello) -> Result<(ServiceKey, Worker), Status> {
         let wire::Hello { service, actions, capacity, version, identity } = hello;
@@ -249,7 +206,7 @@ impl SessionStream {
         mut messages: mpsc::UnboundedReceiver<WorkerMessage>,
     ) {
         let reason = self.serve(&mut requests, &mut messages).await;
-        self.workers.deregister(&self.key, &self.session);
+        self.workers.deregister(&self.key, &self.session, messages);
         self.record.end(reason);
         tracing::info!(reason, "worker disconnected");
     }
@@ -267,7 +224,7 @@ impl SessionStream {
         tokio::pin!(expired);
         let credential_ended = self.credential_ended();
         tokio::pin!(credential_ended);
-        let mut draining = false;
+        let (mut draining, mut drain_sent) = (false, false);
         loop {
             // Cancel-safe: messages that were not received stay in their streams.
             let response = tokio::select! {
@@ -290,8 +247,9 @@ impl SessionStream {
                 _ = heartbeats.tick() => Some(ToWorker::Heartbeat(wire::Heartbeat {})),
                 () = self.stop.cancelled(), if !draining => {
                     draining = true;
+                    // The message follows the tasks that are assigned, like all messages of the session.
                     self.workers.drain(&self.session);
-                    Some(ToWorker::Drain(wire::Drain {}))
+                    None
                 }
                 () = &mut expired => return "the worker's lease expired",
                 () = &mut credential_ended => {
@@ -301,16 +259,29 @@ impl SessionStream {
                 }
             };
             if let Some(message) = response {
-                let sent = self.responses.send(Ok(ConnectResponse { message: Some(message) }));
+                drain_sent |= matches!(message, ToWorker::Drain(_));
                 // A worker that does not read its stream is disconnected like one that sends nothing.
-                if !matches!(tokio::time::timeout(lease, sent).await, Ok(Ok(()))) {
+                if !self.send(message, lease).await {
                     return "the worker did not read its stream within the lease";
                 }
             }
-            if draining && self.session.is_idle() {
+            if drain_sent && self.session.is_idle() {
                 return "the executor drained";
             }
         }
+    }
+
+    /// Sends a message. Returns `false` if the worker does not read its stream.
+    async fn send(&self, message: ToWorker, timeout: Duration) -> bool {
+        let task = if let ToWorker::Task(task) = &message { Some(task.task_id) } else { None };
+        let sent = self.responses.send(Ok(ConnectResponse { message: Some(message) }));
+        if matches!(tokio::time::timeout(timeout, sent).await, Ok(Ok(()))) {
+            return true;
+        }
+        if let Some(task) = task {
+            self.session.withdraw(task);
+        }
+        false
     }
 
     /// Completes when the credential of the worker has expired or was revoked.
@@ -326,7 +297,7 @@ impl SessionStream {
             FromWorker::Hello(_) => return Err(Status::invalid_argument("hello must be sent only once")),
             FromWorker::Heartbeat(wire::Heartbeat {}) => {}
             FromWorker::TaskHeartbeat(wire::TaskHeartbeat { task_id }) => self.session.beat(task_id),
-            FromWorker::Drain(wire::Drain {}) => self.workers.drain(&self.session),
+            FromWorker::Drain(wire::Drain {}) => self.workers.acknowledge_drain(&self.session),
             FromWorker::Result(result) => {
                 let outcome = self.outcome(result.outcome);
                 self.session.complete(result.task_id, outcome);
@@ -398,6 +369,8 @@ fn to_wire(message: WorkerMessage) -> ToWorker {
             ToWorker::Cancel(wire::Cancel { task_id, reason: reason.to_owned() })
         }
         WorkerMessage::Task(task_id, task) => ToWorker::Task(task_to_wire(task_id, &task)),
+        WorkerMessage::Drain => ToWorker::Drain(wire::Drain {}),
+        WorkerMessage::DrainAck => ToWorker::DrainAck(wire::DrainAck {}),
     }
 }
 
@@ -406,7 +379,7 @@ fn task_to_wire(task_id: u64, task: &Task) -> wire::Task {
         Side::Execute => wire::Operation::Execute,
         Side::Compensate => wire::Operation::Compensate,
     };
-    let Timestamp(micros) = task.deadline;
+    let Timestamp(micros) = clock::to_wall(task.deadline);
     let deadline = prost_types::Timestamp {
         seconds: micros.div_euclid(1_000_000),
         nanos: i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or(0),

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 /// The namespace and the name of a service.
 pub(crate) type ServiceKey = (String, String);
@@ -32,6 +33,10 @@ pub(crate) enum WorkerMessage {
     Task(u64, Box<Task>),
     /// Cancel this task; the reason is for people.
     Cancel(u64, &'static str),
+    /// The executor drains. No task follows.
+    Drain,
+    /// The drain of the worker was processed. No task follows.
+    DrainAck,
 }
 
 /// A worker, as it described itself when it connected.
@@ -69,8 +74,10 @@ pub(crate) struct WorkerSession {
 
 #[derive(Debug, Default)]
 struct SessionState {
-    /// The worker accepts no more tasks.
+    /// No more tasks are assigned to the worker.
     draining: bool,
+    /// The drain of the worker was acknowledged.
+    acknowledged: bool,
     next_id: u64,
     pending: HashMap<u64, PendingTask>,
 }
@@ -80,7 +87,16 @@ struct SessionState {
 struct PendingTask {
     side: Side,
     heartbeat: Option<Heartbeat>,
-    outcome: oneshot::Sender<Outcome>,
+    end: oneshot::Sender<TaskEnd>,
+}
+
+/// The end of a task that was assigned to a worker.
+#[derive(Debug)]
+enum TaskEnd {
+    /// The worker ran the task.
+    Outcome(Outcome),
+    /// The stream ended before the task was sent, which certainly had no effect.
+    NotSent,
 }
 
 impl Workers {
@@ -119,20 +135,45 @@ impl Workers {
         (session, messages)
     }
 
-    /// Stops assigning tasks to a worker.
+    /// Stops assigning tasks to a worker, because the executor drains. [`WorkerMessage::Drain`] follows the tasks that are
+    /// assigned.
     pub(crate) fn drain(&self, session: &WorkerSession) {
-        session.state.lock().draining = true;
+        let mut state = session.state.lock();
+        state.draining = true;
+        session.send(WorkerMessage::Drain);
         self.changed.notify_one();
     }
 
-    /// Closes the session of a worker. The outcomes of its pending tasks are unknown.
-    pub(crate) fn deregister(&self, key: &ServiceKey, session: &Arc<WorkerSession>) {
+    /// Stops assigning tasks to a worker that drains. [`WorkerMessage::DrainAck`] follows the tasks that are assigned.
+    pub(crate) fn acknowledge_drain(&self, session: &WorkerSession) {
+        let mut state = session.state.lock();
+        state.draining = true;
+        // A worker that repeats its drain must not fill the channel.
+        if !std::mem::replace(&mut state.acknowledged, true) {
+            session.send(WorkerMessage::DrainAck);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Closes the session of a worker, whose stream has ended. `messages` are those that were not sent: their tasks are
+    /// assigned to other workers. The outcomes of the other pending tasks are unknown.
+    pub(crate) fn deregister(
+        &self,
+        key: &ServiceKey,
+        session: &Arc<WorkerSession>,
+        mut messages: mpsc::UnboundedReceiver<WorkerMessage>,
+    ) {
         if let Some(pool) = self.pools.lock().get(key) {
             pool.sessions.lock().retain(|each| !Arc::ptr_eq(each, session));
         }
-        let mut state = session.state.lock();
-        state.draining = true;
-        state.pending.clear();
+        // No task is assigned after this.
+        session.state.lock().draining = true;
+        while let Ok(message) = messages.try_recv() {
+            if let WorkerMessage::Task(id, _) = message {
+                session.withdraw(id);
+            }
+        }
+        session.state.lock().pending.clear();
         self.changed.notify_one();
     }
 }
@@ -152,9 +193,16 @@ impl WorkerSession {
         let pending = self.state.lock().pending.remove(&task);
         match pending {
             // The attempt may have ended in between.
-            Some(pending) => drop(pending.outcome.send(outcome)),
+            Some(pending) => drop(pending.end.send(TaskEnd::Outcome(outcome))),
             None => metrics::LATE_RESULTS.increment(1),
         }
+    }
+
+    /// Ends a task that was not sent to the worker and never will be. It is assigned to another worker.
+    pub(crate) fn withdraw(&self, task: u64) {
+        let pending = self.state.lock().pending.remove(&task);
+        // The attempt may have ended in between.
+        drop(pending.map(|pending| pending.end.send(TaskEnd::NotSent)));
     }
 
     /// Records a heartbeat of a task.
@@ -174,9 +222,10 @@ impl WorkerSession {
         self.worker.capacity.saturating_sub(used)
     }
 
-    /// Assigns a task to the worker. Returns `None` if the worker has just disconnected.
-    fn assign(&self, task: &Task) -> Option<(u64, oneshot::Receiver<Outcome>)> {
-        let (sender, outcome) = oneshot::channel();
+    /// Assigns a task to the worker, with the time until its deadline. Returns `None` if the worker has just disconnected
+    /// or drains.
+    fn assign(&self, task: &Task, timeout: Duration) -> Option<(u64, oneshot::Receiver<TaskEnd>)> {
+        let (sender, end) = oneshot::channel();
         let mut state = self.state.lock();
         if state.draining {
             return None;
@@ -184,17 +233,23 @@ impl WorkerSession {
         let id = state.next_id;
         state.next_id += 1;
         let heartbeat = task.heartbeat.clone();
-        state.pending.insert(id, PendingTask { side: task.side, heartbeat, outcome: sender });
-        if self.messages.send(WorkerMessage::Task(id, Box::new(task.clone()))).is_err() {
+        state.pending.insert(id, PendingTask { side: task.side, heartbeat, end: sender });
+        // The lock is held, so that no task follows the message of a drain.
+        let task = Box::new(Task { timeout, ..task.clone() });
+        if self.messages.send(WorkerMessage::Task(id, task)).is_err() {
             state.pending.remove(&id);
             return None;
         }
-        Some((id, outcome))
+        Some((id, end))
     }
 
     fn cancel(&self, task: u64, reason: &'static str) {
-        // Fails only if the stream has ended, which cancels the task as well.
-        drop(self.messages.send(WorkerMessage::Cancel(task, reason)));
+        self.send(WorkerMessage::Cancel(task, reason));
+    }
+
+    /// Sends a message that is not a task. It fails only if the stream has ended, which says more than the message.
+    fn send(&self, message: WorkerMessage) {
+        drop(self.messages.send(message));
     }
 }
 
@@ -205,8 +260,9 @@ impl Pool {
         accepting.map(|session| session.worker.capacity).sum()
     }
 
-    /// Assigns a task to the worker with the most free slots. Waits until a slot is free.
-    async fn assign(&self, task: &Task) -> (Arc<WorkerSession>, u64, oneshot::Receiver<Outcome>) {
+    /// Assigns a task to the worker with the most free slots. Waits until a slot is free. The timeout of the task counts
+    /// from `began`.
+    async fn assign(&self, task: &Task, began: Instant) -> (InFlightTask<'_>, oneshot::Receiver<TaskEnd>) {
         loop {
             let slot_freed = self.slot_freed.notified();
             tokio::pin!(slot_freed);
@@ -218,8 +274,9 @@ impl Pool {
                 sessions.iter().max_by_key(free).filter(|session| free(session) > 0).cloned()
             };
             if let Some(session) = best {
-                if let Some((id, outcome)) = session.assign(task) {
-                    return (session, id, outcome);
+                let left = task.timeout.saturating_sub(began.elapsed());
+                if let Some((id, end)) = session.assign(task, left) {
+                    return (InFlightTask { pool: self, session, id }, end);
                 }
                 continue;
             }
@@ -245,176 +302,59 @@ impl Drop for InFlightTask<'_> {
     }
 }
 
+impl InFlightTask<'_> {
+    /// Waits for the end of the task. Returns `None` if it was not sent to the worker.
+    async fn end(&self, task: &Task, mut end: oneshot::Receiver<TaskEnd>) -> Option<Outcome> {
+        // Cancel-safe: the end stays in its channel.
+        let ended = tokio::select! {
+            ended = &mut end => ended,
+            () = task.cancelled.cancelled() => {
+                self.session.cancel(self.id, "the workflow is rolling back");
+                end.await
+            }
+        };
+        match ended {
+            Ok(TaskEnd::Outcome(outcome)) => Some(outcome),
+            Ok(TaskEnd::NotSent) => None,
+            Err(_) => {
+                let reason = format!("the connection to worker {} was lost", self.session.worker.identity);
+                let failure = Failure::of("WORKER_LOST", reason);
+                Some(Outcome::Unknown { failure, not_before: None, answered: false })
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Participant for Pool {
     async fn attempt(&self, task: &Task) -> Outcome {
+        let began = Instant::now();
         let timeout = task.timeout.mul_f64(ASSIGN_TIMEOUT_FACTOR).max(Duration::from_millis(1));
-        let Ok((session, id, mut outcome)) = tokio::time::timeout(timeout, self.assign(task)).await else {
-            let reason =
-                format!("no worker with the action {} had a free slot within {timeout:?}", task.action);
-            return Outcome::Retryable { failure: Failure::of("NO_WORKER", reason), not_before: None };
-        };
-        for (name, value) in RPC_ATTRIBUTES {
-            trace::set_text(&task.span, name, || value.to_owned());
-        }
-        trace::set_text(&task.span, "goconductor.worker", || session.worker.identity.clone());
-        let in_flight = InFlightTask { pool: self, session, id };
-        let result = async {
-            // Cancel-safe: the outcome stays in its channel.
-            let result = tokio::select! {
-                result = &mut outcome => result,
-                () = task.cancelled.cancelled() => {
-                    in_flight.session.cancel(id, "the workflow is rolling back");
-                    outcome.await
-                }
+        // A task that was not sent before the stream of its worker ended is assigned again. The attempt goes on.
+        loop {
+            let left = timeout.saturating_sub(began.elapsed());
+            let assigned = tokio::time::timeout(left, self.assign(task, began)).await;
+            let Ok((in_flight, end)) = assigned else {
+                let reason =
+                    format!("no worker with the action {} had a free slot within {timeout:?}", task.action);
+                return Outcome::Retryable { failure: Failure::of("NO_WORKER", reason), not_before: None };
             };
-            result.unwrap_or_else(|_| {
-                let worker = &in_flight.session.worker.identity;
-                let reason = format!("the connection to worker {worker} was lost");
-                let failure = Failure::of("WORKER_LOST", reason);
-                Outcome::Unknown { failure, not_before: None, answered: false }
-            })
-        };
-        // Cancel-safe: if the heartbeats expire, dropping `in_flight` cancels the task.
-        tokio::select! {
-            outcome = result => outcome,
-            outcome = task.heartbeat_expired() => outcome,
+            for (name, value) in RPC_ATTRIBUTES {
+                trace::set_text(&task.span, name, || value.to_owned());
+            }
+            let identity = || in_flight.session.worker.identity.clone();
+            trace::set_text(&task.span, "goconductor.worker", identity);
+            // Cancel-safe: if the heartbeats expire, dropping `in_flight` cancels the task.
+            let outcome = tokio::select! {
+                outcome = in_flight.end(task, end) => outcome,
+                outcome = task.heartbeat_expired() => Some(outcome),
+            };
+            if let Some(outcome) = outcome {
+                return outcome;
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use goconductor_saga::{Json, Timestamp, WorkflowId};
-    use tokio_util::sync::CancellationToken;
-
-    fn worker(actions: &[&str], capacity: usize) -> Worker {
-        Worker {
-            actions: actions.iter().map(|action| (*action).to_owned()).collect(),
-            capacity,
-            version: "1".to_owned(),
-            identity: "test".to_owned(),
-        }
-    }
-
-    fn task(action: &str, timeout: Duration) -> Task {
-        Task {
-            workflow: WorkflowId(uuid::Uuid::now_v7()),
-            rules: goconductor_saga::RulesVersion::CURRENT,
-            step: "pay".to_owned(),
-            side: Side::Execute,
-            is_probe: false,
-            action: action.to_owned(),
-            call: None,
-            attempt: 1,
-            idempotency_key: "k".to_owned(),
-            input: Json::Null.into(),
-            payload_slot: goconductor_transition::PayloadSlot::default(),
-            lock_tokens: std::collections::BTreeMap::new(),
-            deadline: Timestamp(0),
-            timeout,
-            heartbeat: None,
-            cancelled: CancellationToken::new(),
-            at_deadline: crate::task::DeadlineOutcome::default(),
-            span: tracing::Span::none(),
-            trace: None,
-        }
-    }
-
-    fn key() -> ServiceKey {
-        ("default".to_owned(), "payments".to_owned())
-    }
-
-    fn pool(workers: &Workers) -> Arc<Pool> {
-        let (_, pool, _) = workers.serving().pop().unwrap();
-        pool
-    }
-
-    #[tokio::test]
-    async fn lost_session_makes_outcome_unknown() {
-        let workers = Workers::default();
-        let (session, mut messages) = workers.register(&key(), worker(&["charge"], 1));
-        let pool = pool(&workers);
-        let attempt =
-            tokio::spawn(async move { pool.attempt(&task("charge", Duration::from_secs(5))).await });
-        assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(0, _))));
-        workers.deregister(&key(), &session);
-        let Outcome::Unknown { failure, .. } = attempt.await.unwrap() else { panic!("no doubt") };
-        assert_eq!(failure.code, "WORKER_LOST");
-        assert!(workers.serving().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn expired_heartbeat_makes_outcome_unknown_and_cancels_task() {
-        let workers = Workers::default();
-        let (session, mut messages) = workers.register(&key(), worker(&["charge"], 1));
-        let pool = pool(&workers);
-        let heartbeat = Some(Heartbeat::new(Duration::from_secs(2)));
-        let task = Task { heartbeat, ..task("charge", Duration::from_secs(60)) };
-        let attempt = tokio::spawn(async move { pool.attempt(&task).await });
-        assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(0, _))));
-        let start = tokio::time::Instant::now();
-        for _ in 0..5 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            session.beat(0);
-        }
-        let Outcome::Unknown { failure, .. } = attempt.await.unwrap() else { panic!("no doubt") };
-        assert_eq!(failure.code, "HEARTBEAT_TIMED_OUT");
-        assert_eq!(start.elapsed().as_secs(), 7, "two seconds after the last heartbeat");
-        assert!(matches!(messages.recv().await, Some(WorkerMessage::Cancel(0, _))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn unassigned_task_is_retryable() {
-        let workers = Workers::default();
-        let _session = workers.register(&key(), worker(&["charge"], 1));
-        let outcome = pool(&workers).attempt(&task("ship", Duration::from_secs(1))).await;
-        let Outcome::Retryable { failure, .. } = outcome else { panic!("{outcome:?}") };
-        assert_eq!(failure.code, "NO_WORKER");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn full_worker_gets_next_task_when_slot_is_free() {
-        let workers = Workers::default();
-        let (session, mut messages) = workers.register(&key(), worker(&["charge"], 1));
-        let pool = pool(&workers);
-        let attempts: Vec<_> = (0..2)
-            .map(|_| {
-                let pool = Arc::clone(&pool);
-                tokio::spawn(async move { pool.attempt(&task("charge", Duration::from_secs(5))).await })
-            })
-            .collect();
-        for expected in 0..2 {
-            assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(id, _)) if id == expected));
-            assert!(messages.try_recv().is_err(), "one task at a time");
-            session.complete(expected, Outcome::Done { output: Json::Null });
-        }
-        for attempt in attempts {
-            assert!(matches!(attempt.await.unwrap(), Outcome::Done { .. }));
-        }
-    }
-
-    #[tokio::test]
-    async fn cancelled_task_is_cancelled_at_worker_and_keeps_its_outcome() {
-        let workers = Workers::default();
-        let (session, mut messages) = workers.register(&key(), worker(&["charge"], 1));
-        let pool = pool(&workers);
-        let mut task = task("charge", Duration::from_secs(5));
-        task.cancelled.cancel();
-        let attempt = tokio::spawn({
-            let (pool, task) = (Arc::clone(&pool), task.clone());
-            async move { pool.attempt(&task).await }
-        });
-        assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(0, _))));
-        assert!(matches!(messages.recv().await, Some(WorkerMessage::Cancel(0, _))));
-        session.complete(0, Outcome::Done { output: Json::Null });
-        assert!(matches!(attempt.await.unwrap(), Outcome::Done { .. }), "a late success is a success");
-        task.cancelled = CancellationToken::new();
-        let dropped = tokio::time::timeout(Duration::from_millis(20), pool.attempt(&task)).await;
-        assert!(dropped.is_err());
-        assert!(matches!(messages.recv().await, Some(WorkerMessage::Task(1, _))));
-        assert!(matches!(messages.recv().await, Some(WorkerMessage::Cancel(1, _))));
-        assert!(session.is_idle());
-    }
-}
+mod tests;

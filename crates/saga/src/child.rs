@@ -1,4 +1,4 @@
-//! Child workflows: what a step declares about its child, and what the parent learns of it.
+//! Child workflows: what a step declares about its child, and what the parent receives of it.
 
 use crate::{Failure, Json, Phase, State, StepStatus, Template};
 use alloc::borrow::ToOwned;
@@ -40,7 +40,7 @@ pub enum OnParentClose {
     Compensate,
     /// A running child is cancelled, and a completed child is left as it is.
     Cancel,
-    /// The child goes on, and a completed child is left as it is.
+    /// The child continues, and a completed child is left as it is.
     Abandon,
 }
 

@@ -103,7 +103,7 @@ pub enum EventKind {
         /// The step.
         step: StepIndex,
         /// The cause: `CONDITION`, `DEPENDENCIES`, `OPERATOR`, or `ABANDONED` if the workflow rolls back and its child
-        /// goes on.
+        /// continues.
         why: String,
         /// The reason that an operator stated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,7 +225,7 @@ pub enum EventKind {
         /// The earliest time to ask.
         due_at: Timestamp,
     },
-    /// The failure of a step or of its compensation is accepted, as the definition says. The workflow goes on.
+    /// The failure of a step or of its compensation is accepted, as the definition says. The workflow continues.
     FailureTolerated {
         /// The step.
         step: StepIndex,

@@ -202,7 +202,7 @@ fn apply_to_step(step: &mut StepState, event: &Event) {
         EventKind::AttemptFailed { .. } => apply_failed_attempt(step, event),
         EventKind::FailureTolerated { .. } => {
             step.tolerated = true;
-            // The workflow goes on and may request lesser keys, so a lock that it kept could deadlock.
+            // The workflow continues and may request lesser keys, so a lock that it kept could deadlock.
             lock::release(step);
         }
         EventKind::StepWaiting { .. } | EventKind::StepProbing { .. } | EventKind::ChildStarted { .. } => {

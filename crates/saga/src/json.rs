@@ -43,7 +43,7 @@ pub enum JsonErrorKind {
     DuplicateKey(String),
     /// A number has no exact form.
     #[error(
-        "the number {0} cannot be kept to the digit: it is neither a 64-bit integer nor a double in its shortest form \
+        "the number {0} cannot be represented exactly: it is neither a 64-bit integer nor a double in its shortest form \
          (up to 15 digits always fit); send it as a string"
     )]
     InexactNumber(String),
@@ -65,7 +65,7 @@ impl JsonErrorKind {
 ///
 /// # Errors
 /// Returns [`JsonError`] if the text is not JSON in UTF-8, if it is nested more than 127 levels deep, if an object has
-/// the same key twice, or if a number cannot be kept to the digit.
+/// the same key twice, or if a number cannot be represented exactly.
 pub fn parse_json(text: &[u8]) -> Result<Json, JsonError> {
     let text = without_mark(text).map_err(|error| JsonError {
         kind: JsonErrorKind::Encoding(error),

@@ -25,10 +25,10 @@ impl StepState {
 }
 
 impl State {
-    /// Returns whether the clocks of the workflow stand still, because it is paused.
+    /// Returns whether the time limits of the workflow are suspended, because it is paused.
     ///
     /// The clocks are those of the workflow's deadline and of the steps' limits. An attempt in flight keeps its own
-    /// deadline, because the participant was told it.
+    /// deadline, because the participant has received it.
     #[must_use]
     pub fn clocks_stand_still(&self) -> bool {
         self.paused_at.is_some()

@@ -63,7 +63,7 @@ pub(crate) fn released(before: &State, after: &State) -> Vec<LockRelease> {
 }
 
 impl StepState {
-    /// Returns whether the step is ready and waits for its lock, so that no command was issued.
+    /// Returns whether the step is ready and waits for its lock. No command was issued then.
     #[must_use]
     pub fn waits_for_lock(&self) -> bool {
         self.execution.is_open() && self.lock.as_deref().is_some_and(|lock| !lock.is_held())

@@ -1,8 +1,8 @@
-//! Decimal numbers, and whether a [`Json`](crate::Json) number keeps one to the digit.
+//! Decimal numbers, and whether a [`Json`](crate::Json) number represents one exactly.
 
 use alloc::string::{String, ToString};
 
-/// Returns whether a number is kept to the digit: it is a 64-bit integer, or the shortest decimal form of its double
+/// Returns whether a number is kept exactly: it is a 64-bit integer, or the shortest decimal form of its double
 /// has the same value.
 ///
 /// `1.50` and `100e-2` are kept, because `1.5` and `1` are equal to them. `0.1234567890123456789` and

@@ -53,7 +53,7 @@ pub fn owed(plan: &Plan, state: &State) -> Vec<Owed> {
 
 fn can_still_time_out(plan: &Plan, state: &State) -> bool {
     let pivot = plan.pivot().and_then(|index| state.step(index)).map(|step| step.execution);
-    // While the clocks stand still, the deadline is not known. The end of the pause moves it.
+    // While the time limits are suspended, the deadline is not known. The end of the pause moves it.
     state.phase.is_forward()
         && !state.clocks_stand_still()
         && !state.rollback_pending
@@ -99,7 +99,7 @@ fn owed_by_step(plan: &Plan, state: &State, index: StepIndex, all: &mut Vec<Owed
         let due_at = progress.due_at.unwrap_or_default();
         let running = progress.running.is_some();
         let withdraw = side == Side::Execute && !state.wants_execute(index);
-        // The executor of an attempt that is under way learns by the row that it is to be cancelled.
+        // The row tells the executor of an attempt in flight to cancel it.
         let due = if withdraw {
             Due::Withdraw
         } else if running {

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_are_no_references() {
+    fn value_in_another_form_is_not_a_reference() {
         let digest = "0f".repeat(32);
         for value in [
             json!(null),

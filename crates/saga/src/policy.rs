@@ -12,7 +12,7 @@ pub struct FailurePolicy {
     /// The reaction when no attempt is left and the outcome of one is unknown.
     #[serde(default, skip_serializing_if = "OnUnknown::is_default")]
     pub on_unknown: OnUnknown,
-    /// The action of the same service that tells whether the operation happened.
+    /// The action of the same service that reports whether the operation happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Action>,
 }

@@ -27,7 +27,7 @@ impl RulesVersion {
         *self == Self::FIRST
     }
 
-    /// Returns whether the clocks of a workflow stand still while it is paused.
+    /// Returns whether the time limits of a workflow are suspended while it is paused.
     #[must_use]
     pub fn pause_stops_clocks(self) -> bool {
         self >= Self(2)

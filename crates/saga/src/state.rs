@@ -39,7 +39,7 @@ pub struct State {
     /// Whether the workflow is paused.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub paused: bool,
-    /// Since when the clocks of the workflow stand still. It is set while the workflow is paused, unless its rules let
+    /// Time at which the time limits of the workflow were suspended. It is set while the workflow is paused, unless its rules let
     /// the clocks run on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_at: Option<Timestamp>,
@@ -292,7 +292,7 @@ pub struct StepState {
     /// the steps that depend on it.
     #[serde(rename = "waived", default, skip_serializing_if = "core::ops::Not::not")]
     pub skipped_by_operator: bool,
-    /// Whether the failure of the step, or of its compensation, is accepted, so that the workflow goes on.
+    /// Whether the failure of the step, or of its compensation, is accepted, so that the workflow continues.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub tolerated: bool,
     /// Whether there is nothing to undo, by the condition of the compensation.

@@ -228,7 +228,7 @@ impl Schedule {
         self.changed(actor, now);
     }
 
-    /// Ends a pause. The due times of the pause are not made up for. Returns whether it was paused.
+    /// Ends a pause. Due times during the pause are skipped. Returns whether it was paused.
     pub fn resume(&mut self, actor: Option<String>, now: i64) -> bool {
         if self.pause.take().is_none() {
             return false;

@@ -77,7 +77,7 @@ impl ConformanceDriver {
         let database = ParticipantDatabase::open(&request.database, request.broken).await?;
         *self.database.lock() = Some(database.clone());
         let gates = Arc::clone(&self.gates);
-        let runner = Arc::new(ScriptRunner { gates, database, defect: request.broken });
+        let runner = Arc::new(ScriptRunner { gates, database, defect: request.broken, quiet: request.quiet });
         let mut service = Service::new(request.service).capacity(request.capacity).version("1.0.0");
         for (action, limit) in request.limits.unwrap_or_default() {
             service = service.max_in_flight(action, limit);

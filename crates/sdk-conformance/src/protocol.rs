@@ -33,6 +33,9 @@ pub(crate) struct ServeRequest {
     pub(crate) database: PathBuf,
     #[serde(default)]
     pub(crate) broken: Defect,
+    /// Attempts are not reported.
+    #[serde(default)]
+    pub(crate) quiet: bool,
 }
 
 /// The defect of a driver that must fail the suite.
@@ -192,7 +195,10 @@ mod tests {
             "broken": "inbox-without-tombstone",
         }));
         let RunnerRequest::Serve(serve) = serve else { panic!("{serve:?}") };
-        assert_eq!((serve.broken, serve.executors), (Defect::InboxWithoutTombstone, None));
+        assert_eq!(
+            (serve.broken, serve.executors, serve.quiet),
+            (Defect::InboxWithoutTombstone, None, false)
+        );
         assert_eq!(serve.actions["charge"], [[Instruction::End(Ending::Echo(true))]]);
         let client = read(json!({
             "id": 3, "op": "client", "gateway": "g", "namespace": "n", "call": "start", "name": "order",

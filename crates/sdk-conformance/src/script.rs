@@ -37,20 +37,26 @@ pub(crate) struct ScriptRunner {
     pub(crate) gates: std::sync::Arc<Gates>,
     pub(crate) database: ParticipantDatabase,
     pub(crate) defect: Defect,
+    /// Attempts are not reported.
+    pub(crate) quiet: bool,
 }
 
 impl ScriptRunner {
-    /// Runs the script of an attempt. Reports the call before it, and the outcome after it.
+    /// Runs the script of an attempt. Reports the call before it, and the outcome after it, unless quiet.
     pub(crate) async fn attempt(
         &self,
         scripts: &[Vec<Instruction>],
         context: &Context,
         input: Value,
     ) -> Result<Value, ActionError> {
-        self.report_call(context, &input);
         let number = usize::try_from(context.attempt()).unwrap_or(usize::MAX);
         let script = scripts.get(number.saturating_sub(1)).or(scripts.last());
-        let result = self.run(script.map(Vec::as_slice).unwrap_or_default(), context, input).await;
+        let script = script.map(Vec::as_slice).unwrap_or_default();
+        if self.quiet {
+            return self.run(script, context, input).await;
+        }
+        self.report_call(context, &input);
+        let result = self.run(script, context, input).await;
         let (outcome, code) = match &result {
             Ok(_) => ("done", None),
             Err(ActionError::Retryable { code, .. }) => ("retryable", Some(code)),

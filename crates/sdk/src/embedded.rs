@@ -21,7 +21,7 @@ use crate::handlers::Handlers;
 use crate::service::Service;
 use async_trait::async_trait;
 use goconductor_inbox::Operation;
-use goconductor_process::{Process, StoreAccess, load_config};
+use goconductor_process::{CoreDumps, Process, StoreAccess, load_config};
 use goconductor_saga::{Failure as SagaFailure, Json, Outcome, Side};
 use goconductor_saga_executor::{Heartbeat, InProcess, Participant, Task};
 use goconductor_service_kit::config::{Config, Sources};
@@ -50,10 +50,18 @@ pub async fn run_with(service: Service, config: Config) -> Result<(), Error> {
     service.check()?;
     let participant = in_process(service);
     let process = Process::start("saga-executor", config).map_err(Error::Embedded)?;
+    disable_core_dumps(&process.config);
     let drain = process.drain.clone();
     // Boxed, because the future of a server is large.
     let running = Box::pin(goconductor_saga_executor::run_with(process, vec![participant]));
     goconductor_process::until_failure(&drain, running).await.map_err(Error::Embedded)
+}
+
+/// Disables core dumps if the process has a master key. Otherwise, they are the decision of the microservice.
+fn disable_core_dumps(config: &Config) {
+    if !config.process.core_dumps.unwrap_or(config.secrets.master_key.is_none()) {
+        CoreDumps::disable().apply(config);
+    }
 }
 
 /// Converts a service to a participant, for programs that create the executor themselves.

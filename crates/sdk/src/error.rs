@@ -109,7 +109,7 @@ impl From<anyhow::Error> for ActionError {
     }
 }
 
-/// The error of the work is kept. If the database failed, the response to a commit may have been lost, so that the outcome
+/// The error of the work is kept. If the database failed, the response to a commit may have been lost, so the outcome
 /// is unknown. The next attempt finds the record if there is one.
 impl From<Failed<ActionError>> for ActionError {
     fn from(failed: Failed<ActionError>) -> Self {

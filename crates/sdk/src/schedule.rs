@@ -55,7 +55,7 @@ impl Conductor {
         }
     }
 
-    /// Deletes a schedule. Its workflows go on.
+    /// Deletes a schedule. Its workflows continue.
     ///
     /// # Errors
     /// Returns [`Error::Call`] if the schedule does not exist or the gateway cannot be reached.
@@ -72,7 +72,7 @@ impl Conductor {
         Ok(())
     }
 
-    /// Resumes a paused schedule. The due times of the pause are not made up for.
+    /// Resumes a paused schedule. Due times during the pause are skipped.
     ///
     /// # Errors
     /// Returns [`Error::Call`] if the schedule does not exist or the gateway cannot be reached.

@@ -3,6 +3,7 @@
 //! A worker opens a stream to each of several executors. If a stream is lost, only its tasks in flight are affected:
 //! they are retried with the same idempotency key.
 
+mod drain;
 mod stream;
 mod suspension;
 

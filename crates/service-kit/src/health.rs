@@ -121,7 +121,7 @@ pub struct ReadinessReport {
 }
 
 impl ReadinessReport {
-    /// Returns the report for strangers: the names of the checks and their results, without their errors. An error may name
+    /// Returns the report for unauthenticated callers: the names of the checks and their results, without their errors. An error may name
     /// hosts, users and files.
     #[must_use]
     pub fn without_details(mut self) -> Self {
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn strangers_see_results_without_errors() {
+    async fn unauthenticated_callers_see_results_without_errors() {
         let readiness = Readiness::new();
         readiness.add("database", || async { Err("no response from db.internal".to_owned()) });
         let report = readiness.report().await.without_details();

@@ -161,7 +161,7 @@ impl LogBuffer {
     }
 }
 
-/// Writes lines and returns the number of those that were not written completely. `is_within_line` tells whether the
+/// Writes lines and returns the number of those that were not written completely. `is_within_line` states whether the
 /// last line of the sink is incomplete.
 fn write_lines(sink: &mut impl Write, mut lines: &[u8], is_within_line: &mut bool) -> u64 {
     if *is_within_line {

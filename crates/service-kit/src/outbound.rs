@@ -22,7 +22,7 @@ pub enum AddressClass {
     Private,
     /// An address that carriers share between their customers (RFC 6598).
     Shared,
-    /// An address that is no destination of a request: multicast, documentation, benchmarks, tunnels and reserved ranges.
+    /// An address that is not a destination of a request: multicast, documentation, benchmarks, tunnels and reserved ranges.
     Special,
 }
 

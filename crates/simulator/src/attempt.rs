@@ -49,7 +49,7 @@ impl SimulatedAttempt {
         }
     }
 
-    /// Returns when the attempt is recorded as started, or else when it reports.
+    /// Returns the time of the next event of the attempt: its record as started, or its report.
     pub(crate) fn next_at(&self) -> Timestamp {
         let grace = self.started_at.after(START_GRACE);
         if self.recorded { self.reports_at } else { self.reports_at.min(grace) }

@@ -91,7 +91,7 @@ pub enum SimulatedResponse {
     Outcome(Outcome),
     /// The participant does not respond before the deadline.
     TimedOut,
-    /// The executor of the attempt stops, so that nothing is reported and the command is delivered again.
+    /// The executor of the attempt stops, so nothing is reported and the command is delivered again.
     Lost,
 }
 

@@ -244,7 +244,7 @@ impl Simulation {
         self.report_member(self.members.len().saturating_sub(1))
     }
 
-    /// Tells the workflow that a member has ended, if that is what it waits for.
+    /// Notifies the workflow that a member has ended, if the workflow waits for it.
     fn report_member(&mut self, position: usize) -> Result<(), Error> {
         let Some(member) = self.members.get(position) else { return Ok(()) };
         let (step, attempt, child) = (member.step, member.attempt, Some(member.simulation.state().id));

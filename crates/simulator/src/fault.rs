@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub enum StepFault {
     /// The participant refuses, and nothing happened.
     Refused,
-    /// The connection breaks after each request, so that the outcome of every attempt is unknown.
+    /// The connection breaks after each request, so the outcome of every attempt is unknown.
     Unknown,
     /// The participant does not respond before the deadline of any attempt.
     Timeout,

@@ -12,7 +12,7 @@ pub(crate) fn leaves() -> [Json; 4] {
 
 /// Returns an output for each step whose output an expression selects fields of. Each selected field is `leaf`.
 pub(crate) fn generate(definition: &Definition, leaf: &Json) -> BTreeMap<String, Json> {
-    // The stored form has every expression of the definition, whatever construct it belongs to.
+    // The stored form has every expression of the definition, in all constructs.
     let text = serde_json::to_string(definition).unwrap_or_default();
     let mut outputs = BTreeMap::new();
     for part in text.split("steps.").skip(1) {

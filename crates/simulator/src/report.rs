@@ -213,7 +213,7 @@ impl Reporter {
     ) -> Result<Script, &'static str> {
         let plan = &self.conditions.plan;
         let Some(definition) = plan.step(step) else { return Err("the step does not exist") };
-        // Without a number, the first element has the fault, so that the others have effects.
+        // Without a number, the first element has the fault, and the others have effects.
         let element = match (element, &definition.for_each) {
             (element, Some(_)) => Some(element.unwrap_or(0)),
             (None, None) => None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::StoreCopy;
 
-/// A database that was opened read-only, whatever its schema is.
+/// A database that was opened read-only, with any schema.
 #[derive(Debug)]
 pub struct OpenedDatabase {
     /// The database: `sqlite` or `postgres`.

@@ -48,8 +48,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits of a state store on PostgreSQL: one batch is written while the next is in transit. A higher concurrency
-    /// was measured to gain nothing.
+    /// Limits of a state store on PostgreSQL: one batch is written while the next is in transit. Measurements showed no
+    /// gain from a higher concurrency.
     pub const POSTGRES: Self = Self { batch_size: 256, max_concurrent_batches: 3, queue_depth: 1024 };
     /// Limits of the requests that a process sends to a remote state store. One batch is written there while the next
     /// is in transit. With a higher concurrency the batches would only be smaller.

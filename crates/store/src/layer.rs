@@ -15,7 +15,7 @@ pub trait StoreLayer: std::fmt::Debug + Send + Sync {
 
 /// Defines the layer trait of a part of the port, and implements the part for every type that implements it.
 ///
-/// The macro lists the signatures of the part once more. If one is missing, the blanket implementation does not compile.
+/// The macro repeats the signatures of the part. If one is missing, the blanket implementation does not compile.
 macro_rules! layer {
     ($part:ident, $layer:ident {
         $(fn $method:ident($($argument:ident: $type:ty),*) -> $result:ty;)*

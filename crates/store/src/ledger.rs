@@ -51,6 +51,19 @@ pub trait LedgerStore: std::fmt::Debug + Send + Sync {
     /// Returns `Error::Unavailable` if the database cannot be reached.
     async fn backlog(&self, now: Timestamp) -> Result<Vec<(String, u64)>, Error>;
 
+    /// Returns how many rows are due at `now`, how many are claimed, and when the next of the others is due. A row counts as
+    /// claimed if it is due after `claimed_after`: a server with a virtual clock claims rows for longer than any timer
+    /// lasts.
+    ///
+    /// # Errors
+    /// Returns `Error::Unavailable` if the database cannot be reached, and `Error::Configuration` if it is not the
+    /// embedded one, which alone serves a virtual clock.
+    async fn waits(&self, now: Timestamp, claimed_after: Timestamp) -> Result<LedgerWaits, Error> {
+        let _unused = (now, claimed_after);
+        let reason = "only the embedded database serves a virtual clock".to_owned();
+        Err(Error::Configuration { reason, source: None })
+    }
+
     /// Returns ledger rows whose workflow does not exist. A healthy store has none; `goconductor doctor` checks that.
     ///
     /// # Errors
@@ -65,6 +78,7 @@ layer!(LedgerStore, LedgerLayer {
     fn expire_deliveries(now: Timestamp) -> u64;
     fn ledger(ids: &[WorkflowId]) -> Vec<LedgerRow>;
     fn backlog(now: Timestamp) -> Vec<(String, u64)>;
+    fn waits(now: Timestamp, claimed_after: Timestamp) -> LedgerWaits;
     fn orphans(limit: u32) -> Vec<LedgerRow>;
 });
 
@@ -77,6 +91,17 @@ pub struct LedgerRowKey {
     pub key: OwedKey,
     /// The open attempt. 0 for a timer.
     pub attempt: u32,
+}
+
+/// The number of rows that are due or claimed, and the next due time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LedgerWaits {
+    /// Rows that are due.
+    pub due: u64,
+    /// Rows that were claimed and are not settled: commands in flight, and timers that fire.
+    pub claimed: u64,
+    /// The earliest time at which one of the other rows is due. `None` if there is none.
+    pub next_due: Option<Timestamp>,
 }
 
 /// The action that a due row requires.

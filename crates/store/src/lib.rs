@@ -25,7 +25,7 @@
 
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite")),
-    allow(dead_code, reason = "the adapter that this build does not contain uses it")
+    allow(dead_code, reason = "only an adapter that this build does not contain uses it")
 )]
 
 mod access_key;
@@ -85,8 +85,8 @@ pub use lease::{
     LeaseProgress, LeaseRequest, LeaseUpdate, NewShardLease, ShardLease, ShardLeaseLayer, ShardLeaseStore,
 };
 pub use ledger::{
-    Claim, ClaimRequest, Fence, LaneClaim, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, RowKind,
-    WorkflowShard,
+    Claim, ClaimRequest, Fence, LaneClaim, LedgerLayer, LedgerRow, LedgerRowKey, LedgerStore, LedgerWaits,
+    RowKind, WorkflowShard,
 };
 pub use lock::{
     Lock, LockHold, LockLayer, LockOutcome, LockRequest, LockStore, SHARED_OWNER, WantedLock,

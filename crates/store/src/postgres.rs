@@ -112,7 +112,7 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// Connects to the database for reads only, whatever its schema is. Also returns its schema, and the migrations that
+    /// Connects to a database of any schema for reads only. Also returns its schema, and the migrations that
     /// it has recorded.
     ///
     /// # Errors

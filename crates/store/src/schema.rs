@@ -1,6 +1,6 @@
 //! The version of a database's schema, and the releases that can use it.
 //!
-//! Each migration states the oldest schema version that survives it: a release with that version can still read and
+//! Each migration states the oldest schema version that is compatible with it: a release with that version can still read and
 //! write the database. A release therefore accepts a database that is newer than itself, as long as the migrations of the
 //! newer release are compatible with it. Two releases can then run side by side, and an upgrade can be taken back.
 //!
@@ -24,7 +24,7 @@ pub struct Migration {
     pub version: i64,
     /// The name of the file, without its number.
     pub name: &'static str,
-    /// The oldest schema version whose releases survive the migration. The own version if no earlier release does.
+    /// The oldest schema version whose releases are compatible with the migration. The own version if no earlier release does.
     pub compatible_from: i64,
     /// The statements. They must not change after a release.
     pub(crate) sql: &'static str,
@@ -203,7 +203,7 @@ pub struct AppliedMigration {
     pub version: i64,
     /// Its name.
     pub name: String,
-    /// The oldest schema version whose releases survive it.
+    /// The oldest schema version whose releases are compatible with it.
     pub compatible_from: i64,
     /// The release that applied it.
     pub release: String,
@@ -231,7 +231,7 @@ mod tests {
             (recorded(2, None), SchemaFit::Outdated),
             (recorded(4, None), SchemaFit::TooNew),
             (recorded(0, None), SchemaFit::Empty),
-            // The next release has applied a migration that this release survives, and one that it does not.
+            // The next release has applied a migration that is compatible with this release, and one that is not.
             (recorded(3, Some((4, 3))), SchemaFit::Newer),
             (recorded(3, Some((4, 4))), SchemaFit::TooNew),
             (recorded(3, Some((5, 2))), SchemaFit::Newer),

@@ -15,15 +15,19 @@ mod dead_letters;
 mod definitions;
 mod file;
 mod filter;
+mod label_counts;
 mod leases;
 mod ledger;
 mod locks;
 mod maintenance;
 mod migrations;
 mod payloads;
+#[cfg(test)]
+mod plans;
 mod read;
 mod rows;
 mod schedules;
+mod search;
 mod secrets;
 mod statistics;
 mod workflow_batches;
@@ -133,7 +137,7 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Opens the file read-only, whatever its schema is. Also returns its schema, and the migrations that it has recorded.
+    /// Opens a file of any schema read-only. Also returns its schema, and the migrations that it has recorded.
     ///
     /// # Errors
     /// Returns the errors of [`open_reading`](Self::open_reading), except `Error::Schema`.

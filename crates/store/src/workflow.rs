@@ -115,8 +115,8 @@ impl NewWorkflow {
 pub struct TransitionWrite {
     /// The encoded transition.
     pub record: Arc<EncodedTransition>,
-    /// The ledger rows whose commands the writer publishes immediately after the commit. They count as delivered once
-    /// more at `now`, and are due again at `redeliver_at`. The other rows are due at their own time, and are left to the
+    /// The ledger rows whose commands the writer publishes immediately after the commit. They count as delivered
+    /// again at `now`, and are due again at `redeliver_at`. The other rows are due at their own time, and are left to the
     /// dispatcher.
     pub publishes: Vec<OwedKey>,
     /// The current time.

@@ -1,7 +1,7 @@
 //! Supervision of the background tasks of a process.
 //!
 //! A background task is one that the process cannot work without and that nothing waits for: a loop that polls, renews,
-//! writes or reports. If it panics, the rest of the process would go on without it and would do nothing. Therefore a
+//! writes or reports. If it panics, the rest of the process would continue without it and would do nothing. Therefore a
 //! panic of a supervised task is a failure of the process: it is recorded, readiness reports it, and the main function
 //! ends the process with an error. The state of a task that panicked is unknown, so it is not restarted in the same
 //! process.
@@ -11,8 +11,8 @@
 //!
 //! The crate deliberately knows neither logs, signals nor services.
 //!
-//! Invariants: the first failure is never lost or replaced; a process that is armed ends within [`EXIT_LIMIT`] of it,
-//! whatever its other threads do.
+//! Invariants: the first failure is never lost or replaced; a process that is armed ends within [`EXIT_LIMIT`] of it, even
+//! if its other threads are blocked.
 
 mod hook;
 

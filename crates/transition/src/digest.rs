@@ -12,7 +12,7 @@ pub(crate) fn request_digest(definition: &str, input: &Json) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// Hashes a value. Equal values have equal digests, whatever the order of their keys.
+/// Hashes a value. Equal values have equal digests, regardless of the order of their keys.
 fn hash_json(hasher: &mut blake3::Hasher, value: &Json) {
     match value {
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {

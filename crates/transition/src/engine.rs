@@ -116,6 +116,7 @@ pub struct Engine {
     tasks: TaskTracker,
     timer_notifier: TimerNotifier,
     services_changed: Notify,
+    schedules_due: Notify,
     local_dispatch: OnceLock<Weak<dyn LocalDispatch>>,
     /// The engine itself, for tasks that outlive the call that starts them.
     this: Weak<Self>,
@@ -151,6 +152,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             timer_notifier: TimerNotifier::new(),
             services_changed: Notify::new(),
+            schedules_due: Notify::new(),
             local_dispatch: OnceLock::new(),
             this: Weak::clone(this),
             payload_keys: OnceLock::new(),
@@ -252,6 +254,24 @@ impl Engine {
     #[must_use]
     pub fn services_changed(&self) -> &Notify {
         &self.services_changed
+    }
+
+    /// Returns the notification that schedules can be due before the next poll of the scheduler. The scheduler waits for it.
+    #[must_use]
+    pub fn schedules_due(&self) -> &Notify {
+        &self.schedules_due
+    }
+
+    /// Wakes the dispatcher and the scheduler of this process after a move of the virtual clock.
+    pub fn notify_clock_moved(&self) {
+        self.timer_notifier.notify();
+        self.schedules_due.notify_one();
+    }
+
+    /// Returns whether no task of the engine runs: no input is pending, and no command is being published.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.tasks.is_empty()
     }
 
     /// Starts a workflow. The start is durable when this returns.

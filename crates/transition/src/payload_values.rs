@@ -7,7 +7,7 @@ use goconductor_store::PAYLOAD_CHUNK_BYTES;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Returns whether a state has references that expressions can name. Most have none, which costs one look at each value.
+/// Returns whether a state has references that expressions can name. Most have none, which costs one check of each value.
 pub(crate) fn carries_payloads(state: &State) -> bool {
     is_reference(&state.input)
         || state.steps.iter().any(has_reference)
@@ -51,7 +51,7 @@ pub(crate) fn replace(transition: &mut Transition, event: usize, old: &Arc<Json>
     }
 }
 
-/// Returns whether a value takes more than `left` bytes, which it reduces. It counts texts, and 8 bytes for each value.
+/// Returns whether a value takes more than `left` bytes, and reduces `left`. The size is the length of all texts, and 8 bytes for each value.
 pub(crate) fn exceeds(value: &Json, left: &mut usize) -> bool {
     let own = match value {
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) => 8,

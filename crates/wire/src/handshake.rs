@@ -104,7 +104,7 @@ impl CheckProtocol {
         let Self { service, own } = self;
         let text = format!("{reason}, but this {service} is of {own}: {action} (GC3025)");
         let mut status = Status::failed_precondition(text);
-        // The header tells a refusal from other errors with the same code.
+        // The header distinguishes a refusal from other errors with the same code.
         status.metadata_mut().insert(PROTOCOL_HEADER, own.newest.into());
         status
     }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn header_that_is_no_version_is_refused() {
+    fn header_without_a_valid_version_is_refused() {
         for wrong in ["", "x", "-1", "4294967296"] {
             let refusal = service(1, 2).call(request(&[("goconductor-protocol", wrong)])).unwrap_err();
             assert!(is_refusal(&refusal), "{wrong}");

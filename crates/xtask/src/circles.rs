@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn parent_and_child_are_no_circle() {
+    fn parent_and_child_are_not_a_circle() {
         let files = [
             ("lib.rs", "mod a;\nuse a::A;\npub struct Root;"),
             ("a.rs", "mod b;\nuse b::B;\nuse crate::Root;"),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_of_tests_and_other_crates_are_no_edges() {
+    fn imports_of_tests_and_other_crates_are_not_edges() {
         let files = [
             ("lib.rs", "mod a; mod b;"),
             ("a.rs", "use std::fmt::{self as f, Debug};\nuse crate::b::B;"),

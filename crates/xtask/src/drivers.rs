@@ -37,7 +37,7 @@ const DRIVERS: &[Driver] = &[
     ),
     driver("cel", &["definition"], &[]),
     driver("clap", &["cli", "process"], &[]),
-    // process: the server of `axum` cannot close silent connections and does not tell when a response was sent.
+    // process: the server of `axum` cannot close silent connections and does not report when a response was sent.
     driver(
         "hyper",
         &["saga-executor", "remote", "process"],

@@ -26,6 +26,7 @@ const HEADLESS: usize = 0;
 /// Endings of the files that contain prose.
 const ENDINGS: &[&str] = &[
     ".md", ".rs", ".proto", ".sql", ".sh", ".yaml", ".yml", ".toml", ".html", ".json", ".go", ".ts", ".tsx",
+    ".js", ".css", ".py", ".pyi", ".java", ".xml", ".tpl", ".tmpl",
 ];
 
 /// Returns the phrases that occur more often than they may, with each place.

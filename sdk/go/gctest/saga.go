@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,11 +143,25 @@ func (s *Saga) Everywhere(input any, steps []string, check func(step string, fau
 // follow waits for the end of the saga, and cancels it if it is to be cancelled.
 func (s *Saga) follow(ctx context.Context, handle *goconductor.Handle, run *Run) error {
 	ctx, stop := context.WithCancelCause(ctx)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
 	defer stop(nil)
-	go awaitOperator(ctx, handle, stop)
+	tasks.Go(func() { awaitOperator(ctx, handle, stop) })
+	var cancelled atomic.Bool
+	if s.server.virtual {
+		tasks.Go(func() {
+			if err := s.passTime(ctx, handle, &cancelled); err != nil {
+				stop(err)
+			}
+		})
+	}
 	for event, err := range handle.Watch(ctx) {
-		if errors.Is(context.Cause(ctx), errNeedsOperator) {
+		cause := context.Cause(ctx)
+		if errors.Is(cause, errNeedsOperator) {
 			return nil
+		}
+		if err != nil && cause != nil {
+			return cause
 		}
 		if err != nil {
 			return err
@@ -156,12 +171,13 @@ func (s *Saga) follow(ctx context.Context, handle *goconductor.Handle, run *Run)
 			if err := handle.Cancel(ctx, "the test cancels after "+s.cancelAt); err != nil {
 				return err
 			}
+			cancelled.Store(true)
 		}
 	}
 	return nil
 }
 
-// errNeedsOperator is the cause of the end of a run whose saga waits for an operator, which is no event.
+// errNeedsOperator is the cause of the end of a run whose saga waits for an operator, which is not an event.
 var errNeedsOperator = errors.New("the saga waits for an operator")
 
 func awaitOperator(ctx context.Context, handle *goconductor.Handle, stop context.CancelCauseFunc) {

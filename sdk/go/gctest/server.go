@@ -9,6 +9,9 @@
 //		run.AssertCompensated("process_payment")
 //	}
 //
+// A server [WithVirtualTime] moves its clock to the next time that is due whenever nothing is in flight, so that a saga
+// that sleeps for 30 days ends at once.
+//
 // The program goconductor is that of the environment variable GOCONDUCTOR_BINARY, or the one in the PATH.
 package gctest
 
@@ -45,6 +48,7 @@ type Server struct {
 	data    string
 	address string
 	extra   []string
+	virtual bool
 
 	process *exec.Cmd
 	exited  <-chan struct{}
@@ -152,6 +156,9 @@ func (s *Server) start() error {
 		arguments = append(arguments, "--ephemeral")
 	} else {
 		arguments = append(arguments, "--data-dir", s.data)
+	}
+	if s.virtual {
+		arguments = append(arguments, "--virtual-time")
 	}
 	process := exec.Command(s.binary, append(arguments, s.extra...)...)
 	// Variables of the environment are settings of the server.

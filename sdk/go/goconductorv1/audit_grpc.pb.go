@@ -29,7 +29,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Reads the audit log. A record contains the hash of the record before it, so that a record that was altered, removed or
-// inserted is found.
+// inserted is detected.
 type AuditServiceClient interface {
 	// Lists records.
 	ListAuditRecords(ctx context.Context, in *ListAuditRecordsRequest, opts ...grpc.CallOption) (*ListAuditRecordsResponse, error)
@@ -82,7 +82,7 @@ func (c *auditServiceClient) VerifyAudit(ctx context.Context, in *VerifyAuditReq
 // for forward compatibility.
 //
 // Reads the audit log. A record contains the hash of the record before it, so that a record that was altered, removed or
-// inserted is found.
+// inserted is detected.
 type AuditServiceServer interface {
 	// Lists records.
 	ListAuditRecords(context.Context, *ListAuditRecordsRequest) (*ListAuditRecordsResponse, error)

@@ -40,7 +40,7 @@ type DefinitionServiceClient interface {
 	ListDefinitions(ctx context.Context, in *ListDefinitionsRequest, opts ...grpc.CallOption) (*ListDefinitionsResponse, error)
 	// Lists the versions of a definition, newest first.
 	ListDefinitionVersions(ctx context.Context, in *ListDefinitionVersionsRequest, opts ...grpc.CallOption) (*ListDefinitionVersionsResponse, error)
-	// Archives a definition: new starts are refused, running workflows go on, and applying it again restores it.
+	// Archives a definition: new starts are refused, running workflows continue, and applying it again restores it.
 	DeleteDefinition(ctx context.Context, in *DeleteDefinitionRequest, opts ...grpc.CallOption) (*DeleteDefinitionResponse, error)
 }
 
@@ -116,7 +116,7 @@ type DefinitionServiceServer interface {
 	ListDefinitions(context.Context, *ListDefinitionsRequest) (*ListDefinitionsResponse, error)
 	// Lists the versions of a definition, newest first.
 	ListDefinitionVersions(context.Context, *ListDefinitionVersionsRequest) (*ListDefinitionVersionsResponse, error)
-	// Archives a definition: new starts are refused, running workflows go on, and applying it again restores it.
+	// Archives a definition: new starts are refused, running workflows continue, and applying it again restores it.
 	DeleteDefinition(context.Context, *DeleteDefinitionRequest) (*DeleteDefinitionResponse, error)
 	mustEmbedUnimplementedDefinitionServiceServer()
 }

@@ -44,15 +44,15 @@ type ScheduleServiceClient interface {
 	GetSchedule(ctx context.Context, in *GetScheduleRequest, opts ...grpc.CallOption) (*GetScheduleResponse, error)
 	// Lists the schedules of the namespace, ordered by name.
 	ListSchedules(ctx context.Context, in *ListSchedulesRequest, opts ...grpc.CallOption) (*ListSchedulesResponse, error)
-	// Deletes a schedule. Its workflows go on.
+	// Deletes a schedule. Its workflows continue.
 	DeleteSchedule(ctx context.Context, in *DeleteScheduleRequest, opts ...grpc.CallOption) (*DeleteScheduleResponse, error)
-	// Pauses a schedule: it starts nothing but triggers.
+	// Pauses a schedule: only a trigger then starts a workflow.
 	PauseSchedule(ctx context.Context, in *PauseScheduleRequest, opts ...grpc.CallOption) (*PauseScheduleResponse, error)
-	// Resumes a paused schedule. The due times of the pause are not made up for.
+	// Resumes a paused schedule. Due times during the pause are skipped.
 	ResumeSchedule(ctx context.Context, in *ResumeScheduleRequest, opts ...grpc.CallOption) (*ResumeScheduleResponse, error)
-	// Starts a workflow of a schedule now, whatever its overlap policy. The metadata `idempotency-key` recognises a repeat.
+	// Starts a workflow of a schedule now, regardless of its overlap policy. The metadata `idempotency-key` recognises a repeat.
 	TriggerSchedule(ctx context.Context, in *TriggerScheduleRequest, opts ...grpc.CallOption) (*TriggerScheduleResponse, error)
-	// Starts the due times of a past range, whatever the overlap policy.
+	// Starts the due times of a past range, regardless of the overlap policy.
 	BackfillSchedule(ctx context.Context, in *BackfillScheduleRequest, opts ...grpc.CallOption) (*BackfillScheduleResponse, error)
 	// Returns the next due times of a schedule.
 	ListDueTimes(ctx context.Context, in *ListDueTimesRequest, opts ...grpc.CallOption) (*ListDueTimesResponse, error)
@@ -170,15 +170,15 @@ type ScheduleServiceServer interface {
 	GetSchedule(context.Context, *GetScheduleRequest) (*GetScheduleResponse, error)
 	// Lists the schedules of the namespace, ordered by name.
 	ListSchedules(context.Context, *ListSchedulesRequest) (*ListSchedulesResponse, error)
-	// Deletes a schedule. Its workflows go on.
+	// Deletes a schedule. Its workflows continue.
 	DeleteSchedule(context.Context, *DeleteScheduleRequest) (*DeleteScheduleResponse, error)
-	// Pauses a schedule: it starts nothing but triggers.
+	// Pauses a schedule: only a trigger then starts a workflow.
 	PauseSchedule(context.Context, *PauseScheduleRequest) (*PauseScheduleResponse, error)
-	// Resumes a paused schedule. The due times of the pause are not made up for.
+	// Resumes a paused schedule. Due times during the pause are skipped.
 	ResumeSchedule(context.Context, *ResumeScheduleRequest) (*ResumeScheduleResponse, error)
-	// Starts a workflow of a schedule now, whatever its overlap policy. The metadata `idempotency-key` recognises a repeat.
+	// Starts a workflow of a schedule now, regardless of its overlap policy. The metadata `idempotency-key` recognises a repeat.
 	TriggerSchedule(context.Context, *TriggerScheduleRequest) (*TriggerScheduleResponse, error)
-	// Starts the due times of a past range, whatever the overlap policy.
+	// Starts the due times of a past range, regardless of the overlap policy.
 	BackfillSchedule(context.Context, *BackfillScheduleRequest) (*BackfillScheduleResponse, error)
 	// Returns the next due times of a schedule.
 	ListDueTimes(context.Context, *ListDueTimesRequest) (*ListDueTimesResponse, error)

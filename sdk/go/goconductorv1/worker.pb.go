@@ -190,7 +190,8 @@ type ConnectRequest_Heartbeat struct {
 }
 
 type ConnectRequest_Drain struct {
-	// The worker accepts no more tasks. It finishes its tasks and then closes the stream.
+	// The worker wants no more tasks. Tasks that are on the way still arrive, and the executor sends `drain_ack` after the
+	// last one. The worker finishes its tasks, and closes the stream when it has received `drain_ack` and has no task.
 	Drain *Drain `protobuf:"bytes,4,opt,name=drain,proto3,oneof"`
 }
 
@@ -219,6 +220,7 @@ type ConnectResponse struct {
 	//	*ConnectResponse_Cancel
 	//	*ConnectResponse_Heartbeat
 	//	*ConnectResponse_Drain
+	//	*ConnectResponse_DrainAck
 	Message       isConnectResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -306,6 +308,15 @@ func (x *ConnectResponse) GetDrain() *Drain {
 	return nil
 }
 
+func (x *ConnectResponse) GetDrainAck() *DrainAck {
+	if x != nil {
+		if x, ok := x.Message.(*ConnectResponse_DrainAck); ok {
+			return x.DrainAck
+		}
+	}
+	return nil
+}
+
 type isConnectResponse_Message interface {
 	isConnectResponse_Message()
 }
@@ -335,6 +346,11 @@ type ConnectResponse_Drain struct {
 	Drain *Drain `protobuf:"bytes,5,opt,name=drain,proto3,oneof"`
 }
 
+type ConnectResponse_DrainAck struct {
+	// The executor has processed the `drain` of the worker. It sends no more tasks.
+	DrainAck *DrainAck `protobuf:"bytes,6,opt,name=drain_ack,json=drainAck,proto3,oneof"`
+}
+
 func (*ConnectResponse_Welcome) isConnectResponse_Message() {}
 
 func (*ConnectResponse_Task) isConnectResponse_Message() {}
@@ -344,6 +360,8 @@ func (*ConnectResponse_Cancel) isConnectResponse_Message() {}
 func (*ConnectResponse_Heartbeat) isConnectResponse_Message() {}
 
 func (*ConnectResponse_Drain) isConnectResponse_Message() {}
+
+func (*ConnectResponse_DrainAck) isConnectResponse_Message() {}
 
 // The identity and the capacity of a worker.
 type Hello struct {
@@ -436,8 +454,11 @@ type Welcome struct {
 	Lease *durationpb.Duration `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	// Maximum size of an output in bytes. A larger output is refused for its task. 0 if the executor does not state it.
 	MaxOutputBytes uint64 `protobuf:"varint,3,opt,name=max_output_bytes,json=maxOutputBytes,proto3" json:"max_output_bytes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The executor sends `drain_ack`, and sends no task after its own `drain`. If it is false, the executor is of an earlier
+	// release: after a drain of either side, accept tasks for a further 200 ms before you close the stream.
+	AcknowledgesDrain bool `protobuf:"varint,4,opt,name=acknowledges_drain,json=acknowledgesDrain,proto3" json:"acknowledges_drain,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -489,6 +510,13 @@ func (x *Welcome) GetMaxOutputBytes() uint64 {
 		return x.MaxOutputBytes
 	}
 	return 0
+}
+
+func (x *Welcome) GetAcknowledgesDrain() bool {
+	if x != nil {
+		return x.AcknowledgesDrain
+	}
+	return false
 }
 
 // One attempt to execute or to compensate a step.
@@ -1200,6 +1228,43 @@ func (*Drain) Descriptor() ([]byte, []int) {
 	return file_goconductor_v1_worker_proto_rawDescGZIP(), []int{14}
 }
 
+// Acknowledges the `drain` of the worker.
+type DrainAck struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainAck) Reset() {
+	*x = DrainAck{}
+	mi := &file_goconductor_v1_worker_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAck) ProtoMessage() {}
+
+func (x *DrainAck) ProtoReflect() protoreflect.Message {
+	mi := &file_goconductor_v1_worker_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainAck.ProtoReflect.Descriptor instead.
+func (*DrainAck) Descriptor() ([]byte, []int) {
+	return file_goconductor_v1_worker_proto_rawDescGZIP(), []int{15}
+}
+
 var File_goconductor_v1_worker_proto protoreflect.FileDescriptor
 
 const file_goconductor_v1_worker_proto_rawDesc = "" +
@@ -1211,24 +1276,26 @@ const file_goconductor_v1_worker_proto_rawDesc = "" +
 	"\theartbeat\x18\x03 \x01(\v2\x19.goconductor.v1.HeartbeatH\x00R\theartbeat\x12-\n" +
 	"\x05drain\x18\x04 \x01(\v2\x15.goconductor.v1.DrainH\x00R\x05drain\x12F\n" +
 	"\x0etask_heartbeat\x18\x05 \x01(\v2\x1d.goconductor.v1.TaskHeartbeatH\x00R\rtaskHeartbeatB\t\n" +
-	"\amessage\"\x99\x02\n" +
+	"\amessage\"\xd2\x02\n" +
 	"\x0fConnectResponse\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.goconductor.v1.WelcomeH\x00R\awelcome\x12*\n" +
 	"\x04task\x18\x02 \x01(\v2\x14.goconductor.v1.TaskH\x00R\x04task\x120\n" +
 	"\x06cancel\x18\x03 \x01(\v2\x16.goconductor.v1.CancelH\x00R\x06cancel\x129\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x19.goconductor.v1.HeartbeatH\x00R\theartbeat\x12-\n" +
-	"\x05drain\x18\x05 \x01(\v2\x15.goconductor.v1.DrainH\x00R\x05drainB\t\n" +
+	"\x05drain\x18\x05 \x01(\v2\x15.goconductor.v1.DrainH\x00R\x05drain\x127\n" +
+	"\tdrain_ack\x18\x06 \x01(\v2\x18.goconductor.v1.DrainAckH\x00R\bdrainAckB\t\n" +
 	"\amessage\"\x8d\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
 	"\aactions\x18\x02 \x03(\tR\aactions\x12\x1a\n" +
 	"\bcapacity\x18\x03 \x01(\rR\bcapacity\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1a\n" +
-	"\bidentity\x18\x05 \x01(\tR\bidentity\"\x80\x01\n" +
+	"\bidentity\x18\x05 \x01(\tR\bidentity\"\xaf\x01\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bexecutor\x18\x01 \x01(\tR\bexecutor\x12/\n" +
 	"\x05lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12(\n" +
-	"\x10max_output_bytes\x18\x03 \x01(\x04R\x0emaxOutputBytes\"\x84\x05\n" +
+	"\x10max_output_bytes\x18\x03 \x01(\x04R\x0emaxOutputBytes\x12-\n" +
+	"\x12acknowledges_drain\x18\x04 \x01(\bR\x11acknowledgesDrain\"\x84\x05\n" +
 	"\x04Task\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\x04R\x06taskId\x12\x1f\n" +
 	"\vworkflow_id\x18\x02 \x01(\tR\n" +
@@ -1283,7 +1350,9 @@ const file_goconductor_v1_worker_proto_rawDesc = "" +
 	"\tHeartbeat\"(\n" +
 	"\rTaskHeartbeat\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\x04R\x06taskId\"\a\n" +
-	"\x05Drain*W\n" +
+	"\x05Drain\"\n" +
+	"\n" +
+	"\bDrainAck*W\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPERATION_EXECUTE\x10\x01\x12\x18\n" +
@@ -1305,7 +1374,7 @@ func file_goconductor_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_goconductor_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_goconductor_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_goconductor_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_goconductor_v1_worker_proto_goTypes = []any{
 	(Operation)(0),                // 0: goconductor.v1.Operation
 	(*ConnectRequest)(nil),        // 1: goconductor.v1.ConnectRequest
@@ -1323,9 +1392,10 @@ var file_goconductor_v1_worker_proto_goTypes = []any{
 	(*Heartbeat)(nil),             // 13: goconductor.v1.Heartbeat
 	(*TaskHeartbeat)(nil),         // 14: goconductor.v1.TaskHeartbeat
 	(*Drain)(nil),                 // 15: goconductor.v1.Drain
-	nil,                           // 16: goconductor.v1.Task.LockTokensEntry
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*DrainAck)(nil),              // 16: goconductor.v1.DrainAck
+	nil,                           // 17: goconductor.v1.Task.LockTokensEntry
+	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_goconductor_v1_worker_proto_depIdxs = []int32{
 	3,  // 0: goconductor.v1.ConnectRequest.hello:type_name -> goconductor.v1.Hello
@@ -1338,27 +1408,28 @@ var file_goconductor_v1_worker_proto_depIdxs = []int32{
 	12, // 7: goconductor.v1.ConnectResponse.cancel:type_name -> goconductor.v1.Cancel
 	13, // 8: goconductor.v1.ConnectResponse.heartbeat:type_name -> goconductor.v1.Heartbeat
 	15, // 9: goconductor.v1.ConnectResponse.drain:type_name -> goconductor.v1.Drain
-	17, // 10: goconductor.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	0,  // 11: goconductor.v1.Task.operation:type_name -> goconductor.v1.Operation
-	18, // 12: goconductor.v1.Task.deadline:type_name -> google.protobuf.Timestamp
-	17, // 13: goconductor.v1.Task.timeout:type_name -> google.protobuf.Duration
-	16, // 14: goconductor.v1.Task.lock_tokens:type_name -> goconductor.v1.Task.LockTokensEntry
-	17, // 15: goconductor.v1.Task.heartbeat_timeout:type_name -> google.protobuf.Duration
-	7,  // 16: goconductor.v1.TaskResult.done:type_name -> goconductor.v1.Done
-	8,  // 17: goconductor.v1.TaskResult.retryable:type_name -> goconductor.v1.Retryable
-	9,  // 18: goconductor.v1.TaskResult.refused:type_name -> goconductor.v1.Refused
-	10, // 19: goconductor.v1.TaskResult.unknown:type_name -> goconductor.v1.Unknown
-	11, // 20: goconductor.v1.Retryable.failure:type_name -> goconductor.v1.Failure
-	17, // 21: goconductor.v1.Retryable.retry_after:type_name -> google.protobuf.Duration
-	11, // 22: goconductor.v1.Refused.failure:type_name -> goconductor.v1.Failure
-	11, // 23: goconductor.v1.Unknown.failure:type_name -> goconductor.v1.Failure
-	1,  // 24: goconductor.v1.WorkerService.Connect:input_type -> goconductor.v1.ConnectRequest
-	2,  // 25: goconductor.v1.WorkerService.Connect:output_type -> goconductor.v1.ConnectResponse
-	25, // [25:26] is the sub-list for method output_type
-	24, // [24:25] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	16, // 10: goconductor.v1.ConnectResponse.drain_ack:type_name -> goconductor.v1.DrainAck
+	18, // 11: goconductor.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	0,  // 12: goconductor.v1.Task.operation:type_name -> goconductor.v1.Operation
+	19, // 13: goconductor.v1.Task.deadline:type_name -> google.protobuf.Timestamp
+	18, // 14: goconductor.v1.Task.timeout:type_name -> google.protobuf.Duration
+	17, // 15: goconductor.v1.Task.lock_tokens:type_name -> goconductor.v1.Task.LockTokensEntry
+	18, // 16: goconductor.v1.Task.heartbeat_timeout:type_name -> google.protobuf.Duration
+	7,  // 17: goconductor.v1.TaskResult.done:type_name -> goconductor.v1.Done
+	8,  // 18: goconductor.v1.TaskResult.retryable:type_name -> goconductor.v1.Retryable
+	9,  // 19: goconductor.v1.TaskResult.refused:type_name -> goconductor.v1.Refused
+	10, // 20: goconductor.v1.TaskResult.unknown:type_name -> goconductor.v1.Unknown
+	11, // 21: goconductor.v1.Retryable.failure:type_name -> goconductor.v1.Failure
+	18, // 22: goconductor.v1.Retryable.retry_after:type_name -> google.protobuf.Duration
+	11, // 23: goconductor.v1.Refused.failure:type_name -> goconductor.v1.Failure
+	11, // 24: goconductor.v1.Unknown.failure:type_name -> goconductor.v1.Failure
+	1,  // 25: goconductor.v1.WorkerService.Connect:input_type -> goconductor.v1.ConnectRequest
+	2,  // 26: goconductor.v1.WorkerService.Connect:output_type -> goconductor.v1.ConnectResponse
+	26, // [26:27] is the sub-list for method output_type
+	25, // [25:26] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_goconductor_v1_worker_proto_init() }
@@ -1379,6 +1450,7 @@ func file_goconductor_v1_worker_proto_init() {
 		(*ConnectResponse_Cancel)(nil),
 		(*ConnectResponse_Heartbeat)(nil),
 		(*ConnectResponse_Drain)(nil),
+		(*ConnectResponse_DrainAck)(nil),
 	}
 	file_goconductor_v1_worker_proto_msgTypes[5].OneofWrappers = []any{
 		(*TaskResult_Done)(nil),
@@ -1392,7 +1464,7 @@ func file_goconductor_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_goconductor_v1_worker_proto_rawDesc), len(file_goconductor_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

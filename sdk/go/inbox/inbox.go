@@ -238,7 +238,7 @@ func undecided(err error) error {
 	return rolledBack(err)
 }
 
-// transact runs a function in a transaction, which is committed if the function says so. It repeats a decision that ended
+// transact runs a function in a transaction, which is committed if the function requests it. It repeats a decision that ended
 // in a deadlock.
 func (i *Inbox) transact(
 	ctx context.Context, run func(tx *sql.Tx) (json.RawMessage, bool, error),

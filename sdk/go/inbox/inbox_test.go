@@ -210,7 +210,7 @@ func TestConcurrentRequestsTakeEffectOnce(t *testing.T) {
 		for number := range 160 {
 			group.Go(func() {
 				step := number % 5
-				// Half of the requests fail, so that others do the work. Some steps are compensated in between.
+				// Half of the requests fail, and other processes repeat them. Some steps are compensated in between.
 				if number%16 == 7 && step%2 == 0 {
 					if err := p.compensate(t.Context(), fmt.Sprintf("concurrent/s%d/compensate", step), false); err != nil {
 						t.Error(err)

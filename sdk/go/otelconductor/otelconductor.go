@@ -42,7 +42,7 @@ func tracer(options []Option) trace.Tracer {
 	return config.provider.Tracer(scope)
 }
 
-// The W3C trace context is part of the contract, whatever the global propagator is.
+// The W3C trace context is part of the contract, regardless of the global propagator.
 var propagator = propagation.TraceContext{}
 
 // Interceptor records a span for each action, as a child of the span of its attempt in the executor.

@@ -99,6 +99,7 @@ class Driver:
     def __init__(self) -> None:
         self.gates: dict[str, asyncio.Event] = {}
         self.broken = ""
+        self.quiet = False
         self.box: Box | None = None
         self.worker: gc.Worker | None = None
 
@@ -137,6 +138,7 @@ class Driver:
     async def serve(self, request: dict[str, Any]) -> None:
         """Connect the service with the actions of the scenario."""
         self.broken = request.get("broken") or ""
+        self.quiet = bool(request.get("quiet"))
         self.box = Box(request["database"], self.broken)
         client = gc.Client(request["gateway"], namespace=request["namespace"], executors=request.get("executors") or ())
         service = gc.Service(request["service"], capacity=request.get("capacity") or 0, version="1.0.0")
@@ -151,9 +153,12 @@ class Driver:
         return self.gates.setdefault(name, asyncio.Event())
 
     def action(self, scripts: list[list[dict[str, Any]]]) -> gc.Handler:
-        """Return the handler of an action. It reports each call before and after the script."""
+        """Return the handler of an action. It reports each call before and after the script, unless quiet."""
 
         async def handler(attempt: gc.Attempt, text: str) -> str:
+            script = scripts[min(attempt.number, len(scripts)) - 1]
+            if self.quiet:
+                return await self.run(attempt, script, text)
             heartbeat = attempt.heartbeat_timeout
             write(
                 {
@@ -171,7 +176,6 @@ class Driver:
                 },
                 input=text,
             )
-            script = scripts[min(attempt.number, len(scripts)) - 1]
             event = {"event": "returned", "action": attempt.action, "attempt": attempt.number, "outcome": "done"}
             try:
                 return await self.run(attempt, script, text)
@@ -254,7 +258,7 @@ class Driver:
 
 
 async def until_cancelled(wait: Coroutine[Any, Any, Any]) -> None:
-    """Wait until the attempt is cancelled, and go on then."""
+    """Wait until the attempt is cancelled, and continue then."""
     try:
         await wait
     except asyncio.CancelledError:

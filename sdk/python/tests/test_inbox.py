@@ -65,7 +65,7 @@ async def test_inbox_keeps_each_guarantee(participant: Participant) -> None:
 
 async def test_concurrent_requests_take_effect_once(participant: Participant) -> None:
     async def request(number: int) -> None:
-        # Half of the requests fail, so that others do the work. Some steps are compensated in between.
+        # Half of the requests fail, and other processes repeat them. Some steps are compensated in between.
         step = number % 5
         if number % 16 == 7 and step % 2 == 0:
             await participant.compensate(f"concurrent/s{step}/compensate")
@@ -119,7 +119,7 @@ def test_inbox_outside_an_action_is_refused(tmp_path: Path) -> None:
         box.execute(lambda _: 1)
 
 
-def test_decisions_of_a_transaction_of_the_caller(tmp_path: Path) -> None:
+def test_decision_is_recorded_in_transaction_of_caller(tmp_path: Path) -> None:
     database = SQLite(str(tmp_path / "participant.db"))
     box: Inbox[sqlite3.Connection] = Inbox(database)
     box.migrate()

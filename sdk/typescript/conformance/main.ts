@@ -20,6 +20,7 @@ interface Request extends Call {
   actions: Record<string, Script[]>;
   database: string;
   broken?: string;
+  quiet?: boolean;
   gate: string;
 }
 
@@ -33,6 +34,7 @@ let worker: Worker | undefined;
 /** Connects the service with the actions of the scenario. */
 async function serve(request: Request): Promise<void> {
   actions.broken = request.broken ?? "";
+  actions.quiet = request.quiet ?? false;
   actions.box = await Box.open(request.database, actions.broken);
   const client = new Client(request.gateway, { namespace: request.namespace, executors: request.executors ?? [] });
   const service = new Service(request.service, { capacity: request.capacity, version: "1.0.0" });

@@ -50,6 +50,8 @@ class Gate {
 /** The actions of a scenario, which run scripts. */
 export class Actions {
   broken = "";
+  /** Set if attempts are not reported. */
+  quiet = false;
   box: Box | undefined;
 
   readonly #gates = new Map<string, Gate>();
@@ -68,9 +70,13 @@ export class Actions {
     return gate;
   }
 
-  /** Returns the handler of an action. It reports each call before and after the script. */
+  /** Returns the handler of an action. It reports each call before and after the script, unless quiet. */
   handler(scripts: Script[]): Handler {
     return async (inputJson, attempt) => {
+      const script = scripts[Math.min(attempt.number, scripts.length) - 1] ?? [];
+      if (this.quiet) {
+        return await this.#run(script, inputJson, attempt);
+      }
       this.#write({
         event: "call", action: attempt.action, step: attempt.step, workflow_id: attempt.workflowId,
         operation: attempt.operation, attempt: attempt.number, key: this.#key(attempt), input: new RawJson(inputJson),
@@ -79,7 +85,6 @@ export class Actions {
       });
       const returned = { event: "returned", action: attempt.action, attempt: attempt.number };
       try {
-        const script = scripts[Math.min(attempt.number, scripts.length) - 1] ?? [];
         const output = await this.#run(script, inputJson, attempt);
         this.#write({ ...returned, outcome: "done" });
         return output;

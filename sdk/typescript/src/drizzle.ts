@@ -14,7 +14,7 @@ export interface DrizzleTransaction {
 
 /** A database of Drizzle whose driver is asynchronous: node-postgres or mysql2. */
 export interface DrizzleDatabase<Tx> {
-  transaction<T>(run: (tx: Tx) => Promise<T>, config?: { isolationLevel?: "read committed" }): Promise<T>;
+  transaction<T>(run: (tx: Tx) => Promise<T>, config?: { isolationLevel: "read committed" }): Promise<T>;
 }
 
 /** Returns the database of Drizzle. For SQLite, use `sqlite` with the connection of Drizzle. */

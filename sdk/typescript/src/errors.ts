@@ -128,7 +128,7 @@ function codeOf(thrown: unknown): string {
   return isException(thrown) ? "PANICKED" : "ERROR";
 }
 
-/** Tells whether a thrown value is a mistake of the program. fetch reports an unreachable server by a TypeError with a cause. */
+/** Returns whether a thrown value is a mistake of the program. fetch reports an unreachable server by a TypeError with a cause. */
 export function isException(thrown: unknown): boolean {
   if (!(thrown instanceof Error)) {
     return true;

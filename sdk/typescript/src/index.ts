@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { Attempt, type Operation } from "./attempt.js";
+export { Attempt, type AttemptFields, type Operation } from "./attempt.js";
 export type { CallOptions } from "./calls.js";
 export {
   type Applied, Client, type ClientOptions, close, defaultAddress, type ListOptions, type StartOptions, startWorkflow,

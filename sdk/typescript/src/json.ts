@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 
 /**
- * A JSON text that is kept as it is, to the digit and to the character. It can stand for a value of an input, of an output
+ * A JSON text that is kept unchanged, with all digits and characters. It can stand for a value of an input, of an output
  * or of a payload, or within one.
  */
 export class RawJson {

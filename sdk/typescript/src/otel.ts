@@ -60,7 +60,7 @@ function recordOutcome(span: Span, thrown: unknown): void {
   span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
 }
 
-/** The W3C trace context is part of the contract, whatever the global propagator is. */
+/** The W3C trace context is part of the contract, regardless of the global propagator. */
 const traceparent = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/;
 
 function parentOf(attempt: Attempt): ReturnType<typeof context.active> {

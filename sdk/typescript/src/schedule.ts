@@ -127,29 +127,29 @@ export class Schedules {
     }
   }
 
-  /** Deletes a schedule. Its workflows go on. */
+  /** Deletes a schedule. Its workflows continue. */
   async delete(name: string, options?: CallOptions): Promise<void> {
     const request = { name, ifGeneration: undefined };
     await unary(this.#calls, this.#client.deleteSchedule.bind(this.#client), request, options);
   }
 
-  /** Pauses a schedule: it starts nothing but triggers. */
+  /** Pauses a schedule: only a trigger then starts a workflow. */
   async pause(name: string, reason: string, options?: CallOptions): Promise<void> {
     await unary(this.#calls, this.#client.pauseSchedule.bind(this.#client), { name, reason }, options);
   }
 
-  /** Resumes a paused schedule. The due times of the pause are not made up for. */
+  /** Resumes a paused schedule. Due times during the pause are skipped. */
   async resume(name: string, reason: string, options?: CallOptions): Promise<void> {
     await unary(this.#calls, this.#client.resumeSchedule.bind(this.#client), { name, reason }, options);
   }
 
-  /** Starts a workflow of a schedule now, whatever its overlap policy. Returns the id of the workflow. */
+  /** Starts a workflow of a schedule now, regardless of its overlap policy. Returns the id of the workflow. */
   async trigger(name: string, options?: CallOptions): Promise<string> {
     const response = await unary(this.#calls, this.#client.triggerSchedule.bind(this.#client), { name }, options);
     return response.workflowId;
   }
 
-  /** Starts the due times of a past range, both ends included, whatever the overlap policy. */
+  /** Starts the due times of a past range, both ends included, regardless of the overlap policy. */
   async backfill(name: string, from: Date, until: Date, options?: CallOptions): Promise<void> {
     const request = { name, from: toTimestamp(from), until: toTimestamp(until) };
     await unary(this.#calls, this.#client.backfillSchedule.bind(this.#client), request, options);

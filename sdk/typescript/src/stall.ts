@@ -10,22 +10,21 @@ const heldBackMs = 100;
 /**
  * Notices that the process made no progress: it was suspended, such as by SIGSTOP or by the freeze of a virtual machine, or
  * a function kept the event loop busy. A task that waited in the socket meanwhile seems to have arrived later than it did,
- * so that the deadline by the monotonic clock would be too late.
+ * so that the deadline by the monotonic clock would be too late. A task that was sent after the stall keeps all of its time.
+ *
+ * The SDKs of all languages have the same rule, and their tests the same cases.
  *
  * During each tick the event loop reads its sockets. A message that is received after a tick therefore arrived after the begin
- * of that tick, so that a task which was sent after a stall keeps all of its time.
+ * of that tick.
  */
 export class StallDetector {
   /** The begin of the last tick. */
-  #began: number;
-  /** The end of the last tick. */
-  #ended: number;
-  /** The begin of the tick before, if the last one followed a stall. */
-  #beforeStall: number | undefined;
+  #lastTick: number;
+  /** The last stall. */
+  #stall: { began: number; ended: number } | undefined;
 
   constructor(start = now()) {
-    this.#began = start;
-    this.#ended = start;
+    this.#lastTick = start;
   }
 
   /** Compares clocks until the returned function is called. */
@@ -43,14 +42,16 @@ export class StallDetector {
   }
 
   tick(began: number, ended: number): void {
-    this.#beforeStall = began - this.#began >= minStallMs ? this.#began : undefined;
-    this.#began = began;
-    this.#ended = ended;
+    if (began - this.#lastTick >= minStallMs) {
+      this.#stall = { began: this.#lastTick, ended };
+    }
+    this.#lastTick = began;
   }
 
   /** Returns how long ago a message that is received now may have arrived, in milliseconds. */
   delay(time: number): number {
-    const since = this.#beforeStall !== undefined && time - this.#ended < heldBackMs ? this.#beforeStall : this.#began;
+    // A message that is received later was sent after the stall, unless another one has begun.
+    const since = this.#stall !== undefined && time - this.#stall.ended < heldBackMs ? this.#stall.began : this.#lastTick;
     const age = time - since;
     return age >= minStallMs ? age : 0;
   }

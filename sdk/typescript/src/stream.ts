@@ -4,6 +4,7 @@ import { type ClientDuplexStream, connectivityState, status } from "@grpc/grpc-j
 
 import { Attempt } from "./attempt.js";
 import { metadataWithin } from "./calls.js";
+import { DrainProgress } from "./drain.js";
 import { channelOptions, maxMessageBytes, parseEndpoint } from "./endpoint.js";
 import {
   type ActionError, asActionError, AttemptCancelled, DeadlineExceeded, isException, messageOf, Retryable, StreamLost, Unknown,
@@ -77,7 +78,7 @@ export class Stream {
   #wire!: Wire;
   #opened = false;
   #ended = false;
-  #draining = false;
+  readonly #drain = new DrainProgress();
   #leaseMs = welcomeTimeoutMs;
   #maxOutput = defaultMaxOutput;
   #helloSent = now();
@@ -212,7 +213,11 @@ export class Stream {
         break;
       }
       case "drain":
-        this.#draining = true;
+        this.#drain.executorDrains(time);
+        this.#endIfDrained();
+        break;
+      case "drainAck":
+        this.#drain.acknowledged(time);
         this.#endIfDrained();
         break;
       case "welcome":
@@ -224,14 +229,15 @@ export class Stream {
 
   #welcome(response: ConnectResponse): void {
     if (response.message?.$case !== "welcome") {
-      this.#end(new Error("the executor's first message was not welcome"));
+      this.#end(new Error("the executor's first message was not a welcome message"));
       return;
     }
-    const { lease, maxOutputBytes } = response.message.value;
+    const { lease, maxOutputBytes, acknowledgesDrain } = response.message.value;
     this.#leaseMs = fromDuration(lease) || welcomeTimeoutMs;
     if (maxOutputBytes > 0n) {
       this.#maxOutput = Number(maxOutputBytes < maxMessageBytes ? maxOutputBytes : maxMessageBytes);
     }
+    this.#drain.acknowledges = acknowledgesDrain;
     this.#opened = true;
     this.#expireAfter(this.#leaseMs, "the executor sent nothing within the lease");
     const heartbeats = setInterval(() => {
@@ -240,15 +246,22 @@ export class Stream {
     this.#cleanUp.push(() => { clearInterval(heartbeats); });
     this.#onOpen();
     this.#cleanUp.push(onAbort(this.#owner.draining, () => {
-      this.#draining = true;
       this.#post({ $case: "drain", value: {} });
+      this.#drain.workerDrains(now());
       this.#endIfDrained();
     }));
   }
 
+  /** Ends the stream if no task runs and no task is on the way. Looks again when none can be on the way any more. */
   #endIfDrained(): void {
-    if (this.#draining && this.#tasks.size === 0) {
+    if (this.#ended || this.#tasks.size > 0) {
+      return;
+    }
+    const time = now();
+    if (this.#drain.complete(time)) {
       this.#end(new Drained("the worker drained"));
+    } else if (this.#drain.endsAt !== undefined) {
+      this.#cleanUp.push(after(this.#drain.endsAt - time, () => { this.#endIfDrained(); }));
     }
   }
 

@@ -16,7 +16,7 @@ export type Status =
   | "ROLLED_BACK"
   | "TERMINATED";
 
-/** Tells whether a workflow with the status has ended. */
+/** Returns whether a workflow with the status has ended. */
 export function isFinal(status: Status): boolean {
   return status === "COMPLETED" || status === "ROLLED_BACK" || status === "TERMINATED";
 }

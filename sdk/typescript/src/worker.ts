@@ -245,7 +245,7 @@ function shuffled(addresses: string[]): string[] {
   return addresses;
 }
 
-/** Tells whether an executor accepts workers of a service, by what it announces. */
+/** Returns whether an executor accepts workers of a service, by what it announces. */
 function accepts(about: string, service: string): boolean {
   try {
     const info = JSON.parse(about) as { only?: string[] | null } | null;

@@ -3,8 +3,8 @@ import { type ActionFunction, type CompensationFunction, type CompensationInput,
 import type { Attempt } from "./attempt.js";
 
 /**
- * The number of attempts of a step that sets none. An error of a function in the program that starts the workflow is rarely
- * cured by time, so that it rolls the saga back within seconds.
+ * The number of attempts of a step that sets none. An error of a function in the program that starts the workflow rarely disappears
+ * with time, so it rolls the saga back within seconds.
  */
 const defaultStepAttempts = 5;
 

@@ -1,16 +1,26 @@
 // The databases of the tests of the inbox and the outbox.
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 
 import { drizzle as drizzleDatabase } from "@goconductor/sdk/drizzle";
-import { type Database, mysql, postgres, sqlite } from "@goconductor/sdk/inbox";
+import {
+  type Database, mysql, postgres, prisma, type PrismaClient, type PrismaTransaction, sqlite,
+} from "@goconductor/sdk/inbox";
+import { PrismaPg } from "@prisma/adapter-pg";
+import { drizzle as drizzleMysql } from "drizzle-orm/mysql2";
 import { drizzle } from "drizzle-orm/node-postgres";
 import Libsql from "libsql";
-import { createPool } from "mysql2/promise";
+import { createPool, type Pool as MysqlPool } from "mysql2/promise";
 import { Pool, type PoolClient } from "pg";
+
+/** The client that `npm run generate:prisma` writes, a CommonJS module of the schema in the folder prisma. */
+const generated = createRequire(import.meta.url)("../prisma/index.js") as {
+  PrismaClient: new (options: object) => PrismaClient<PrismaTransaction> & { $disconnect(): Promise<void> };
+};
 
 /** Hides the transaction of a database, which the tests pass on unseen. */
 function opaque<Tx>(database: Database<Tx>): Database<never> {
@@ -43,33 +53,62 @@ async function onSqlite(t: TestContext): Promise<Database<never>> {
   return opaque(sqlite(db));
 }
 
+/** A pool, and the options of its connections. */
+interface Connections {
+  pool: Pool;
+  options: { connectionString: string; max: number; options: string };
+}
+
 /** Returns a pool with an empty schema that is dropped at the end of the test. */
-async function postgresPool(t: TestContext): Promise<Pool | undefined> {
+async function postgresPool(t: TestContext): Promise<Connections | undefined> {
   const url = address(t, "GOCONDUCTOR_TEST_POSTGRES_URL");
   if (url === undefined) {
     return undefined;
   }
   const schema = name();
-  const pool = new Pool({ connectionString: url, max: 16, options: `-c search_path=${schema}` });
+  const options = { connectionString: url, max: 16, options: `-c search_path=${schema}` };
+  const pool = new Pool(options);
   await pool.query(`CREATE SCHEMA ${schema}`);
   t.after(async () => {
     await pool.query(`DROP SCHEMA ${schema} CASCADE`);
     await pool.end();
   });
-  return pool;
+  return { pool, options };
 }
 
 async function onPostgres(t: TestContext): Promise<Database<never> | undefined> {
-  const pool = await postgresPool(t);
-  return pool && opaque(postgres<PoolClient>(pool));
+  const connections = await postgresPool(t);
+  return connections && opaque(postgres<PoolClient>(connections.pool));
 }
 
 async function onDrizzle(t: TestContext): Promise<Database<never> | undefined> {
-  const pool = await postgresPool(t);
-  return pool && opaque(drizzleDatabase(drizzle(pool), "postgres"));
+  const connections = await postgresPool(t);
+  return connections && opaque(drizzleDatabase(drizzle(connections.pool), "postgres"));
 }
 
-async function onMysql(t: TestContext): Promise<Database<never> | undefined> {
+async function onPrisma(t: TestContext): Promise<Database<never> | undefined> {
+  const connections = await postgresPool(t);
+  if (connections === undefined) {
+    return undefined;
+  }
+  const { pool, options } = connections;
+  // Many concurrent transactions wait for a connection.
+  const client = new generated.PrismaClient({
+    adapter: new PrismaPg(options),
+    transactionOptions: { maxWait: 120_000, timeout: 120_000 },
+  });
+  t.after(() => client.$disconnect());
+  const database = prisma(client, "postgres");
+  const statements = (tx: PrismaTransaction) => ({
+    ...database.statements(tx),
+    // Prisma runs no scripts. A migration runs them outside its client.
+    script: async (sql: string) => { await pool.query(sql); },
+  });
+  return opaque({ ...database, statements });
+}
+
+/** Returns a pool with an empty database that is dropped at the end of the test. */
+async function mysqlPool(t: TestContext): Promise<MysqlPool | undefined> {
   const source = address(t, "GOCONDUCTOR_TEST_MYSQL_DSN");
   if (source === undefined) {
     return undefined;
@@ -89,11 +128,28 @@ async function onMysql(t: TestContext): Promise<Database<never> | undefined> {
     await admin.query(`DROP DATABASE ${database}`);
     await admin.end();
   });
-  return opaque(mysql(pool));
+  return pool;
+}
+
+async function onMysql(t: TestContext): Promise<Database<never> | undefined> {
+  const pool = await mysqlPool(t);
+  return pool && opaque(mysql(pool));
+}
+
+async function onDrizzleMysql(t: TestContext): Promise<Database<never> | undefined> {
+  const pool = await mysqlPool(t);
+  return pool && opaque(drizzleDatabase(drizzleMysql(pool), "mysql"));
 }
 
 /** The databases by name. */
-export const databases = { sqlite: onSqlite, postgres: onPostgres, mysql: onMysql, drizzle: onDrizzle };
+export const databases = {
+  sqlite: onSqlite,
+  postgres: onPostgres,
+  mysql: onMysql,
+  drizzle: onDrizzle,
+  "drizzle on mysql": onDrizzleMysql,
+  prisma: onPrisma,
+};
 
 /** Returns a statement with the marks of the parameters of a dialect. It is written with `?`. */
 export function marked(database: Database<never>, statement: string): string {

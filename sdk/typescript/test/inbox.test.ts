@@ -123,7 +123,7 @@ for (const name of Object.keys(databases) as (keyof typeof databases)[]) {
       }
       const request = async (number: number): Promise<void> => {
         const step = number % 5;
-        // Half of the requests fail, so that others do the work. Some steps are compensated in between.
+        // Half of the requests fail, and other processes repeat them. Some steps are compensated in between.
         if (number % 16 === 7 && step % 2 === 0) {
           await p.compensate(`concurrent/s${step}/compensate`);
           return;

@@ -7,6 +7,7 @@ import {
   Refused, Retryable, Service, type Workflow,
 } from "@goconductor/sdk";
 import { postgres } from "@goconductor/sdk/inbox";
+import { DrainProgress, drainGraceMs } from "#dist/drain.js";
 import { StallDetector } from "#dist/stall.js";
 import { rolesOf } from "#dist/tls.js";
 
@@ -15,7 +16,7 @@ function isMisuse(text: RegExp) {
 }
 
 void describe("JSON", () => {
-  void it("keeps integers of 64 bits to the digit", () => {
+  void it("keeps integers of 64 bits exactly", () => {
     const text = '{"big":9223372036854775807,"small":-9223372036854775808,"safe":9007199254740991,"list":[12345678901234567890]}';
     const value = decodeJson(text) as Record<string, unknown>;
     assert.equal(value["big"], 9223372036854775807n);
@@ -174,4 +175,62 @@ void describe("stall detector", () => {
     stalls.tick(801, 802);
     assert.equal(stalls.delay(850), 0);
   });
+
+  // The ticks of a detector that starts at 0, the time at which a message is received, and how long ago it may have arrived.
+  // The tests of all SDKs have these cases.
+  const cases: [name: string, ticks: number[], receivedAt: number, expected: number][] = [
+    ["progress", [100], 199, 0],
+    ["a delay that is no stall", [100], 399, 0],
+    ["the shortest stall", [100], 400, 300],
+    ["a message before the tick that ends the stall", [100], 2100, 2000],
+    ["a message that waited, after that tick", [100, 2100], 2110, 2010],
+    ["the last message that was held back", [100, 2100], 2199, 2099],
+    ["a task that was sent after the stall", [100, 2100], 2200, 0],
+    ["a second tick soon after the stall", [100, 2100, 2105], 2150, 2050],
+    ["a task that was sent long after the stall", [100, 2100, 2200, 2300, 2400], 2450, 0],
+    ["a second stall soon after the first", [100, 2100, 2500], 2550, 450],
+    ["a second stall that goes on", [100, 2100, 2200], 2600, 400],
+    ["a message that was received before the stall", [100, 2100], 50, 0],
+  ];
+  for (const [name, ticks, receivedAt, expected] of cases) {
+    void it(`takes the stall from ${name}`, () => {
+      const stalls = new StallDetector(0);
+      for (const tick of ticks) {
+        stalls.tick(tick, tick);
+      }
+      assert.equal(stalls.delay(receivedAt), expected);
+    });
+  }
+});
+
+void describe("drain of a stream", () => {
+  void it("is complete when no task is on the way", () => {
+    const drain = new DrainProgress();
+    drain.acknowledges = true;
+    drain.acknowledged(1000);
+    assert.ok(!drain.complete(99_000), "the drain has not begun");
+    drain.workerDrains(1000);
+    assert.equal(drain.endsAt, undefined);
+    assert.ok(!drain.complete(99_000), "the drain is not acknowledged");
+    drain.acknowledged(2000);
+    assert.ok(drain.complete(2000));
+    const byExecutor = new DrainProgress();
+    byExecutor.acknowledges = true;
+    byExecutor.workerDrains(1000);
+    byExecutor.executorDrains(1000);
+    assert.ok(byExecutor.complete(1000));
+  });
+
+  for (const first of ["workerDrains", "executorDrains"] as const) {
+    void it(`waits for tasks of an earlier executor after ${first}`, () => {
+      const drain = new DrainProgress();
+      drain[first](1000);
+      // A second drain does not prolong the wait.
+      drain.workerDrains(1100);
+      drain.executorDrains(1100);
+      assert.equal(drain.endsAt, 1000 + drainGraceMs);
+      assert.ok(!drain.complete(1100));
+      assert.ok(drain.complete(1000 + drainGraceMs));
+    });
+  }
 });

@@ -4,30 +4,56 @@ import { describe, it, type TestContext } from "node:test";
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { Client, type Logger, Refused, Retryable, Service } from "@goconductor/sdk";
 import { worker as wire } from "@goconductor/sdk/proto";
+import { drainGraceMs } from "#dist/drain.js";
 
 type Outcome = NonNullable<wire.TaskResult["outcome"]>;
 
 const silent: Logger = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** Tasks that cross the drain of the worker. */
+interface LateTask {
+  /** The time from the drain to the tasks. */
+  afterMs: number;
+  acknowledges: boolean;
+}
 
 /** An executor that sends one task for each action of a worker, and keeps the results. */
 class Executor {
   readonly results: Promise<Map<string, Outcome>>;
   url = "";
 
-  private constructor(server: Server, timeoutMs: number) {
+  private constructor(server: Server, timeoutMs: number, late: LateTask | undefined) {
     this.results = new Promise((resolve) => {
       server.addService(wire.WorkerServiceService, {
         connect: (call: ServerDuplexStream<wire.ConnectRequest, wire.ConnectResponse>) => {
           const found = new Map<string, Outcome>();
           let actions: string[] = [];
+          let atDrain = (): void => undefined;
           call.on("data", ({ message }: wire.ConnectRequest) => {
             if (message?.$case === "hello") {
               ({ actions } = message.value);
-              const welcome = { executor: "test", lease: { seconds: 20n, nanos: 0 }, maxOutputBytes: 0n };
+              const welcome = {
+                executor: "test", lease: { seconds: 20n, nanos: 0 }, maxOutputBytes: 0n,
+                acknowledgesDrain: late?.acknowledges ?? true,
+              };
+              const sendTasks = (): void => {
+                for (const [index, action] of actions.entries()) {
+                  call.write({ message: { $case: "task", value: task(BigInt(index), action, timeoutMs) } });
+                }
+              };
               call.write({ message: { $case: "welcome", value: welcome } });
-              for (const [index, action] of actions.entries()) {
-                call.write({ message: { $case: "task", value: task(BigInt(index), action, timeoutMs) } });
+              if (late === undefined) {
+                sendTasks();
+              } else {
+                atDrain = sendTasks;
               }
+            } else if (message?.$case === "drain") {
+              setTimeout(() => {
+                atDrain();
+                if (late?.acknowledges ?? true) {
+                  call.write({ message: { $case: "drainAck", value: {} } });
+                }
+              }, late?.afterMs ?? 0);
             } else if (message?.$case === "result" && message.value.outcome !== undefined) {
               found.set(actions[Number(message.value.taskId)] ?? "", message.value.outcome);
               if (found.size === actions.length) {
@@ -42,9 +68,9 @@ class Executor {
     });
   }
 
-  static async start(t: TestContext, timeoutMs: number): Promise<Executor> {
+  static async start(t: TestContext, timeoutMs: number, late?: LateTask): Promise<Executor> {
     const server = new Server();
-    const executor = new Executor(server, timeoutMs);
+    const executor = new Executor(server, timeoutMs, late);
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => {
         if (error === null) {
@@ -121,6 +147,29 @@ void describe("worker", () => {
     const outcome = (await executor.results).get("charge");
     assert.deepEqual(described(outcome), ["done", undefined]);
     await worker.shutdown();
+    await client.close();
+  });
+
+  void it("finishes a task that crosses its drain", async (t) => {
+    const executor = await Executor.start(t, 30_000, { afterMs: 600, acknowledges: true });
+    const client = new Client("http://127.0.0.1:1", { executors: [executor.url], logger: silent });
+    const worker = client.serve(new Service("shop").action("charge", () => 1));
+    await worker.connected();
+    await worker.shutdown();
+    const open = new Promise<undefined>((resolve) => { setTimeout(resolve, 1000, undefined); });
+    const results = await Promise.race([executor.results, open]);
+    assert.deepEqual(described(results?.get("charge")), ["done", undefined]);
+    await client.close();
+  });
+
+  void it("waits for tasks of an executor that does not acknowledge drains", async (t) => {
+    const executor = await Executor.start(t, 30_000, { afterMs: 0, acknowledges: false });
+    const client = new Client("http://127.0.0.1:1", { executors: [executor.url], logger: silent });
+    const worker = client.serve(new Service("shop").action("charge", () => 1));
+    await worker.connected();
+    const start = performance.now();
+    await worker.shutdown();
+    assert.ok(performance.now() - start >= drainGraceMs);
     await client.close();
   });
 

@@ -7,7 +7,7 @@ export function storedDraft(name: string): string | undefined {
   return sessionStorage.getItem(key(name)) ?? undefined;
 }
 
-/** Keeps a draft, or removes it. A browser without space keeps none, and the editor goes on. */
+/** Keeps a draft, or removes it. A browser without space keeps none, and the editor continues. */
 export function storeDraft(name: string, draft: string | undefined): void {
   try {
     if (draft === undefined) sessionStorage.removeItem(key(name));

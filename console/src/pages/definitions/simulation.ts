@@ -97,7 +97,7 @@ export function stepsAfter(nodes: readonly StepFacts[], lines: readonly Line[], 
     return {
       name: node.name, kind: node.kind ?? "", action: node.action ?? "", compensate: node.compensate ?? null,
       status: state.status, attempts: state.attempts, compensation_attempts: state.undoAttempts,
-      // A step that runs has run until the current event: virtual time does not go on by itself.
+      // A step that runs has run until the current event: virtual time does not continue by itself.
       started_at: time(state.startedAt), ended_at: state.startedAt === undefined ? null : time(state.endedAt ?? now),
       ...(state.undoQueuedAt !== undefined && {
         compensation: { queued_at: time(state.undoQueuedAt), started_at: time(state.undoStartedAt ?? state.undoQueuedAt), ended_at: time(state.undoEndedAt ?? now) },

@@ -13,7 +13,7 @@ export interface Attention {
   /** The path of the page where a person acts. */
   page: string;
   to: string;
-  /** The newest workflows that are meant. */
+  /** The newest of these workflows. */
   workflows?: readonly WorkflowSummary[];
 }
 

@@ -57,7 +57,7 @@ export function scheduleBody(draft: ScheduleDraft, old: Schedule | undefined): {
   };
 }
 
-/** Converts the value of a `datetime-local` field to UTC. Undefined if it is no time. */
+/** Converts the value of a `datetime-local` field to UTC. Undefined if it is not a time. */
 export function toUtc(local: string): string | undefined {
   const time = new Date(local);
   return local === "" || Number.isNaN(time.getTime()) ? undefined : time.toISOString();

@@ -88,7 +88,7 @@ function NumberField(props: Resolved) {
 
 const same = (a: Json, b: Json) => JSON.stringify(a) === JSON.stringify(b);
 
-/** A number, or the text if it is none, so that the check can say so. */
+/** A number, or the text if it is not a number, so that the check can report it. */
 function parseNumber(typed: string): Json {
   const trimmed = typed.trim();
   if (trimmed === "") return undefined;

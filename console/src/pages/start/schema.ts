@@ -43,7 +43,7 @@ export const isObject = (value: unknown): value is JsonObject =>
 const MAX_DEPTH = 12;
 type Kind = "string" | "number" | "integer" | "boolean" | "object" | "array" | "enum" | "const" | "choice" | "null" | "any";
 
-/** Follows local references and joins `allOf`. A reference that leads nowhere, or in a circle, allows anything. */
+/** Follows local references and joins `allOf`. A reference without a target, or in a circle, allows anything. */
 export function resolve(schema: Schema | boolean | undefined, root: Schema, depth = 0): Schema {
   if (typeof schema !== "object" || schema === null || depth > MAX_DEPTH) return {};
   if (typeof schema.$ref === "string") {

@@ -43,7 +43,7 @@ test("key is active until it is revoked or expired", () => {
   expect(list(" shop, pay\n*")).toEqual(["shop", "pay", "*"]);
 });
 
-test("run over many goes on after a failure, counts a missing one as done, and stops without permission", async () => {
+test("run over many continues after a failure, counts a missing one as done, and stops without permission", async () => {
   const fail = (status: number) => Promise.reject(new ApiError({ status, title: "no" }));
   const progress: number[] = [];
   const change = vi.fn((id: string) => (id === "b" ? fail(503) : id === "c" ? fail(404) : Promise.resolve()));

@@ -9,7 +9,7 @@ const text = s.workflow;
 const MARKS = 6;
 /** A running workflow moves its axis this often. */
 const TICK_MS = 1_000;
-/** More segments of one lane cannot be told apart. */
+/** More segments of one lane are too narrow to distinguish. */
 const MAX_SEGMENTS = 200;
 
 interface Props {

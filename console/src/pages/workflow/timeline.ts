@@ -6,7 +6,7 @@ export type SegmentKind = "queue" | "attempt" | "backoff" | "wait" | "lock";
 export interface Segment {
   kind: SegmentKind;
   from: number;
-  /** Undefined while it goes on. */
+  /** Undefined while it continues. */
   to?: number;
   attempt: number;
   outcome?: "COMPLETED" | "FAILED" | "UNKNOWN" | "RETRYING";

@@ -163,7 +163,7 @@ async fn cached_key_needs_no_round_trip() {
 }
 
 #[tokio::test]
-async fn strangers_neither_delay_known_keys_nor_wait() {
+async fn unknown_keys_neither_delay_known_keys_nor_wait() {
     let fixture = Fixture::new(AccessConfig::default());
     let key = fixture.key("viewer", None).await;
     let text = key.text.expose_secret();
@@ -179,11 +179,11 @@ async fn strangers_neither_delay_known_keys_nor_wait() {
     // The cache is empty, as after a change of a key.
     fixture.control.0.cache.clear();
     let known = tokio::time::timeout(Duration::from_secs(1), fixture.authenticate(text)).await;
-    known.expect("a known key does not wait for strangers").unwrap();
+    known.expect("a known key does not wait for unknown keys").unwrap();
     let busy = IssuedKey::generate().unwrap();
     let refused =
         tokio::time::timeout(Duration::from_millis(500), fixture.authenticate(busy.text.expose_secret()));
-    let refused = refused.await.expect("a stranger beyond the limit is refused at once");
+    let refused = refused.await.expect("an unknown key beyond the limit is refused at once");
     assert!(matches!(refused, Err(Rejection::Busy)), "{refused:?}");
     drop(unknown_reads);
     let mut busy = 0;

@@ -105,7 +105,7 @@ impl Gate {
     }
 
     /// Authenticates the caller of a request, and checks that it has the permission of the rule in the namespace of the
-    /// request. A request without a rule only needs a credential: it has no route, and learns so.
+    /// request. A request without a rule only needs a credential: it has no route, and the response says so.
     ///
     /// `method` is that of a REST request. A gRPC call has none, because it has no session.
     async fn authorise(

@@ -139,6 +139,8 @@ pub(super) const REST: &[(&str, &str, Rule)] = &[
     ("POST", "/api/v1/workflows/{id}/steps/{step}/retry", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/steps/{step}/skip", change(P::WorkflowsOperate)),
     ("POST", "/api/v1/workflows/{id}/terminate", change(P::WorkflowsOperate)),
+    ("GET", "/dev/clock", read(P::ConfigRead)),
+    ("POST", "/dev/clock/advance", change(P::ConfigWrite)),
     ("GET", "/errors/{code}", read(P::DocsRead)),
     ("GET", "/healthz", PUBLIC),
     ("GET", "/metrics", read(P::MetricsRead)),

@@ -6,6 +6,7 @@ mod redaction;
 mod schedules;
 mod secrets;
 mod sessions;
+mod virtual_clock;
 
 use super::rules::{ANY, GRPC, REST, Rule};
 use crate::api::Api;
@@ -374,7 +375,7 @@ async fn rest_route_refuses_callers_without_the_permission() {
 }
 
 #[tokio::test]
-async fn grpc_method_refuses_strangers_and_callers_without_the_permission() {
+async fn grpc_method_refuses_callers_without_a_credential_or_the_permission() {
     let fixture = Fixture::with_access_control().await;
     fixture.workflow("shop").await;
     let strangers = fixture.strangers().await;

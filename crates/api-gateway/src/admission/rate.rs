@@ -1,6 +1,6 @@
 //! Limits of the rate of requests: a token bucket for each caller, and one for each namespace.
 //!
-//! The limit of a caller counts all its requests, whatever their namespace. The limit of a namespace counts the requests of
+//! The limit of a caller counts all its requests, in all namespaces. The limit of a namespace counts the requests of
 //! all callers that may use it. With access control, a caller is a credential, and requests without a valid credential count
 //! for their network. Without a limit, a request costs nothing here; with one, it costs a lookup in a table.
 

@@ -85,7 +85,7 @@ impl Admission {
             Err(problem) if is_grpc => response = tonic::Status::from(problem).into_http(),
             Err(problem) => response = problem.into_response(),
         }
-        // The streams of workers are no responses of the API: a worker that is busy may read later.
+        // The streams of workers are not responses of the API: a worker that is busy may read later.
         if holds.is_used() {
             response.extensions_mut().insert(ResponseHold(Arc::new(holds)));
         }

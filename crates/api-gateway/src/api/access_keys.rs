@@ -120,7 +120,7 @@ impl Api {
     pub(crate) async fn revoke_access_key(&self, id: &str) -> ApiResult<AccessKeyView> {
         audit_notes::target("access_key", id);
         audit_notes::before(&view(self.load_access_key(id).await?));
-        self.end(id, AccessKeyEnd::Revoked(clock::now())).await
+        self.end(id, AccessKeyEnd::Revoked(clock::wall())).await
     }
 
     /// Creates a key with the rights of another one, which expires after `overlap`.
@@ -134,7 +134,7 @@ impl Api {
         audit_notes::target("access_key", id);
         let previous = self.load_access_key(id).await?;
         audit_notes::before(&view(previous.clone()));
-        let now = clock::now();
+        let now = clock::wall();
         let has_ended =
             previous.revoked_at.is_some() || previous.expires_at.is_some_and(|expires_at| expires_at <= now);
         if has_ended {
@@ -157,14 +157,14 @@ impl Api {
         lifetime: Option<Duration>,
     ) -> ApiResult<CreatedAccessKey> {
         if self.gate.is_none() {
-            let detail = "access control is off, so that the caller is not known: create keys with \
+            let detail = "access control is off, so the caller is not known: create keys with \
                           `goconductor access key create --offline`";
             return Err(Problem::new(FORBIDDEN, detail));
         }
         self.check_creator(context, &scope)?;
         let IssuedKey { id, text, digest } =
             IssuedKey::generate().map_err(|error| Problem::new(INTERNAL, error.to_string()))?;
-        let created_at = clock::now();
+        let created_at = clock::wall();
         let key = AccessKey {
             id,
             name,

@@ -284,7 +284,7 @@ fn note_change(current: &Current, settings: &Json, reason: Option<&str>, dry_run
     audit_notes::after(&json!({"settings": settings, "reason": reason, "dry_run": dry_run}));
 }
 
-/// Returns the changed settings. A section that is added without a setting is no change.
+/// Returns the changed settings. A section that is added without a setting is not a change.
 fn changes(current: &Json, new: &Json) -> Vec<ChangeView> {
     let changed = changed_settings(current, new);
     changed.into_iter().map(|setting| ChangeView { apply: apply_of(&setting).as_str(), setting }).collect()

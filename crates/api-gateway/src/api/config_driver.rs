@@ -116,7 +116,7 @@ impl Api {
             return Ok(true);
         }
         let queue = queue_of_api(config).map(str::to_owned);
-        // Without a queue of the API, the one of the file is meant.
+        // Without a queue of the API, the queue of the file applies.
         let wanted = queue.clone().unwrap_or_else(|| self.config.base().queue.backend.name().to_owned());
         if queue != applied.queue {
             match queues.request(&wanted, Some("config".to_owned())).await {

@@ -171,7 +171,7 @@ impl Api {
         Ok(AppliedDefinition { name, version, digest, warnings, is_new: put.created })
     }
 
-    /// Archives a definition and returns the number of its workflows that have not ended. They go on.
+    /// Archives a definition and returns the number of its workflows that have not ended. They continue.
     pub(crate) async fn delete_definition(&self, context: &CallContext, name: &str) -> ApiResult<u64> {
         audit_notes::target("definition", name);
         let key = DefinitionName { namespace: context.namespace.to_string(), name: name.to_owned() };

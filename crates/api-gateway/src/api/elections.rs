@@ -78,7 +78,7 @@ impl Api {
             Ok(members) => members,
             Err(error) => {
                 // The election works without a state store, and so does its list.
-                tracing::debug!(%error, "processes of the election were not read");
+                tracing::debug!(%error, "failed to read the processes of the election");
                 Vec::new()
             }
         };

@@ -45,7 +45,7 @@ impl Api {
         self.submit(context, id, |actor| Input::RollBack { cause, actor, reason }).await
     }
 
-    /// Refuses the rollback of a completed child whose parent goes on, because the parent uses its output and would
+    /// Refuses the rollback of a completed child whose parent continues, because the parent uses its output and would
     /// complete as if the child had.
     async fn check_parent(&self, child: &State) -> ApiResult<()> {
         let Some(parent) = child.parent.filter(|_| child.phase == Phase::Completed) else { return Ok(()) };

@@ -10,7 +10,7 @@ pub(crate) const MAX_REASON_CHARS: usize = 1000;
 struct OperationReason(String);
 
 impl OperationReason {
-    /// Parses a reason. A blank text is no reason.
+    /// Parses a reason. A blank text is not accepted as a reason.
     fn parse(text: String) -> ApiResult<Option<Self>> {
         let length = text.chars().count();
         if length > MAX_REASON_CHARS {

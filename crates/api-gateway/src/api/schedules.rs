@@ -93,7 +93,7 @@ impl Api {
         Ok(SchedulePage { schedules, next_page_token: last.unwrap_or_default() })
     }
 
-    /// Deletes a schedule. Its workflows go on. With `if_generation`, it must have that generation.
+    /// Deletes a schedule. Its workflows continue. With `if_generation`, it must have that generation.
     pub(crate) async fn delete_schedule(
         &self,
         context: &CallContext,
@@ -106,7 +106,7 @@ impl Api {
         if self.remove_schedule(context, name, check).await? { Ok(()) } else { Err(not_found(name)) }
     }
 
-    /// Pauses a schedule: it starts nothing but triggers.
+    /// Pauses a schedule: only a trigger then starts a workflow.
     pub(crate) async fn pause_schedule(
         &self,
         context: &CallContext,
@@ -125,7 +125,7 @@ impl Api {
         .await
     }
 
-    /// Resumes a paused schedule. The due times of the pause are not made up for.
+    /// Resumes a paused schedule. Due times during the pause are skipped.
     pub(crate) async fn resume_schedule(
         &self,
         context: &CallContext,

@@ -103,10 +103,7 @@ impl Api {
 
 /// The problem of a sign-in at a server that checks no callers.
 pub(crate) fn no_access_control() -> Problem {
-    Problem::new(
-        NO_SIGN_IN,
-        "access control is off, so that there is nothing to sign in to: set access.enabled",
-    )
+    Problem::new(NO_SIGN_IN, "access control is off, so there is nothing to sign in to: set access.enabled")
 }
 
 impl SessionView {

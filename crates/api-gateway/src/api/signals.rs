@@ -24,7 +24,7 @@ impl Api {
         audit_notes::after(&serde_json::json!({"signal": name, "idempotency_key": key}));
         let loaded = self.load(context, parse_id(id)?).await?;
         let plan = self.engine.plan_of(&loaded.state).await?;
-        // A final workflow refuses every signal, whatever the payload is.
+        // A final workflow refuses every signal, regardless of the payload.
         let payload = if loaded.state.phase.is_final() {
             payload
         } else {

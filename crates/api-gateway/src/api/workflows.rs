@@ -286,7 +286,7 @@ impl Api {
         // Read only if it matters, because most workflows wait for nothing else than their attempts.
         let is_capacity = |waiting: &Waiting| waiting.kind == view::WaitingKind::Capacity;
         if queue.is_durable() && waiting.iter().any(is_capacity) {
-            // A store that does not respond is no evidence that a worker is missing.
+            // A store that does not respond is not evidence that a worker is missing.
             if let Ok(members) = self.store().members().await {
                 view::find_unserved(&mut waiting, plan, state, &members);
             }

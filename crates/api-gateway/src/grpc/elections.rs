@@ -31,7 +31,7 @@ impl ElectionService for GrpcServices {
         let events = events.map(Some).chain(stream::iter([None])).filter_map(move |event| {
             match &event {
                 Some(Ok(_)) => {}
-                Some(Err(_)) => record.set_reason("the election failed or the gateway shuts down"),
+                Some(Err(_)) => record.set_reason("the election failed or the gateway is shutting down"),
                 None => record.set_reason("the term ended"),
             }
             ready(event.map(|event| event.map(wire::CampaignResponse::from).map_err(Status::from)))

@@ -101,7 +101,7 @@ async fn get(
 
 /// Archive a definition
 ///
-/// New starts are refused, and running workflows go on. The versions can still be read by their numbers. Applying the
+/// New starts are refused, and running workflows continue. The versions can still be read by their numbers. Applying the
 /// definition again restores it.
 #[utoipa::path(delete, path = "/definitions/{name}", tag = "definitions", params(("name" = String, Path)),
     responses((status = 204, description = "The definition was archived"), (status = 404, body = ProblemBody)))]

@@ -113,7 +113,7 @@ async fn get(
 
 /// Create or replace a schedule
 ///
-/// A schedule that is replaced keeps its progress. If its times change, the past ones are not made up for. With the header
+/// A schedule that is replaced keeps its progress. If its times change, past due times are not started. With the header
 /// If-Match, the schedule must have that generation; 0 stands for no schedule.
 #[utoipa::path(put, path = "/schedules/{name}", tag = "schedules",
     params(("name" = String, Path),
@@ -140,7 +140,7 @@ async fn put(
 
 /// Delete a schedule
 ///
-/// Its workflows go on.
+/// Its workflows continue.
 #[utoipa::path(delete, path = "/schedules/{name}", tag = "schedules",
     params(("name" = String, Path),
         ("If-Match" = Option<String>, Header, description = "Generation in quotes, as in the header ETag")),
@@ -158,7 +158,7 @@ async fn delete(
 
 /// Pause a schedule
 ///
-/// A paused schedule starts nothing but triggers. Its due times are not made up for.
+/// A paused schedule starts nothing but triggers. Due times during the pause are skipped.
 #[utoipa::path(post, path = "/schedules/{name}/pause", tag = "schedules", params(("name" = String, Path)),
     request_body = Option<ScheduleReasonBody>,
     responses((status = 200, body = ScheduleView), (status = 404, body = ProblemBody)))]
@@ -219,7 +219,7 @@ async fn trigger(
 
 /// Start the due times of a past range
 ///
-/// The elected executor starts them in order, whatever the overlap policy. A due time that was started before is not
+/// The elected executor starts them in order, regardless of the overlap policy. A due time that was started before is not
 /// started again. A range has at most 1000 due times.
 #[utoipa::path(post, path = "/schedules/{name}/backfill", tag = "schedules", params(("name" = String, Path)),
     request_body = BackfillBody,

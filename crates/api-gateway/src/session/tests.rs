@@ -45,7 +45,7 @@ fn session_that_has_ended_is_invalid() {
 }
 
 #[test]
-fn cookie_of_a_sign_in_is_no_session() {
+fn cookie_of_a_sign_in_is_not_a_session() {
     let sessions = sessions(1);
     let (set, _) = sessions.begin(identity()).unwrap();
     let value = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap().1.to_owned();

@@ -96,7 +96,7 @@ pub(crate) async fn waiting_on(
             };
             let Some(service) = action.service() else { continue };
             let topic = topic_of(&state.namespace, service, side);
-            // A queue that does not respond is no evidence that a worker is missing.
+            // A queue that does not respond is not evidence that a worker is missing.
             let is_served = queue.has_consumer(&topic).await.unwrap_or(true);
             let (status, failure) = (step_status, step.error.as_ref());
             let waits_for_doubt = side == Side::Execute && step.probes == Some(0);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn command_of_a_service_that_nobody_serves_waits_for_a_worker() {
+    fn command_of_an_unserved_service_waits_for_a_worker() {
         let yaml = "workflow: w\nsteps: [{name: s, run: parcels/pack, compensate: none}]\n";
         let checked = goconductor_definition::parse(yaml.as_bytes(), Format::Yaml, &Limits::default());
         let plan = Plan::new(checked.unwrap().definition, 1).unwrap();

@@ -33,7 +33,7 @@ pub(crate) enum DefinitionCommand {
         #[arg(add = ArgValueCandidates::new(complete::definitions))]
         name: String,
     },
-    /// Archive a definition: new starts are refused, running workflows go on, applying it again restores it
+    /// Archive a definition: new starts are refused, running workflows continue, applying it again restores it
     Delete {
         /// Name of the definition
         #[arg(add = ArgValueCandidates::new(complete::definitions))]

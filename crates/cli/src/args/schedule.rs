@@ -25,13 +25,13 @@ pub(crate) enum ScheduleCommand {
         #[arg(value_parser = path_segment, add = ArgValueCandidates::new(complete::schedules))]
         name: String,
     },
-    /// Delete a schedule; its workflows go on
+    /// Delete a schedule; its workflows continue
     Delete {
         /// Name of the schedule
         #[arg(value_parser = path_segment, add = ArgValueCandidates::new(complete::schedules))]
         name: String,
     },
-    /// Pause a schedule; its due times are not made up for
+    /// Pause a schedule; due times during the pause are skipped
     Pause {
         /// Name of the schedule
         #[arg(value_parser = path_segment, add = ArgValueCandidates::new(complete::schedules))]

@@ -30,7 +30,7 @@ impl Authority {
     /// Creates an authority.
     pub(super) fn create(trust_domain: &str, days: u16) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
-        // The identifier of its key tells authorities of the same name apart.
+        // The identifier of its key distinguishes authorities of the same name.
         params.distinguished_name = named(&format!("GoConductor authority of {trust_domain}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -46,7 +46,7 @@ pub(super) fn restore(file: &Path, store: &StoreArgs, out: &Output) -> Result {
     if target.exists() || goconductor_store::remains(target).is_some() {
         let reason =
             goconductor_store::remains(target).unwrap_or_else(|| format!("{} exists", target.display()));
-        return Err(CliError::new(Exit::Conflict, format!("a store is or was there: {reason}"))
+        return Err(CliError::new(Exit::Conflict, format!("the location contains a store, or contained one: {reason}"))
             .hint("restore into an empty directory with --data-dir, or move all files of the store to another directory first")
             .code(RESTORE));
     }

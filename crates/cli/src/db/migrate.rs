@@ -57,7 +57,7 @@ fn target(args: &MigrateArgs, database: &OpenedDatabase) -> Result<Option<i64>> 
     }
     if to < schema.database {
         let message =
-            format!("the database has version {}, and a migration cannot be taken back", schema.database);
+            format!("the database has version {}, and a migration cannot be reverted", schema.database);
         return Err(CliError::new(Exit::Conflict, message)
             .hint("an earlier release can use the database as it is if `goconductor db status` says so; otherwise restore a backup")
             .code("GC3020"));
@@ -81,7 +81,7 @@ async fn check_processes(database: &OpenedDatabase) -> Result<()> {
     }
     Err(CliError::new(Exit::Conflict, "processes of another release are connected")
         .details(others)
-        .hint("upgrade or stop them first; a process that ended is forgotten after some seconds")
+        .hint("upgrade or stop them first; a process that ended is removed from the list after a few seconds")
         .code("GC3020"))
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// The first version of the schema that has a table of processes.
 const WITH_MEMBERS: i64 = 2;
 
-/// Shows the schema of a database. The exit code tells whether this release can use it.
+/// Shows the schema of a database. The exit code states whether this release can use it.
 pub(super) async fn run(args: &StoreArgs, out: &Output) -> Result {
     let location = StoreLocation::of(args, out)?;
     if let StoreLocation::Sqlite(path) = &location {

@@ -37,7 +37,7 @@ enum Slot {
 
 /// The position of the left upper corner of a step, and its width.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct NodePosition {
     x: usize,
     y: usize,
     width: usize,
@@ -48,7 +48,7 @@ struct Layout<'a> {
     definition: &'a Definition,
     columns: Vec<Vec<Slot>>,
     level: BTreeMap<StepIndex, usize>,
-    places: BTreeMap<(usize, Slot), Place>,
+    places: BTreeMap<(usize, Slot), NodePosition>,
     width: usize,
     height: usize,
 }
@@ -165,7 +165,7 @@ impl<'a> Layout<'a> {
             let offset = (rows - column.len()) * ROW_HEIGHT / 2;
             for (row, slot) in column.iter().enumerate() {
                 let y = MARGIN + offset + row * ROW_HEIGHT;
-                self.places.insert((at, *slot), Place { x, y, width });
+                self.places.insert((at, *slot), NodePosition { x, y, width });
             }
             x += width + COLUMN_GAP;
         }
@@ -185,7 +185,7 @@ impl<'a> Layout<'a> {
         })
     }
 
-    fn place(&self, index: StepIndex) -> Option<Place> {
+    fn place(&self, index: StepIndex) -> Option<NodePosition> {
         let level = self.level.get(&index)?;
         self.places.get(&(*level, Slot::Step(index))).copied()
     }
@@ -247,7 +247,7 @@ fn curve((x1, y1): (usize, usize), (x2, y2): (usize, usize)) -> String {
     format!("M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}")
 }
 
-fn draw_step(text: &mut String, step: &Step, Place { x, y, width }: Place) {
+fn draw_step(text: &mut String, step: &Step, NodePosition { x, y, width }: NodePosition) {
     let class = if step.kind == Kind::Pivot { "step pivot" } else { "step" };
     let centre = x + width / 2;
     text.push_str(&format!(

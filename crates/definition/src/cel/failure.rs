@@ -66,7 +66,7 @@ pub(super) fn reason(error: &ExecutionError) -> String {
 /// Describes operands that an operator does not accept.
 pub(super) fn operands(symbol: &str, described: &[String], kinds: &[&str]) -> String {
     let what = format!("`{symbol}` does not take {}", described.join(" and "));
-    // An index of another type is no mistake of its operands.
+    // An index of another type is not a mistake of its operands.
     match advice(kinds).filter(|_| symbol != "[ ]") {
         Some(advice) => format!("{what}: {advice}"),
         None => what,

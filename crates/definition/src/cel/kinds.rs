@@ -1,4 +1,4 @@
-//! Operators whose operands have the wrong types, whatever the values of the workflow are.
+//! Operators whose operands have the wrong types for all values of the workflow.
 //!
 //! Most types are known only when an expression is evaluated. Those of literals, of conversions and of the fields of
 //! `workflow` are known before.

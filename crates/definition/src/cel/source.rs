@@ -47,7 +47,7 @@ pub(super) fn check(text: &str) -> Result<(), Finding> {
     Ok(())
 }
 
-/// Returns the first double in an expression that is not kept to the digit.
+/// Returns the first double in an expression that is not kept exactly.
 pub(super) fn inexact_number(text: &str) -> Option<String> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let text: String = outside_of_strings(text).collect();

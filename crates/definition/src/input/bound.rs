@@ -207,7 +207,7 @@ impl SameOrder {
             *steps = steps.checked_sub(1 + schema.same.len()).ok_or(NoBound::TooLarge)?;
             let chain = get(&self.chain, vertex);
             head.rates.add(WorkRates { frames: chain, ..schema.rates }, count);
-            // Each level of the chain can evaluate the levels below it once more.
+            // Each level of the chain can evaluate the levels below it again.
             let again = if schema.evaluates_again { count.saturating_mul(chain) } else { count };
             for next in &schema.same {
                 let total = times.entry((get(&self.position, *next), *next)).or_default();

@@ -47,7 +47,7 @@ impl SchemaGraph {
     /// Builds the graph of a valid schema.
     ///
     /// # Errors
-    /// Returns the reason if a reference leads nowhere or outside of the schema.
+    /// Returns the reason if a reference has no target or leads outside of the schema.
     pub(super) fn new(schema: &Json) -> Result<Self, String> {
         let invalid = |_| "`$id` or `$schema` is not valid: use an absolute URI, or leave it out".to_owned();
         let builder = Registry::new().retriever(Offline).add(BASE_URI, schema).map_err(invalid)?;
@@ -97,7 +97,7 @@ fn unresolved(schema: &Json) -> String {
 }
 
 fn nowhere(keyword: &str, reference: &str) -> String {
-    format!("`{keyword}` to `{reference}` leads nowhere: define it in `$defs`")
+    format!("`{keyword}` to `{reference}` has no target: define it in `$defs`")
 }
 
 fn outside(keyword: &str, reference: &str) -> String {

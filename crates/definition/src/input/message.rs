@@ -71,7 +71,7 @@ pub(super) fn violation(error: &ValidationError<'_>) -> String {
         Kind::FalseSchema => format!("no value is allowed here, found {found}"),
         Kind::Contains => "the list has too few or too many items that match `contains`".to_owned(),
         Kind::PropertyNames { error } => format!("invalid property name: {}", violation(error)),
-        Kind::Referencing(_) => "a `$ref` leads nowhere: define its target in `$defs`".to_owned(),
+        Kind::Referencing(_) => "a `$ref` has no target: define its target in `$defs`".to_owned(),
         Kind::Custom { message, .. } => message.clone(),
         Kind::MaxItems { limit } => format!("expected at most {limit} items"),
         Kind::MinItems { limit } => format!("expected at least {limit} items"),

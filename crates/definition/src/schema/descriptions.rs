@@ -41,7 +41,7 @@ const DESCRIPTIONS: &[(&str, &[(&str, &str)])] = &[
         "/properties/compensation",
         &[
             ("order", "`reverse` compensates a step after the steps that depend on it."),
-            ("on_error", "What happens if a compensation ends in failure. `pause` waits for an operator."),
+            ("on_error", "Behaviour if a compensation fails. `pause` waits for an operator."),
             ("retry", "Retry policy of every compensation that has none (default: without a limit)."),
             ("timeout", "Time limit of one attempt to compensate (default: 30s)."),
             ("required", "Whether `compensate: none` is refused."),

@@ -214,7 +214,7 @@ impl CallTexts {
                 "the metadata entry `{name}` is set by the executor or belongs to the connection"
             )),
             Self::Metadata if name.ends_with("-bin") => {
-                Err(format!("the metadata entry `{name}` is binary, and a call sends only texts"))
+                Err(format!("the metadata entry `{name}` is binary, and a call can send only text"))
             }
             Self::Headers | Self::Metadata => Ok(name),
         }

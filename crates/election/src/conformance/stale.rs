@@ -16,7 +16,7 @@ pub struct StalledLeader {
     pub token: FencingToken,
     /// The election, as another process sees it.
     pub election: Arc<dyn Election>,
-    /// The stalled process, or `None` if the leader learns of the end at once and has only not checked yet.
+    /// The stalled process, or `None` if the leader is notified of the end at once and has only not checked yet.
     pub process: Option<StalledProcess>,
 }
 

@@ -69,7 +69,7 @@ impl Client {
         F: Future<Output = Result<R, etcd_client::Error>> + Send,
         R: Send,
     {
-        // Try each member once, and once more after a renewed authentication.
+        // Try each member once, and again after a renewed authentication.
         let mut tries = self.members.len() + 1;
         let mut has_renewed = false;
         loop {

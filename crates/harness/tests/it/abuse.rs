@@ -106,7 +106,7 @@ fn header<'r>(response: &'r Response, name: &str) -> &'r str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn caller_over_its_rate_learns_its_limit_and_when_to_retry() {
+async fn response_over_the_rate_states_the_limit_and_the_delay() {
     // A token in 100 seconds would be best, but the smallest rate is one per second.
     let server = Server::start(&["limits.rate.caller.per_second=1", "limits.rate.caller.burst=4"]).await;
     let mut responses = Vec::new();
@@ -125,7 +125,7 @@ async fn caller_over_its_rate_learns_its_limit_and_when_to_retry() {
     let body: Value = refused.json().await.unwrap();
     assert_eq!((&body["code"], &body["retryable"]), (&json!("GC2095"), &json!(true)));
     for _ in 0..5 {
-        // Another namespace is no way around the limit of a caller.
+        // The limit of a caller also applies in other namespaces.
         let status = server.list_by_grpc("other").await;
         if let Err(status) = status {
             assert_eq!(status.code(), Code::ResourceExhausted);

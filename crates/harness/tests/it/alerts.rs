@@ -65,7 +65,7 @@ const BACKLOG: usize = 650;
 /// several round trips, and must still be open within the five seconds that a request waits for one.
 const SLOW_DATABASE: Duration = Duration::from_millis(600);
 /// Time for an alert to fire, on a slow machine.
-const SOON: Duration = Duration::from_secs(60);
+const ALERT_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_alert_fires_because_of_a_fault() {
@@ -186,7 +186,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        let is_quiet = tokio::time::timeout(SOON, quiet).await.is_ok();
+        let is_quiet = tokio::time::timeout(ALERT_TIMEOUT, quiet).await.is_ok();
         assert!(is_quiet, "{:?} fire without a fault", self.prometheus.firing().await);
     }
 
@@ -201,7 +201,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        if tokio::time::timeout(SOON, waiting).await.is_err() {
+        if tokio::time::timeout(ALERT_TIMEOUT, waiting).await.is_err() {
             let missing: Vec<_> = alerts.iter().filter(|alert| !self.fired.contains(**alert)).collect();
             panic!("{missing:?} did not fire\n{}", self.cluster.diagnosis().await);
         }

@@ -16,7 +16,7 @@ struct Server {
 }
 
 /// A response.
-struct Answer {
+struct ApiResponse {
     status: u16,
     headers: reqwest::header::HeaderMap,
     body: Value,
@@ -35,7 +35,7 @@ impl Server {
         format!("{}{path}", self.dev.api.base())
     }
 
-    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> ApiResponse {
         let mut request = self.http.request(method.parse().unwrap(), self.url(path)).body(body.to_owned());
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -43,15 +43,15 @@ impl Server {
         read(request.send().await.unwrap()).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> ApiResponse {
         self.call("GET", path, &[], "").await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    async fn post(&self, path: &str, body: Value) -> ApiResponse {
         self.call("POST", path, &[("content-type", "application/json")], &body.to_string()).await
     }
 
-    async fn apply(&self, name: &str, yaml: &str) -> Answer {
+    async fn apply(&self, name: &str, yaml: &str) -> ApiResponse {
         let kind = [("content-type", "application/yaml")];
         self.call("PUT", &format!("/api/v1/definitions/{name}"), &kind, yaml).await
     }
@@ -64,10 +64,10 @@ impl Server {
     }
 }
 
-async fn read(answer: Response) -> Answer {
+async fn read(answer: Response) -> ApiResponse {
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let text = answer.text().await.unwrap();
-    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    ApiResponse { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,7 +125,7 @@ async fn change_by_sql_is_found_by_the_command_and_over_grpc() {
     let mut audit = AuditServiceClient::new(channel(&dev).await);
     let report = audit.verify_audit(wire::VerifyAuditRequest { anchor: None }).await.unwrap().into_inner();
     assert_eq!(report.problems.iter().map(|problem| problem.seq).collect::<Vec<_>>(), [2, 3]);
-    // The log goes on behind the break.
+    // The log continues behind the break.
     set_service(&dev, "later", 1).await;
     let (_, text) = command(&dev, &["audit", "list", "--target-name", "later"]).await;
     assert!(text.contains("services.put"), "{text}");

@@ -181,7 +181,7 @@ steps:
     assert_eq!(headers["authorization"], "Bearer abc");
     assert_eq!(headers["x-other"], "secret://token");
     assert!(!headers.contains_key("x-none"));
-    // The queue of calls is no service.
+    // The queue of calls is not a service.
     let listed = dev.api.get("/services").await.unwrap();
     assert_eq!(listed["services"], json!([]), "{listed:#}");
     assert_eq!(dev.api.send("GET", "/services/calls-", None).await.unwrap().0, 404);

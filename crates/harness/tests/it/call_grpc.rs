@@ -65,14 +65,14 @@ impl Recorder {
     }
 }
 
-struct Bench {
+struct Fixture {
     dev: Dev,
     recorder: Recorder,
     target: String,
     _folder: tempfile::TempDir,
 }
 
-impl Bench {
+impl Fixture {
     async fn new(has_reflection: bool, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -112,12 +112,12 @@ steps:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn call_sends_its_message_and_metadata_and_gets_an_output() {
-    let bench = Bench::new(true, &[]).await;
-    let view = bench.run(&bench.chain(), json!({"two": "0:two", "other": 7, "none": null})).await;
+    let fixture = Fixture::new(true, &[]).await;
+    let view = fixture.run(&fixture.chain(), json!({"two": "0:two", "other": 7, "none": null})).await;
     assert_eq!(view["status"], "COMPLETED", "{view:#}");
     assert_eq!(view["steps"][0]["output"], json!({"status": "SERVING"}));
-    assert_eq!(bench.recorder.services(), ["0:one", "0:two"]);
-    let (_, metadata) = bench.recorder.0.lock()[0].clone();
+    assert_eq!(fixture.recorder.services(), ["0:one", "0:two"]);
+    let (_, metadata) = fixture.recorder.0.lock()[0].clone();
     let id = view["id"].as_str().unwrap();
     for (name, value) in [
         ("idempotency-key", format!("{id}/one/execute").as_str()),
@@ -133,23 +133,23 @@ async fn call_sends_its_message_and_metadata_and_gets_an_output() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_call_rolls_back_and_call_in_doubt_is_undone_itself() {
-    let bench = Bench::new(true, &[]).await;
-    let yaml = bench.chain();
+    let fixture = Fixture::new(true, &[]).await;
+    let yaml = fixture.chain();
     let input = |two: &str| json!({"two": two, "other": "", "none": null});
-    let view = bench.run(&yaml, input("5:two")).await;
+    let view = fixture.run(&yaml, input("5:two")).await;
     assert_eq!(
         (&view["status"], &view["error"]["code"]),
         (&json!("ROLLED_BACK"), &json!("GRPC_NOT_FOUND")),
         "{view:#}"
     );
     assert_eq!(view["error"]["message"], "as asked");
-    assert_eq!(bench.recorder.services(), ["0:one", "5:two", "0:undo SERVING"]);
-    bench.recorder.0.lock().clear();
+    assert_eq!(fixture.recorder.services(), ["0:one", "5:two", "0:undo SERVING"]);
+    fixture.recorder.0.lock().clear();
     // UNAVAILABLE is in doubt: it is repeated with the same key, and then undone.
-    let view = bench.run(&yaml, input("14:two")).await;
+    let view = fixture.run(&yaml, input("14:two")).await;
     assert_eq!(view["status"], "ROLLED_BACK", "{view:#}");
-    assert_eq!(bench.recorder.services(), ["0:one", "14:two", "14:two", "0:undo two", "0:undo SERVING"]);
-    let keys: Vec<_> = bench.recorder.0.lock()[1..3]
+    assert_eq!(fixture.recorder.services(), ["0:one", "14:two", "14:two", "0:undo two", "0:undo SERVING"]);
+    let keys: Vec<_> = fixture.recorder.0.lock()[1..3]
         .iter()
         .map(|(_, metadata)| metadata.get("idempotency-key").cloned())
         .collect();
@@ -158,30 +158,30 @@ async fn refused_call_rolls_back_and_call_in_doubt_is_undone_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn types_come_from_the_definition_if_the_server_has_no_reflection() {
-    let bench = Bench::new(false, &[]).await;
-    let (target, set) = (&bench.target, STANDARD.encode(FILE_DESCRIPTOR_SET));
+    let fixture = Fixture::new(false, &[]).await;
+    let (target, set) = (&fixture.target, STANDARD.encode(FILE_DESCRIPTOR_SET));
     let yaml = |name: &str, more: &str| {
         format!(
             "workflow: {name}\nsteps:\n  - name: ask\n    kind: pivot\n    call: {{ grpc: {{ target: '{target}', method: \
              {CHECK}, message: {{ service: '0:ask' }}{more} }} }}\n"
         )
     };
-    let view = bench.run(&yaml("with", &format!(", descriptor_set: {set}")), json!({})).await;
+    let view = fixture.run(&yaml("with", &format!(", descriptor_set: {set}")), json!({})).await;
     assert_eq!(view["steps"][0]["output"], json!({"status": "SERVING"}), "{view:#}");
-    let view = bench.run(&yaml("without", ""), json!({})).await;
+    let view = fixture.run(&yaml("without", ""), json!({})).await;
     assert_eq!(
         (&view["status"], &view["error"]["code"]),
         (&json!("ROLLED_BACK"), &json!("BAD_CALL")),
         "{view:#}"
     );
     assert!(view["error"]["message"].as_str().unwrap().contains("descriptor_set"), "{view:#}");
-    assert_eq!(bench.recorder.services(), ["0:ask"]);
+    assert_eq!(fixture.recorder.services(), ["0:ask"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_of_another_type_is_refused_and_nothing_is_sent() {
-    let bench = Bench::new(true, &[]).await;
-    let target = &bench.target;
+    let fixture = Fixture::new(true, &[]).await;
+    let target = &fixture.target;
     for (name, method, message) in [
         ("field", CHECK, "{ no_such_field: 1 }"),
         ("kind", CHECK, "{ service: [1] }"),
@@ -192,16 +192,16 @@ async fn message_of_another_type_is_refused_and_nothing_is_sent() {
             "workflow: {name}\nsteps:\n  - name: ask\n    kind: pivot\n    call: {{ grpc: {{ target: '{target}', method: \
              {method}, message: {message} }} }}\n"
         );
-        let view = bench.run(&yaml, json!({})).await;
+        let view = fixture.run(&yaml, json!({})).await;
         assert_eq!(view["error"]["code"], "BAD_CALL", "{name}: {view:#}");
         assert_eq!(view["steps"][0]["attempts"], 1, "{name}: {view:#}");
     }
-    assert!(bench.recorder.services().is_empty());
+    assert!(fixture.recorder.services().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn call_to_an_address_that_is_not_allowed_makes_no_connection() {
-    let bench = Bench::new(true, &["--set", "executor.outbound.deny=127.0.0.3/32"]).await;
+    let fixture = Fixture::new(true, &["--set", "executor.outbound.deny=127.0.0.3/32"]).await;
     let canary = TcpListener::bind("127.0.0.3:0").await.unwrap();
     let port = canary.local_addr().unwrap().port();
     for (number, host) in
@@ -211,7 +211,7 @@ async fn call_to_an_address_that_is_not_allowed_makes_no_connection() {
             "workflow: ask-{number}\nsteps:\n  - name: ask\n    compensate: none\n    call: {{ grpc: {{ target: \
              'http://{host}:{port}', method: {CHECK} }} }}\n"
         );
-        let view = bench.run(&yaml, json!({})).await;
+        let view = fixture.run(&yaml, json!({})).await;
         assert_eq!(view["error"]["code"], "ADDRESS_DENIED", "{host}: {view:#}");
     }
     assert!(tokio::time::timeout(Duration::from_millis(200), canary.accept()).await.is_err());
@@ -219,13 +219,13 @@ async fn call_to_an_address_that_is_not_allowed_makes_no_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_can_call_its_own_health_service() {
-    let bench = Bench::new(false, &[]).await;
-    let target = bench.dev.api.base().trim_end_matches('/').to_owned();
+    let fixture = Fixture::new(false, &[]).await;
+    let target = fixture.dev.api.base().trim_end_matches('/').to_owned();
     let yaml = format!(
         "workflow: ask-health\nsteps:\n  - name: ask\n    kind: pivot\n    call: {{ grpc: {{ target: '{target}', method: \
          {CHECK} }} }}\n"
     );
-    let view = bench.run(&yaml, json!({})).await;
+    let view = fixture.run(&yaml, json!({})).await;
     assert_eq!(view["status"], "COMPLETED", "{view:#}");
     assert_eq!(view["steps"][0]["output"]["status"], "SERVING", "{view:#}");
 }

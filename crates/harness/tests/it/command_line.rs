@@ -178,7 +178,7 @@ async fn names_and_ids_of_the_server_are_completed() {
 
 #[tokio::test]
 async fn completion_gives_up_on_a_server_that_does_not_answer() {
-    // Accepts no connection. The system completes the handshakes, so that requests have no answer.
+    // Accepts no connection. The system completes the handshakes, so requests have no response.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut command = goconductor().unwrap();
     command.env("GOCONDUCTOR_SERVER", format!("http://{}", silent.local_addr().unwrap()));

@@ -14,7 +14,7 @@ use tonic::transport::Endpoint;
 /// The time after which a live setting has no effect. Where the processors are free, it takes less than two seconds.
 const EFFECT: Duration = Duration::from_secs(10);
 
-struct Answer {
+struct ApiResponse {
     status: u16,
     etag: String,
     body: Value,
@@ -24,7 +24,7 @@ async fn dev(folder: &std::path::Path) -> Dev {
     Dev::start(folder, DevOptions::default()).await.unwrap()
 }
 
-async fn call(dev: &Dev, method: &str, path: &str, headers: &[(&str, &str)], body: Value) -> Answer {
+async fn call(dev: &Dev, method: &str, path: &str, headers: &[(&str, &str)], body: Value) -> ApiResponse {
     let url = format!("{}/api/v1{path}", dev.api.base());
     let mut request = Client::new().request(method.parse().unwrap(), url);
     if !body.is_null() {
@@ -38,10 +38,10 @@ async fn call(dev: &Dev, method: &str, path: &str, headers: &[(&str, &str)], bod
     let etag = answer.headers().get("etag").map(|etag| etag.to_str().unwrap().to_owned());
     let text = answer.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer { status, etag: etag.unwrap_or_default(), body }
+    ApiResponse { status, etag: etag.unwrap_or_default(), body }
 }
 
-async fn put(dev: &Dev, body: Value) -> Answer {
+async fn put(dev: &Dev, body: Value) -> ApiResponse {
     call(dev, "PUT", "/config", &[], body).await
 }
 

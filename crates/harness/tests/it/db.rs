@@ -55,7 +55,7 @@ async fn migration_creates_a_store_once() {
     db(data, &["migrate"]).await.expect(0, &format!("from version 0 to {newest}"));
     let again = db(data, &["migrate", "-o", "json"]).await;
     assert!(again.code == 0 && again.document()["applied"] == json!([]), "{}", again.text);
-    db(data, &["migrate", "--to", "3"]).await.expect(4, "cannot be taken back");
+    db(data, &["migrate", "--to", "3"]).await.expect(4, "cannot be reverted");
     db(data, &["status"]).await.expect(0, "CURRENT: this release can use it");
     let status = db(data, &["status", "-o", "json"]).await.document();
     assert_eq!((&status["version"], &status["usable"]), (&json!(newest), &json!(true)), "{status:#}");

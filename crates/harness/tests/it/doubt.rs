@@ -40,7 +40,7 @@ async fn probe_removes_the_doubt_of_a_step_without_effect() {
 }
 
 #[tokio::test]
-async fn refused_probe_is_no_answer_unless_it_is_stated() {
+async fn refused_probe_leaves_the_outcome_unknown_unless_it_is_stated() {
     let world = World::new().await;
     let ended = world.run(PROBED, json!({"two": "reset", "find": "refuse"})).await;
     assert_eq!(ended.actions(), ["a/one", "b/two", "b/find", "b/undo_two", "a/undo_one"]);

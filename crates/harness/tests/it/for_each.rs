@@ -48,11 +48,11 @@ fn effects(participants: &Participants, workflow: &str, action: &str) -> BTreeMa
     counts
 }
 
-async fn completes(length: usize, patience: Duration) {
+async fn completes(length: usize, timeout: Duration) {
     let (dev, participants, _folder) = dev().await;
     let input = json!({"items": items(length, None)});
     let id = dev.api.start("order", input, None).await.unwrap();
-    let ended = dev.api.ended(&id, patience).await.unwrap();
+    let ended = dev.api.ended(&id, timeout).await.unwrap();
     assert_eq!(ended["status"], "COMPLETED", "{:#}", ended["error"]);
     assert_eq!(ended["output"], length);
     assert_eq!(ended["steps"][1]["output"].as_array().map(Vec::len), Some(length));
@@ -72,10 +72,10 @@ async fn lists_of_no_and_one_element_complete() {
     completes(1, PATIENCE).await;
 }
 
-async fn rolls_back(input: Value, patience: Duration) -> (Value, BTreeMap<String, usize>) {
+async fn rolls_back(input: Value, timeout: Duration) -> (Value, BTreeMap<String, usize>) {
     let (dev, participants, _folder) = dev().await;
     let id = dev.api.start("order", input, None).await.unwrap();
-    let ended = dev.api.ended(&id, patience).await.unwrap();
+    let ended = dev.api.ended(&id, timeout).await.unwrap();
     assert_eq!(ended["status"], "ROLLED_BACK", "{:#}", ended["error"]);
     let reserved = effects(&participants, &id, "stock/reserve");
     let released = effects(&participants, &id, "stock/release");
@@ -96,8 +96,8 @@ async fn refused_element_rolls_the_others_back() {
 
 /// The number of elements, unless `GOCONDUCTOR_TEST_ELEMENTS` overrides it.
 const ELEMENTS: usize = 1_000;
-/// The memory that a long list may take besides the memory of a short one. Debug builds of the server included, it is
-/// far from that of all elements at once.
+/// The memory that a long list may take besides the memory of a short one. It suffices for debug builds of the server, and is
+/// far below the memory of all elements at once.
 const MAX_GROWTH_KIB: u64 = 96 << 10;
 /// Maximum bytes of a row that each transition of a workflow reads or writes.
 const MAX_ROW_BYTES: i64 = 64 << 10;
@@ -137,7 +137,7 @@ async fn largest_row(folder: &tempfile::TempDir) -> i64 {
 }
 
 /// One join follows all elements, and memory and rows do not grow with the length of the list. The second workflow is
-/// refused after its elements, so that each of them is undone once.
+/// refused after its elements, so each of them is undone once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeated_and_shuffled_answers_join_once_with_flat_memory_and_small_rows() {
     let length = std::env::var("GOCONDUCTOR_TEST_ELEMENTS").ok().and_then(|text| text.parse().ok());

@@ -66,7 +66,8 @@ async fn participant_can_state_the_outcome_and_respond_with_text() {
 
 #[tokio::test]
 async fn lack_of_files_is_no_attempt() {
-    let world = World::new().await;
+    // The files of a process that is not dumpable are shown to root only.
+    let world = World::with_settings(&["process.core_dumps=true"]).await;
     let pid = world.dev.pid().unwrap();
     let limit = |files: String| async move {
         let mut command = tokio::process::Command::new("prlimit");

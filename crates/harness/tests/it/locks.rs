@@ -215,7 +215,7 @@ async fn lock_of_the_sdk_renews_itself() {
 
 async fn elected(stream: &mut Streaming<wire::CampaignResponse>) -> wire::Leader {
     loop {
-        let told = stream.message().await.unwrap().expect("the stream goes on");
+        let told = stream.message().await.unwrap().expect("the stream continues");
         if let Some(Message::Elected(leader)) = told.message {
             return leader;
         }

@@ -180,7 +180,7 @@ fn uses(calls: &[Call]) -> BTreeMap<&str, Vec<(i64, i64, &str, u64)>> {
 const OVERTAKING: Duration = Duration::from_secs(10);
 
 /// Checks that no request of a key was granted before one that was made long before it.
-fn nobody_starves(histories: &[History]) {
+fn check_that_no_request_starves(histories: &[History]) {
     let mut waits: BTreeMap<String, Vec<(i64, i64)>> = BTreeMap::new();
     for history in histories {
         let mut requests: BTreeMap<Option<&str>, (i64, &Value)> = BTreeMap::new();
@@ -229,7 +229,7 @@ async fn thousand_workflows_over_twenty_keys_neither_deadlock_nor_overlap() {
     for id in &ids {
         world.dev.api.ended(id, Duration::from_secs(240)).await.unwrap();
     }
-    nobody_starves(&collect(&world.dev.api).await.unwrap());
+    check_that_no_request_starves(&collect(&world.dev.api).await.unwrap());
     let calls = world.participants.calls();
     for (key, mut spans) in uses(&calls) {
         spans.sort_unstable();

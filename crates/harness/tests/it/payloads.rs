@@ -99,12 +99,12 @@ steps:
   - { name: part, run: docs/keep, input: { number: '${ steps.make.output.number }' }, compensate: none }
 ";
 
-async fn run_documents(bytes: usize, patience: Duration) {
+async fn run_documents(bytes: usize, timeout: Duration) {
     let (dev, documents, _folder) = dev(&[]).await;
     dev.api.apply("docs", DOCS).await.unwrap();
     let input = json!({"bytes": bytes, "text": "x".repeat(bytes)});
     let id = dev.api.start("docs", input.clone(), None).await.unwrap();
-    let view = dev.api.ended(&id, patience).await.unwrap();
+    let view = dev.api.ended(&id, timeout).await.unwrap();
     assert_eq!(view["status"], "COMPLETED", "{}", view["error"]);
     let output = json!({"number": 7, "text": "y".repeat(bytes)});
     let whole = output.to_string().len();

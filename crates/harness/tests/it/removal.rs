@@ -65,7 +65,7 @@ async fn deleted_definition_refuses_starts_until_it_is_applied_again() {
         let (status, refused) = api.send("POST", "/workflows", Some(body)).await.unwrap();
         assert_eq!((status, &refused["code"]), (404, &json!("GC2011")), "{refused}");
     }
-    // A repeat of a start is no new start.
+    // A repeat of a start does not start another workflow.
     let repeat = json!({"definition": "waits", "input": {}, "idempotency_key": "k-1"});
     let (status, repeated) = api.send("POST", "/workflows", Some(repeat)).await.unwrap();
     assert_eq!((status, &repeated["id"]), (200, &json!(id)), "{repeated}");

@@ -79,7 +79,7 @@ async fn connection_that_is_not_established_leaves_no_doubt_and_says_why() {
     .enumerate()
     {
         world.dev.api.serve(&format!("gone{number}"), &url).await.unwrap();
-        // A name that a resolver looks up in vain can take a second.
+        // The lookup of a name that does not exist can take a second.
         let timeout = if code == "DNS_FAILED" { "15s" } else { "300ms" };
         let yaml = format!(
             "workflow: gone{number}

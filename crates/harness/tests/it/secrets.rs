@@ -295,14 +295,6 @@ async fn secret_is_not_in_memory_after_it_was_set() {
     assert!(is_in_memory(pid, "goconductor").is_none_or(|is_found| is_found));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn process_with_a_master_key_is_not_dumpable() {
-    let world = World::new("").await;
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.dev.pid().unwrap())).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-}
-
 /// Returns whether this process has the rights of root.
 fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -1,7 +1,9 @@
-//! The system closed to strangers: the order saga with TLS and access control, and the tokens of a real issuer.
+//! The system closed to unauthenticated callers: the order saga with TLS and access control, and the tokens of a real issuer.
 
 mod issuer;
+mod matrix;
 mod sign_in;
+mod workers;
 
 use crate::cluster::{Load, ONE, all_end_right, orders, possible, serve_order};
 use goconductor_harness::{Broker, Cluster, ClusterOptions, Dev, DevOptions};
@@ -35,7 +37,7 @@ async fn orders_end_right_with_tls_and_access_control_despite_faults() {
     };
     let mut cluster = Cluster::start_with_tls(options).await.unwrap();
     let participants = serve_order(&cluster.gateways[0]).await;
-    strangers_are_refused(&cluster).await;
+    unauthenticated_callers_are_refused(&cluster).await;
     let load = Load::begin(&cluster);
     for name in ["gateway-1", "store-1", "elector-1", "executor-stock-1", "executor-payments-2"] {
         cluster.kill(name).await.unwrap();
@@ -58,7 +60,7 @@ async fn orders_end_right_with_tls_and_access_control_despite_faults() {
 }
 
 /// Checks that a client without a certificate and one with the certificate of a worker can change nothing.
-async fn strangers_are_refused(cluster: &Cluster) {
+async fn unauthenticated_callers_are_refused(cluster: &Cluster) {
     let certificates = cluster.certificates().unwrap();
     let authorities = std::fs::read(certificates.file("ca.crt")).unwrap();
     let authorities = reqwest::Certificate::from_pem_bundle(&authorities).unwrap();
@@ -174,7 +176,7 @@ async fn only_valid_tokens_of_the_issuer_are_accepted() {
         ("public key as secret", Some(issuer.confused(&json!({"sub": "ops"}))), "default", 401, "GC2062"),
         ("other algorithm", Some(issuer.mislabelled(&json!({"sub": "ops"}))), "default", 401, "GC2062"),
         (
-            "key of a stranger",
+            "key of another issuer",
             Some(issuer.signed_by(&Signer::es256(), "es", &json!({"sub": "ops"}))),
             "default",
             401,

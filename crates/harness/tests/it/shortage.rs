@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 
-/// Time for everything that takes a server a moment.
-const SOON: Duration = Duration::from_secs(30);
+/// Timeout of operations of a server that usually take less than a second.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A `goconductor dev --demo`.
 struct Server {
@@ -62,12 +62,12 @@ impl Server {
     /// Runs an order to its end.
     async fn order(&self) {
         let id = self.api.start("order-processing", order(0), None).await.unwrap();
-        let ended = self.api.ended(&id, SOON).await.unwrap();
+        let ended = self.api.ended(&id, END_TIMEOUT).await.unwrap();
         assert_eq!(ended["status"], "COMPLETED", "{ended:#}");
     }
 
     async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(SOON, self.child.wait()).await.expect("the server ends").unwrap()
+        tokio::time::timeout(END_TIMEOUT, self.child.wait()).await.expect("the server ends").unwrap()
     }
 
     async fn terminated(&mut self) -> ExitStatus {
@@ -98,7 +98,7 @@ async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(SOON, waiting).await.is_ok(), "not true in time: {what}");
+    assert!(tokio::time::timeout(END_TIMEOUT, waiting).await.is_ok(), "not true in time: {what}");
 }
 
 fn file(path: &Path) -> Stdio {
@@ -160,7 +160,7 @@ async fn service_whose_log_cannot_be_written_starts_and_ends() {
     until("the service is ready", async || api.is_ready().await).await;
     let pid = service.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-    let status = tokio::time::timeout(SOON, service.wait()).await.expect("the service ends").unwrap();
+    let status = tokio::time::timeout(END_TIMEOUT, service.wait()).await.expect("the service ends").unwrap();
     assert_eq!(status.code(), Some(0));
 }
 
@@ -355,7 +355,8 @@ async fn silent_connections_leave_files_for_calls_and_are_closed() {
     let closed = silent
         .into_iter()
         .map(async |mut connection: TcpStream| connection.read_to_end(&mut Vec::new()).await.is_ok());
-    let closed = tokio::time::timeout(SOON, futures::future::join_all(closed)).await.expect("all are closed");
+    let closed =
+        tokio::time::timeout(END_TIMEOUT, futures::future::join_all(closed)).await.expect("all are closed");
     assert_eq!(closed.len(), 400);
     assert!(reqwest::get(format!("{}/healthz", server.api.base())).await.unwrap().status().is_success());
 }
@@ -420,7 +421,7 @@ async fn responses_that_are_not_read_count_until_they_are_sent() {
     ];
     let server = Server::start(folder.path(), "", &variables, Stdio::null()).await;
     let id = server.api.start("order-processing", order(3 << 20), None).await.unwrap();
-    server.api.ended(&id, SOON).await.unwrap();
+    server.api.ended(&id, END_TIMEOUT).await.unwrap();
     let path = format!("/api/v1/workflows/{id}");
     let held = async || server.metric("goconductor_responses_bytes").await.values().sum::<f64>();
     let is_refused = async || {

@@ -8,8 +8,8 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-/// Time for everything that takes a process a moment.
-const SOON: Duration = Duration::from_secs(30);
+/// Timeout of operations of a process that usually take less than a second.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The socket of a service manager. A task reads it all the time, so that no sender waits for space.
 struct Manager {
@@ -43,7 +43,7 @@ impl Manager {
                 lines.push(self.received.recv().await.unwrap());
             }
         };
-        let found = tokio::time::timeout(SOON, receiving).await;
+        let found = tokio::time::timeout(END_TIMEOUT, receiving).await;
         assert!(found.is_ok(), "{prefix} was not received, only {lines:?}");
         lines
     }
@@ -77,7 +77,7 @@ impl Manager {
 }
 
 async fn exit_code(process: &mut Child) -> Option<i32> {
-    tokio::time::timeout(SOON, process.wait()).await.expect("the process ends").unwrap().code()
+    tokio::time::timeout(END_TIMEOUT, process.wait()).await.expect("the process ends").unwrap().code()
 }
 
 async fn terminate(process: &Child) {
@@ -122,7 +122,7 @@ async fn service_without_its_database_is_not_ready_and_extends_its_start() {
         // No process listens on the discard port.
         "state_store.url=postgres://127.0.0.1:9/none",
     ];
-    let mut process = manager.start("state-store", SOON, &args.map(str::to_owned), None);
+    let mut process = manager.start("state-store", END_TIMEOUT, &args.map(str::to_owned), None);
     let lines = manager.until("STATUS=not ready: database: ").await;
     assert!(lines.contains(&"EXTEND_TIMEOUT_USEC=30000000".to_owned()), "{lines:?}");
     terminate(&process).await;

@@ -38,7 +38,7 @@ impl AslImporter {
                     }
                 },
                 None if text(state, "Default").is_none() => {
-                    self.build.lost(path, "if no rule matches, the workflow goes on in place of failing");
+                    self.build.lost(path, "if no rule matches, the workflow continues in place of failing");
                     continue;
                 }
                 None => None,

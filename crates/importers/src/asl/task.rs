@@ -3,7 +3,7 @@
 use super::AslImporter;
 use super::payload::literal_parameter;
 use crate::build::kebab;
-use crate::call::{Request, http};
+use crate::call::{CallRequest, http};
 use crate::data::StateData;
 use crate::json::{entries, expression, list, text};
 use crate::path::{PathSegment, select};
@@ -130,7 +130,7 @@ impl AslImporter {
         if parameters.get("QueryParameters").is_some() {
             self.build.lost(&format!("{path}/Parameters/QueryParameters"), "write the query in the URL");
         }
-        let request = Request {
+        let request = CallRequest {
             url: text(&parameters, "ApiEndpoint").unwrap_or_default().to_owned(),
             method: text(&parameters, "Method").unwrap_or("GET").to_owned(),
             headers: entries(&parameters, "Headers")

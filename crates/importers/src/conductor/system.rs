@@ -3,7 +3,7 @@
 use super::ConductorImporter;
 use super::reference::{TaskScope, whole};
 use crate::build::kebab;
-use crate::call::{Request, http, secret};
+use crate::call::{CallRequest, http, secret};
 use crate::json::{entries, text};
 use crate::step::{ImportedAction, ImportedStep};
 use crate::time::{time, words};
@@ -51,7 +51,9 @@ impl ConductorImporter {
         let body = request.get("body").map(|body| self.template(path, body, scope));
         let method = text(request, "method").unwrap_or("GET").to_owned();
         let url = url.as_str().unwrap_or_default().to_owned();
-        let Some(call) = http(&mut self.build, path, Request { url, method, headers, body }) else { return };
+        let Some(call) = http(&mut self.build, path, CallRequest { url, method, headers, body }) else {
+            return;
+        };
         let step = ImportedStep::new(self.build.name(reference), ImportedAction::Call(call));
         scope.add_http(reference);
         self.finish(path, reference, task, step, scope, steps);

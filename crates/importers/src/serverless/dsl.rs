@@ -2,7 +2,7 @@
 
 use super::{ServerlessImporter, output};
 use crate::build::kebab;
-use crate::call::{Request, http};
+use crate::call::{CallRequest, http};
 use crate::data::StateData;
 use crate::flow::{Block, StateTransition, StructuredFlow, structure};
 use crate::json::{entries, list, text};
@@ -253,7 +253,7 @@ impl ServerlessImporter<'_> {
                 let headers = headers.collect();
                 let body = with.get("body").map(|body| self.template(path, body, input));
                 let method = text(with, "method").unwrap_or("GET").to_owned();
-                let call = http(&mut self.build, path, Request { url, method, headers, body })?;
+                let call = http(&mut self.build, path, CallRequest { url, method, headers, body })?;
                 ImportedStep::new(self.build.name(name), ImportedAction::Call(call))
             }
             "grpc" => {

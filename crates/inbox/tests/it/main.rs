@@ -169,7 +169,7 @@ async fn check_concurrency(of: &Arc<dyn Participant>) {
         let of = Arc::clone(of);
         requests.spawn(async move {
             let step = number % 5;
-            // Half of the requests fail, so that others do the work. Some steps are compensated in between.
+            // Half of the requests fail, and other processes repeat them. Some steps are compensated in between.
             if number % 16 == 7 && step % 2 == 0 {
                 of.compensate(&format!("concurrent/s{step}/compensate"), false).await.map(drop).unwrap();
             } else if let Err(Failed::Inbox(error)) =

@@ -232,7 +232,7 @@ async fn hostile_texts_are_refused() {
 }
 
 #[tokio::test]
-async fn public_key_is_no_secret() {
+async fn public_key_is_not_accepted_as_a_secret() {
     let signer = Signer::rsa();
     let jwk = signer.jwk("rsa");
     let issuer = Issuer::start(vec![jwk.clone()]).await;

@@ -55,7 +55,7 @@ impl Signer {
         jwk
     }
 
-    /// Signs a header and a payload that are JSON texts, whatever they contain. RSA uses the algorithm of the header,
+    /// Signs any header and payload that are JSON texts. RSA uses the algorithm of the header,
     /// and RS256 if it names another one.
     pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
         let message = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));

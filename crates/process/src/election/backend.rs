@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// Interval between looks at the eras of the processes.
+/// Interval between two reads of the eras of the processes.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time for which a new leader waits until all processes have left earlier eras. It is longer than the
 /// membership of a process that was killed or paused. A process that stays, because its configuration is invalid, must not
@@ -50,7 +50,7 @@ impl BackendElection {
     }
 
     /// Waits until no process can hold a term of an earlier era, as far as the members of the cluster are known. This
-    /// process is no exception: it may hold terms for several candidates.
+    /// process is included: it may hold terms for several candidates.
     async fn all_have_left(&self, election: &str) {
         let Some(store) = &self.store else { return };
         let waiting = async {

@@ -285,7 +285,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(activity.check(Instant::now()), ActivityStatus::Stalled);
         activity.sent(stuck);
-        assert_eq!(activity.check(Instant::now()), ActivityStatus::Active, "a slow reader may go on");
+        assert_eq!(activity.check(Instant::now()), ActivityStatus::Active, "a slow reader may continue");
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
 //! A connection whose traffic is counted. HTTP/2 has many frames that belong to no request and cost the server work, such
-//! as PING, SETTINGS and empty DATA. Whatever they are, a peer that sends more of them than any client does is slowed down
+//! as PING, SETTINGS and empty DATA. A peer that sends more of these frames than any client does is slowed down
 //! and then disconnected.
 
 use super::activity::{Activity, Traffic};

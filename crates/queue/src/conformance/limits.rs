@@ -41,7 +41,7 @@ pub(super) async fn refuses_whole_batch(factory: Arc<dyn Factory>) -> CaseResult
     let mut consumer = fixture.consumer(&topic).await?;
     let delivered = numbers(&fixture.acknowledge_all(&mut consumer, 10, 3).await?)?;
     same("accepted messages", &delivered, &Vec::from_iter(0..10))?;
-    // The adapter may learn with a delay that the topic has capacity again.
+    // The adapter may find out with a delay that the topic has capacity again.
     let publish_again = || fixture.publish(&topic, "workflow", 10..20);
     fixture.eventually("after draining", publish_again).await?;
     let delivered = numbers(&fixture.acknowledge_all(&mut consumer, 10, 10).await?)?;

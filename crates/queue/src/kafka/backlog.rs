@@ -47,7 +47,7 @@ impl Observers {
         Ok(observer)
     }
 
-    /// Returns the backlog of a topic. Blocks the thread. [`BacklogDetail::Depth`] costs three requests, whatever the
+    /// Returns the backlog of a topic. Blocks the thread. [`BacklogDetail::Depth`] costs three requests for any
     /// number of partitions; [`BacklogDetail::OldestMessage`] also fetches the first message of each partition.
     pub(super) fn backlog(&self, name: &str, detail: BacklogDetail) -> Result<Backlog, KafkaError> {
         let observer = self.observer(name)?;

@@ -196,8 +196,8 @@ impl KafkaConsumer {
     }
 
     /// Replaces a consumer that ended because its topic is missing, if the topic may only be new: the broker that created it
-    /// tells the others later. Returns whether there is another consumer. One that had partitions has seen the topic, so
-    /// that it was deleted since.
+    /// informs the others later. Returns whether there is another consumer. A consumer that had partitions has seen the topic, so
+    /// the topic was deleted since.
     async fn replace_if_new(&mut self) -> Result<bool, Error> {
         let is_unknown = {
             let state = self.shared.state();

@@ -34,7 +34,7 @@ pub(super) struct Report {
     pub(super) acknowledged: u64,
     /// The number of messages that were prefetched and not passed to the owner.
     pub(super) prefetched: u64,
-    /// The publish time of the oldest unacknowledged message. If there is none, that of the last acknowledged one.
+    /// The publish time of the oldest unacknowledged message, or else of the last acknowledged message.
     pub(super) oldest_ms: Option<i64>,
 }
 

@@ -111,7 +111,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::AcceptsPausedAcknowledgements,
-        "paused_consumer_learns_that_its_messages_are_lost",
+        "paused_consumer_is_notified_of_lost_messages",
         "that Some(0) of 3",
     ),
     (Fault::LosesOnCrash, "killed_server_loses_nothing", "messages are lost; the first is Some(100)"),

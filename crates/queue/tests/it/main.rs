@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// The cases that start servers of their own. One of them runs at a time, because their servers need memory.
 const OWN_SERVERS: [&str; 3] = [
     "messages_of_a_killed_consumer_are_redelivered",
-    "paused_consumer_learns_that_its_messages_are_lost",
+    "paused_consumer_is_notified_of_lost_messages",
     "killed_server_loses_nothing",
 ];
 /// The case that runs alone, after all others, because it uses all of the server.

@@ -11,8 +11,8 @@ use super::CallError;
 use crate::failure;
 use crate::http_client::{HttpClient, RequestBody, chain};
 use crate::http_participant::{Exchange, Target, before_request, command_request, no_response};
+use crate::stated_outcome::StatedOutcome;
 use crate::task::Task;
-use crate::verdict::Verdict;
 use descriptors::Descriptors;
 use goconductor_saga::{Failure, GrpcCall, Outcome, json_bytes};
 use goconductor_telemetry::trace;
@@ -155,7 +155,7 @@ impl GrpcCalls {
         }
         if !is_grpc && !has_status {
             let message =
-                "HTTP 200 with a content type that is not application/grpc: the target is no gRPC server";
+                "HTTP 200 with a content type that is not application/grpc: the target is not a gRPC server";
             return unknown("BAD_RESPONSE", message, true);
         }
         let (parts, body) = response.into_parts();
@@ -168,9 +168,11 @@ impl GrpcCalls {
             return unknown("CONNECTION_BROKEN", "the response ended without a gRPC status", false);
         };
         trace::set_number(&task.span, "rpc.grpc.status_code", i64::from(status.code() as i32));
-        match status.verdict() {
-            Verdict::Done => self.done(method, &status, &read.messages),
-            Verdict::Retry | Verdict::Refused | Verdict::Unknown { .. } => status.outcome(json!(null)),
+        match status.stated_outcome() {
+            StatedOutcome::Done => self.done(method, &status, &read.messages),
+            StatedOutcome::Retry | StatedOutcome::Refused | StatedOutcome::Unknown { .. } => {
+                status.outcome(json!(null))
+            }
         }
     }
 
@@ -212,7 +214,7 @@ struct ReadBody {
 /// Why the body of a response cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum BodyError {
-    #[error("the response broke off: {0}")]
+    #[error("the response was truncated: {0}")]
     Broken(String),
     #[error("the last message of the response is incomplete")]
     Incomplete,
@@ -275,7 +277,7 @@ async fn read_body(
     Ok(ReadBody { messages, trailers })
 }
 
-/// Creates a request that is no attempt, such as one for types.
+/// Creates a request that is not an attempt, such as one for types.
 fn plain_request(
     request: &GrpcRequest<'_>,
     method: &str,

@@ -119,7 +119,7 @@ fn text_of(value: &[u8]) -> Option<String> {
     if value.is_empty() || value == b"null" || value == b"\"\"" {
         return None;
     }
-    // A string without an end was cut, or the body broke off.
+    // A string without an end was cut, or the body was truncated.
     let text = if value.starts_with(b"\"") {
         serde_json::from_slice(value).ok().or_else(|| beginning(value))
     } else {

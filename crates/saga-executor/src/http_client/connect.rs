@@ -124,7 +124,7 @@ fn is_local_shortage(error: &io::Error) -> bool {
 }
 
 /// Returns whether the system has no free port for a connection. The same error also means that the address family of
-/// the participant is not available here, which is no shortage.
+/// the participant is not available here, which is not a shortage.
 fn ports_are_exhausted() -> bool {
     let bound =
         TcpSocket::new_v4().and_then(|socket| socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))));

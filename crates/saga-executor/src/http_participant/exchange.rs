@@ -54,7 +54,7 @@ pub(crate) fn command_request(
         .header(STEP, &task.step)
         .header(OPERATION, HeaderValue::from_static(operation))
         .header(ATTEMPT, task.attempt)
-        .header(DEADLINE, rfc3339(task.deadline))
+        .header(DEADLINE, rfc3339(clock::to_wall(task.deadline)))
         .header(TRACEPARENT, task.traceparent())
         .body(body)
         .map_err(|error| error.to_string())?;
@@ -89,7 +89,7 @@ impl Exchange {
         target: &Target,
     ) -> Outcome {
         before_request(task, &request, target);
-        // The client does not read a body without a byte, so it does not tell when it sends the request.
+        // The client does not read a body without a byte, so it does not report when it sends the request.
         if request.body().is_empty() && !task.at_deadline.clear() {
             let failure = Failure::of("NOT_SENT", "the deadline of the attempt has passed");
             return Outcome::NotSent { failure };
@@ -151,7 +151,7 @@ impl Exchange {
     }
 }
 
-/// Records a request that is about to be sent. Until it is sent, nothing happens, whatever takes so long.
+/// Records a request that is about to be sent. Until the request is sent, the attempt has no effect, even if a part takes long.
 pub(crate) fn before_request(task: &Task, request: &Request<RequestBody>, target: &Target) {
     if !target.is_secret {
         record_request(&task.span, request.method(), request.uri());

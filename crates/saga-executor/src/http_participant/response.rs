@@ -3,7 +3,7 @@
 mod probe;
 
 use crate::failure::{self, FieldScan};
-use crate::verdict::{Verdict, retry_at, stated};
+use crate::stated_outcome::{StatedOutcome, retry_at, stated};
 use goconductor_saga::{Failure, Json, Outcome, RulesVersion, Timestamp, parse_json, without_utf8_mark};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
@@ -21,7 +21,7 @@ const MAX_EXCERPT_CHARS: usize = 200;
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     status: StatusCode,
-    verdict: Verdict,
+    stated_outcome: StatedOutcome,
     /// Whether the participant stated the outcome itself.
     is_stated: bool,
     not_before: Option<Timestamp>,
@@ -84,7 +84,7 @@ impl ResponseHead {
         let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         Self {
             status,
-            verdict: verdict(rules, status, headers),
+            stated_outcome: stated_outcome(rules, status, headers),
             is_stated: rules.has_outcome_header() && stated(headers).is_some(),
             not_before: retry_after(headers, now),
             content_type: text(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
@@ -95,7 +95,7 @@ impl ResponseHead {
 
     /// Returns whether the body is the output of the action.
     pub(super) fn has_output(&self) -> bool {
-        self.verdict == Verdict::Done
+        self.stated_outcome == StatedOutcome::Done
     }
 
     /// Returns the outcome if the body does not end before the deadline of the attempt.
@@ -108,14 +108,14 @@ impl ResponseHead {
     /// Returns the outcome of the response.
     pub(super) fn outcome(&self, body: ResponseBody) -> Outcome {
         let not_before = self.not_before;
-        match self.verdict {
-            Verdict::Done => match self.output(body) {
+        match self.stated_outcome {
+            StatedOutcome::Done => match self.output(body) {
                 Ok(output) => Outcome::Done { output },
                 Err(failure) => Outcome::Unknown { failure, not_before, answered: true },
             },
-            Verdict::Retry => Outcome::Retryable { failure: self.failure(body), not_before },
-            Verdict::Refused => Outcome::Refused { failure: self.failure(body) },
-            Verdict::Unknown { answered } => {
+            StatedOutcome::Retry => Outcome::Retryable { failure: self.failure(body), not_before },
+            StatedOutcome::Refused => Outcome::Refused { failure: self.failure(body) },
+            StatedOutcome::Unknown { answered } => {
                 Outcome::Unknown { failure: self.failure(body), not_before, answered }
             }
         }
@@ -128,7 +128,7 @@ impl ResponseHead {
             return Err(Failure::of("OUTPUT_TOO_LARGE", message));
         }
         if let Some((code, reason)) = broken {
-            let message = format!("HTTP {}, but the body broke off: {reason}", self.status);
+            let message = format!("HTTP {}, but the body was truncated: {reason}", self.status);
             return Err(failure::limited(code, &message, None));
         }
         let bytes = without_utf8_mark(&bytes);
@@ -198,29 +198,29 @@ impl ResponseHead {
             None if body.broken.is_some() && !body.bytes.is_empty() => {
                 let mut fields = FieldScan::default();
                 fields.push(&body.bytes);
-                failure::in_part_of_body(status, fields, &body.bytes, "the response body broke off")
+                failure::in_part_of_body(status, fields, &body.bytes, "the response body was truncated")
             }
             None => failure::in_body(status, &body.bytes),
         }
     }
 }
 
-fn verdict(rules: RulesVersion, status: StatusCode, headers: &HeaderMap) -> Verdict {
+fn stated_outcome(rules: RulesVersion, status: StatusCode, headers: &HeaderMap) -> StatedOutcome {
     let current = rules.has_outcome_header();
     if current && let Some(stated) = stated(headers) {
         return stated;
     }
     if status.is_success() {
-        return Verdict::Done;
+        return StatedOutcome::Done;
     }
     // A proxy without a connection to its upstream does not say when to retry.
     let says_when = headers.contains_key(header::RETRY_AFTER) || !current;
     match status.as_u16() {
-        408 | 425 | 429 => Verdict::Retry,
-        503 if says_when => Verdict::Retry,
-        400..=499 => Verdict::Refused,
-        300..=399 | 500 | 501 => Verdict::Unknown { answered: true },
-        _ => Verdict::Unknown { answered: false },
+        408 | 425 | 429 => StatedOutcome::Retry,
+        503 if says_when => StatedOutcome::Retry,
+        400..=499 => StatedOutcome::Refused,
+        300..=399 | 500 | 501 => StatedOutcome::Unknown { answered: true },
+        _ => StatedOutcome::Unknown { answered: false },
     }
 }
 

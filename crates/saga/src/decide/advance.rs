@@ -17,7 +17,7 @@ enum StepReadiness {
     Wait,
     Skip(&'static str),
     Queue,
-    /// The step waits without a command, until the end if there is one.
+    /// The step waits without a command: until the given end, or for a signal without a time limit.
     Hold(Option<WaitEnd>),
     Lock(KeyLock),
     Fail(Failure),

@@ -98,7 +98,7 @@ impl Decision<'_> {
                 self.child_failed(step, failed(failure, *in_doubt, false));
             }
             ChildEnd::Refused { failure } => self.child_failed(step, failed(failure, false, false)),
-            // The child goes on, so the step has neither an output nor a failure, and nothing to undo.
+            // The child continues, so the step has neither an output nor a failure, and nothing to undo.
             ChildEnd::Abandoned => self.emit(EventKind::StepSkipped {
                 step,
                 why: "ABANDONED".into(),

@@ -46,7 +46,7 @@ impl Decision<'_> {
             }
             is_same
         });
-        // A re-run after the pivot must not end in a rollback, so it waits for as long as it takes.
+        // A re-run after the pivot must not end in a rollback, so it waits without a time limit.
         let wait = specs.iter().filter_map(|spec| spec.wait).min().filter(|_| !self.is_past_pivot());
         let until = wait.map(|wait| self.now.after(wait));
         let (step, hold, keeps_signals) = (None, LockScope::Workflow, false);

@@ -9,18 +9,18 @@ use crate::{EventKind, Failure, Json, OnUnknown, Side, StepIndex, Timestamp};
 use alloc::sync::Arc;
 
 /// The answer of a participant to a probe.
-enum Answer<'a> {
+enum ProbeResult<'a> {
     Done(Option<&'a Json>),
     NotDone,
     /// The participant does not know, or the answer has another form.
     Uncertain,
 }
 
-fn answer(body: &Json) -> Answer<'_> {
+fn answer(body: &Json) -> ProbeResult<'_> {
     match body.get("outcome").and_then(Json::as_str) {
-        Some("done") => Answer::Done(body.get("output")),
-        Some("not_done") => Answer::NotDone,
-        Some(_) | None => Answer::Uncertain,
+        Some("done") => ProbeResult::Done(body.get("output")),
+        Some("not_done") => ProbeResult::NotDone,
+        Some(_) | None => ProbeResult::Uncertain,
     }
 }
 
@@ -59,7 +59,7 @@ impl Decision<'_> {
         };
         let FailedOutcome { attempt, started_at, .. } = failed;
         match answer(output) {
-            Answer::Done(output) => {
+            ProbeResult::Done(output) => {
                 let output = Arc::new(output.cloned().unwrap_or_default());
                 let (reason, doubt_until) = (None, None);
                 self.emit(EventKind::StepCompleted {
@@ -72,7 +72,7 @@ impl Decision<'_> {
                 });
                 self.pivot_completed(step);
             }
-            Answer::NotDone => {
+            ProbeResult::NotDone => {
                 let failure = self.state.step(step).and_then(|step| step.error.clone());
                 let cause = failure.map_or_else(|| "UNKNOWN".into(), |failure| failure.code);
                 let message = alloc::format!(
@@ -82,7 +82,7 @@ impl Decision<'_> {
                 self.emit(EventKind::StepFailed { step, attempt, started_at, failure, reason: None });
                 self.step_failed(step);
             }
-            Answer::Uncertain => {
+            ProbeResult::Uncertain => {
                 let failure = Failure::of(
                     "PROBE_UNCERTAIN",
                     "the probe did not find out whether the operation happened",

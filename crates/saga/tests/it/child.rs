@@ -267,7 +267,7 @@ fn child_that_did_not_start_is_withdrawn() {
 }
 
 #[test]
-fn paused_parent_starts_no_child_and_learns_of_the_end_of_one() {
+fn paused_parent_starts_no_child_and_records_the_end_of_one() {
     let mut saga = Scenario::new(vec![child("a", &[], OnParentClose::Compensate), step("b", &[0])]);
     saga.submit(&Input::Pause { actor: None, reason: None }).unwrap();
     assert_eq!(saga.row(0), Some((1, None)));

@@ -73,7 +73,7 @@ fn number_is_kept_or_refused() {
 }
 
 #[test]
-fn digits_in_strings_are_no_numbers() {
+fn digits_in_strings_are_not_numbers() {
     let text = r#"{"a\\": "\\\"123456789012345678.99", "b": 0.5, "18446744073709551616": "\\"}"#;
     let value = parse_json(text.as_bytes()).unwrap();
     assert_eq!(value["a\\"], "\\\"123456789012345678.99");

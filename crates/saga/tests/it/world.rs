@@ -427,7 +427,7 @@ impl World {
         let reported_at = match &outcome {
             Outcome::Unknown { answered: true, .. } => acts_at.unwrap_or(started_at) + self.noise.micros(5),
             Outcome::Unknown { .. } if self.noise.once_in(2) => deadline,
-            // A broken connection is reported at once, whatever the participant does with the request.
+            // A broken connection is reported at once, even if the participant performs the request.
             Outcome::Unknown { .. } => started_at + self.noise.micros(20),
             Outcome::Done { .. }
             | Outcome::OutputRejected { .. }

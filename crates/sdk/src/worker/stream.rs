@@ -3,6 +3,7 @@
 use crate::context::{Context, HeartbeatSender, HeartbeatSink, Inner};
 use crate::error::ActionError;
 use crate::service::Service;
+use crate::worker::drain::DrainProgress;
 use crate::worker::suspension::SuspensionDetector;
 use goconductor_inbox::Operation;
 use goconductor_telemetry::trace;
@@ -48,9 +49,6 @@ const REQUEST_BUFFER: usize = 256;
 const HEARTBEATS_PER_LEASE: u32 = 3;
 /// How long a lost stream waits for its tasks, which are cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a stream that drains still accepts tasks. They were sent before the drain was received, and would have an
-/// unknown outcome if the stream ended without them.
-const DRAIN_GRACE: Duration = Duration::from_millis(200);
 /// The reason of a disconnect after a drain.
 const DRAINED: &str = "the worker drained";
 /// The reason of a disconnect by the network.
@@ -79,6 +77,9 @@ struct OpenStream {
     suspensions: Arc<SuspensionDetector>,
     running: JoinSet<u64>,
     cancels: HashMap<u64, CancellationToken>,
+    progress: DrainProgress,
+    /// The time of the hello. No task was sent before it.
+    hello_at: Instant,
     /// The maximum size of an output in bytes.
     max_output_bytes: usize,
 }
@@ -87,6 +88,7 @@ struct OpenStream {
 struct Terms {
     lease: Duration,
     max_output_bytes: usize,
+    acknowledges_drain: bool,
 }
 
 impl WorkerStream {
@@ -113,8 +115,9 @@ impl WorkerStream {
         let mut client = WorkerServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let hello_at = Instant::now();
         let mut responses = client.connect(request).await?.into_inner();
-        let Terms { lease, max_output_bytes } = welcome(&mut responses).await?;
+        let Terms { lease, max_output_bytes, acknowledges_drain } = welcome(&mut responses).await?;
         on_open();
         let mut stream = OpenStream {
             service: Arc::clone(&self.service),
@@ -122,6 +125,8 @@ impl WorkerStream {
             suspensions: Arc::clone(&self.suspensions),
             running: JoinSet::new(),
             cancels: HashMap::new(),
+            progress: DrainProgress::new(acknowledges_drain),
+            hello_at,
             max_output_bytes,
         };
         let reason = stream.serve(&mut responses, lease, &self.drain).await;
@@ -179,9 +184,10 @@ async fn welcome(responses: &mut Streaming<ConnectResponse>) -> Result<Terms, St
                     .unwrap_or(WELCOME_TIMEOUT)
                     .clamp(MIN_LEASE, MAX_TIMEOUT),
                 max_output_bytes: if max == 0 { MAX_OUTPUT_BYTES } else { max },
+                acknowledges_drain: welcome.acknowledges_drain,
             })
         }
-        Some(_) | None => Err(Status::internal("the executor's first message was not welcome")),
+        Some(_) | None => Err(Status::internal("the executor's first message was not a welcome message")),
     }
 }
 
@@ -196,11 +202,9 @@ impl OpenStream {
         heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let expired = tokio::time::sleep(lease);
         tokio::pin!(expired);
-        let mut draining = false;
-        // The end of the grace of a drain; `None` before the drain and after the grace.
-        let mut grace_ends: Option<Instant> = None;
         let mut received_at = Instant::now();
         loop {
+            let drained_at = self.progress.ends_at().filter(|_| self.running.is_empty());
             // Cancel-safe: a message that was not received stays in its stream, a finished task in its set.
             tokio::select! {
                 response = responses.message() => {
@@ -212,12 +216,7 @@ impl OpenStream {
                     received_at = now;
                     expired.as_mut().reset(now + lease);
                     match response {
-                        Ok(Some(ConnectResponse { message })) => {
-                            if self.handle(message, now) && !draining {
-                                draining = true;
-                                grace_ends = Some(now + DRAIN_GRACE);
-                            }
-                        }
+                        Ok(Some(ConnectResponse { message })) => self.handle(message, now),
                         Ok(None) => return "the executor closed the stream",
                         Err(_) => return CONNECTION_LOST,
                     }
@@ -234,20 +233,17 @@ impl OpenStream {
                         return CONNECTION_LOST;
                     }
                 }
-                () = drain.cancelled(), if !draining => {
-                    draining = true;
+                () = drain.cancelled(), if !self.progress.has_begun() => {
                     let drain = ConnectRequest { message: Some(ToExecutor::Drain(wire::Drain {})) };
                     if self.requests.send(drain).await.is_err() {
                         return CONNECTION_LOST;
                     }
-                    grace_ends = Some(Instant::now() + DRAIN_GRACE);
+                    self.progress.worker_drains(Instant::now());
                 }
-                () = tokio::time::sleep_until(grace_ends.unwrap_or(received_at)), if grace_ends.is_some() => {
-                    grace_ends = None;
-                }
+                () = tokio::time::sleep_until(drained_at.unwrap_or(received_at)), if drained_at.is_some() => {}
                 () = &mut expired => return LEASE_EXPIRED,
             }
-            if draining && grace_ends.is_none() && self.running.is_empty() {
+            if self.progress.is_complete(Instant::now()) && self.running.is_empty() {
                 return DRAINED;
             }
         }
@@ -264,8 +260,8 @@ impl OpenStream {
         }
     }
 
-    /// Handles a message that was received at `now`. Returns whether the executor is draining.
-    fn handle(&mut self, message: Option<FromExecutor>, now: Instant) -> bool {
+    /// Handles a message that was received at `now`.
+    fn handle(&mut self, message: Option<FromExecutor>, now: Instant) {
         match message {
             Some(FromExecutor::Task(task)) => self.spawn(task, now),
             Some(FromExecutor::Cancel(cancel)) => {
@@ -273,16 +269,17 @@ impl OpenStream {
                     token.cancel();
                 }
             }
-            Some(FromExecutor::Drain(wire::Drain {})) => return true,
+            Some(FromExecutor::Drain(wire::Drain {})) => self.progress.executor_drains(now),
+            Some(FromExecutor::DrainAck(wire::DrainAck {})) => self.progress.acknowledged(now),
             Some(FromExecutor::Heartbeat(wire::Heartbeat {}) | FromExecutor::Welcome(_)) | None => {}
         }
-        false
     }
 
     fn spawn(&mut self, task: wire::Task, now: Instant) {
         let id = task.task_id;
         // A task that waited in the socket has less time left.
-        let deadline = now + timeout(&task).saturating_sub(self.suspensions.delay(now));
+        let waited = self.suspensions.delay(now).min(now.saturating_duration_since(self.hello_at));
+        let deadline = now + timeout(&task).saturating_sub(waited);
         let cancelled = CancellationToken::new();
         self.cancels.insert(id, cancelled.clone());
         let (service, requests) = (Arc::clone(&self.service), self.requests.clone());

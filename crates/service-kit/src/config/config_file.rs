@@ -39,7 +39,7 @@ pub(super) struct ConfigFile {
     /// The positions of all keys, sections included.
     pub(super) keys: BTreeMap<String, Origin>,
     pub(super) problems: Vec<Problem>,
-    /// Whether the file could not be read, so that its content is unknown.
+    /// Whether the file could not be read, in which case its content is unknown.
     pub(super) is_broken: bool,
 }
 

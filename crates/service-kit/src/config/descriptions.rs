@@ -284,7 +284,7 @@ pub const SETTINGS: &[SettingRow] = &[
     (
         "limits.rate.caller.per_second",
         "integer",
-        "Requests per second of one caller, over all namespaces; `0` is no limit",
+        "Requests per second of one caller, over all namespaces; `0` means no limit",
     ),
     (
         "limits.rate.caller.burst",
@@ -294,7 +294,7 @@ pub const SETTINGS: &[SettingRow] = &[
     (
         "limits.rate.namespace.per_second",
         "integer",
-        "Requests per second of one namespace, of all callers; `0` is no limit",
+        "Requests per second of one namespace, of all callers; `0` means no limit",
     ),
     (
         "limits.rate.namespace.burst",
@@ -332,7 +332,7 @@ pub const SETTINGS: &[SettingRow] = &[
     (
         "process.core_dumps",
         "boolean",
-        "Allow core dumps of the process, and debuggers of its user (default: unless it has a master key)",
+        "Allow core dumps of the process, and debuggers of its user (default: false)",
     ),
     ("executor.listen", "address", "Address on which the executor listens"),
     ("executor.services", "list of text", "Services that the executor serves (default: all)"),

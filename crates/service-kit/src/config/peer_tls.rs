@@ -16,7 +16,7 @@ pub struct TlsConfig {
     pub trust_domain: String,
 }
 
-/// Reads the section. Returns `None` if it sets no file, so that connections are not encrypted.
+/// Reads the section. Returns `None` if it sets no file: connections are then not encrypted.
 pub(super) fn read(reader: &mut SettingReader<'_>) -> Option<TlsConfig> {
     let files = tls::files(reader, "tls");
     let domain = value::text("a trust domain such as prod.example.com, in lower case", is_trust_domain);

@@ -6,8 +6,8 @@ use super::value;
 /// Settings of the process itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessConfig {
-    /// Whether the operating system may write the memory of the process to a file. `None` allows it unless the process has
-    /// a master key.
+    /// Whether the operating system may write the memory of the process to a file, and debuggers of the same user may read
+    /// it. `None` forbids it, except for an executor inside a microservice without a master key.
     pub core_dumps: Option<bool>,
 }
 

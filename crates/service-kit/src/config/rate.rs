@@ -28,7 +28,7 @@ pub(super) fn read(reader: &mut SettingReader<'_>) -> RateConfig {
     RateConfig { caller: policy(reader, "caller"), namespace: policy(reader, "namespace") }
 }
 
-/// Reads a limit. A rate of 0 is no limit.
+/// Reads a limit. A rate of 0 means no limit.
 fn policy(reader: &mut SettingReader<'_>, name: &str) -> Option<RatePolicy> {
     let path = format!("limits.rate.{name}.per_second");
     let per_second = reader.get(&path, &value::integer(0, MAX_REQUESTS), 0);

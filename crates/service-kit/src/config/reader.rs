@@ -6,7 +6,7 @@ use super::dynamic::DynamicLayer;
 use super::ignored::{IgnoreReason, IgnoredVariable, is_service_link};
 use super::reference::{self, Resolved};
 use super::secret_reference::{SecretReference, is_needed_for_store, section};
-use super::secret_url::MASK;
+use super::secret_url::{MASK, without_credentials};
 use super::source::{Invalid, Origin, Problem, Setting, Sources};
 use super::standard::{self, STANDARD_PREFIX};
 use super::unknown;
@@ -315,6 +315,7 @@ impl<'a> SettingReader<'a> {
             }
         };
         if is_quoted && kind.yaml == Yaml::Bare && resolved.reference.is_none() {
+            let text = without_credentials(&text);
             self.problem(path, origin, format!("expected {}, found the string \"{text}\"", kind.expected));
             return None;
         }
@@ -384,7 +385,10 @@ fn describe<T>(kind: &Kind<T>, resolved: &Resolved, mismatch: Mismatch) -> Strin
         }
         None if kind.is_secret => format!("expected {}{reason}", kind.expected),
         None if resolved.text.is_empty() => format!("expected {}, found an empty string", kind.expected),
-        None => format!("expected {}, found {}{reason}", kind.expected, resolved.text),
+        None => {
+            let text = without_credentials(&resolved.text);
+            format!("expected {}, found {text}{reason}", kind.expected)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! URLs that may contain a password.
 
 use secrecy::{ExposeSecret, SecretString};
+use std::borrow::Cow;
 use std::fmt;
 use url::Url;
 
@@ -76,6 +77,17 @@ fn masked(text: &str) -> String {
     if has_path || url.query().is_some() { masked } else { masked.trim_end_matches('/').to_owned() }
 }
 
+/// Masks what may be credentials in a text that is not valid and that a message repeats: everything before its last `@`,
+/// except the scheme of a URL.
+pub(super) fn without_credentials(text: &str) -> Cow<'_, str> {
+    let Some((before, host)) = text.rsplit_once('@') else { return Cow::Borrowed(text) };
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    Cow::Owned(match before.split_once("://") {
+        Some((scheme, _)) if is_scheme(scheme) => format!("{scheme}://{MASK}@{host}"),
+        Some(_) | None => format!("{MASK}@{host}"),
+    })
+}
+
 fn masked_query(query: &str) -> String {
     let parts: Vec<String> = query
         .split('&')
@@ -95,6 +107,21 @@ fn is_secret(parameter: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_repeated_without_credentials() {
+        for (text, repeated) in [
+            ("127.0.0.1:9092", "127.0.0.1:9092"),
+            ("me:hunter2@db:5672", "***@db:5672"),
+            ("hunter2@db", "***@db"),
+            ("amqp://me:hunter2@db:5672", "amqp://***@db:5672"),
+            ("amqp://me:hunt@er2@db", "amqp://***@db"),
+            ("a:1,amqp://me:hunt,er2@db", "***@db"),
+            ("me:hunter2,http://a@db", "***@db"),
+        ] {
+            assert_eq!(without_credentials(text), repeated);
+        }
+    }
 
     #[test]
     fn urls_are_printed_without_secrets() {

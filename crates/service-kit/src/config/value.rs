@@ -128,6 +128,8 @@ pub(super) fn list(expected: impl Into<String>, is_valid: fn(&str) -> bool) -> K
             text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
         match items.iter().find(|item| !is_valid(item)) {
             None => Ok(items),
+            // An item can be a part of credentials with a comma.
+            Some(_) if text.contains('@') => Err(Mismatch::Plain),
             Some(invalid) => Err(Mismatch::Because(format!("{invalid:?} is not valid"))),
         }
     };
@@ -259,7 +261,7 @@ pub(super) fn log_level() -> Kind<String> {
 }
 
 /// Returns whether a text is a level, or a target with a level. The filter accepts any single word as a target, so
-/// that a typo such as `inof` would silence all other targets.
+/// a typo such as `inof` would silence all other targets.
 fn is_directive(text: &str) -> bool {
     text.contains('=')
         || text.contains('[')

@@ -653,6 +653,18 @@ const INVALID: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "queue: { backend: nats, nats: { servers: ['nats://hunter2@db:4222'] } }",
+        &["goconductor.yaml:1:42: queue.nats.servers: expected a list of hosts with ports such as \
+            [127.0.0.1:4222], found nats://***@db:4222"],
+    ),
+    (
+        "listen: me:hunter2@db:1",
+        &[
+            "goconductor.yaml:1:9: listen: expected an address and port such as 127.0.0.1:8470, [::1]:8470 or \
+           localhost:8470, found ***@db:1",
+        ],
+    ),
+    (
         "data_dir: env://NOWHERE",
         &["goconductor.yaml:1:11: data_dir: env://NOWHERE refers to an environment variable that is not set"],
     ),

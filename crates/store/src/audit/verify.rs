@@ -112,7 +112,7 @@ impl AuditVerifier {
             self.removed(last.seq.saturating_add(1), end);
         } else if head.seq < last.seq {
             let first = head.seq.saturating_add(1);
-            let detail = format!("records {first} to {} lie behind the head of the log", last.seq);
+            let detail = format!("records {first} to {} follow the head of the log", last.seq);
             self.problem(first, AuditProblemKind::Inserted, detail);
         } else if head.hash != last.hash {
             let detail = format!("record {} is not the head of the log: one of them was replaced", last.seq);

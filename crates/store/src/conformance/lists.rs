@@ -238,8 +238,16 @@ pub(super) async fn paged(factory: Arc<dyn Factory>) -> CaseResult {
         FilterValue::Text("1".to_owned()),
     );
     let odds: Vec<WorkflowId> = ids.iter().skip(1).step_by(2).rev().copied().collect();
+    let above = Filter::Compare(
+        Field::Label("parity".to_owned()),
+        Comparison::Greater,
+        FilterValue::Text("0".to_owned()),
+    );
+    let paused = Filter::Compare(Field::Status, Comparison::Equal, FilterValue::Text("PAUSED".to_owned()));
     for (filter, expected, sizes) in [
         (None, newest.clone(), vec![10, 10, 5]),
+        (Some(Filter::Any(vec![paused, odd.clone()])), odds.clone(), vec![10, 2]),
+        (Some(above), odds.clone(), vec![10, 2]),
         (Some(odd), odds, vec![10, 2]),
         (Some(Filter::All(Vec::new())), newest, vec![10, 10, 5]),
     ] {
@@ -280,6 +288,13 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
     let fixture = Fixture::open(&factory).await?;
     let summaries = write_varied_workflows(&fixture).await?;
     let ended_only = Filter::Compare(Field::EndedAt, Comparison::Greater, FilterValue::Time(at(0)));
+    let label = |name: &str, value: &str| {
+        let value = FilterValue::Text(value.to_owned());
+        Filter::Compare(Field::Label(name.to_owned()), Comparison::Equal, value)
+    };
+    // The labels of several workflows, with and without an error.
+    let labelled =
+        Filter::Any(ODD.iter().zip(ODD.iter().skip(1)).map(|(name, value)| label(name, value)).collect());
     let value = |by: &Field, of: &Summary| match by {
         Field::Definition => of.definition.clone(),
         Field::Version => of.version.to_string(),
@@ -287,7 +302,7 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
         _ => of.status.as_str().to_owned(),
     };
     for by in [Field::Status, Field::Definition, Field::Version, Field::Cause] {
-        for filter in [None, Some(&ended_only), Some(&Filter::Any(Vec::new()))] {
+        for filter in [None, Some(&ended_only), Some(&labelled), Some(&Filter::Any(Vec::new()))] {
             let mut expected: BTreeMap<String, u64> = BTreeMap::new();
             for each in summaries.iter().filter(|each| filter.is_none_or(|filter| filter.matches(each))) {
                 *expected.entry(value(&by, each)).or_default() += 1;
@@ -299,7 +314,7 @@ pub(super) async fn counted(factory: Arc<dyn Factory>) -> CaseResult {
             expect_eq(&format!("the counts by {by:?}"), &found, &expected)?;
         }
     }
-    for filter in [None, Some(&ended_only)] {
+    for filter in [None, Some(&ended_only), Some(&labelled)] {
         let mut expected: BTreeMap<String, u64> = BTreeMap::new();
         let failed = summaries.iter().filter(|each| each.error.is_some());
         for each in failed.filter(|each| filter.is_none_or(|filter| filter.matches(each))) {

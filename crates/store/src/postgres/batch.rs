@@ -1,4 +1,4 @@
-//! Writes a batch of starts and transitions with one statement, whatever its size.
+//! Writes a batch of starts and transitions with one statement, for any size of the batch.
 //!
 //! One statement is one transaction and one round trip. A batch needs a transaction of several statements only if it
 //! contains a workflow more than once, changes a ledger row in place, releases locks, reopens a workflow that had ended,

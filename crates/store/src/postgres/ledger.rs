@@ -267,7 +267,7 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest) -> Result<
     Ok(claim)
 }
 
-/// Marks due rows as delivered once more. Returns the rows as they were before.
+/// Increments the number of deliveries of due rows. Returns the rows as they were before.
 async fn mark_delivered(
     connection: &mut PgConnection,
     request: &ClaimRequest,

@@ -9,7 +9,7 @@ use crate::schema::{
 use goconductor_saga::Timestamp;
 use sqlx::{Connection, PgConnection};
 
-/// Defines the migrations in order: the version, the name of the file and the oldest schema version that survives it.
+/// Defines the migrations in order: the version, the name of the file and the oldest schema version that is compatible with it.
 macro_rules! migrations {
     ($($version:literal $number:literal $name:literal from $compatible_from:literal;)*) => {
         &[$(Migration {

@@ -228,12 +228,12 @@ pub(super) async fn counts(
 /// Returns whether an index of the table `workflows` finds the matching workflows, which are few.
 fn finds_few(filter: Option<&Filter>) -> bool {
     filter.into_iter().flat_map(Filter::certain).any(|(field, text)| match field {
+        Field::Id => true,
         Field::IdempotencyKey => !text.is_empty(),
         Field::Label(_) => true,
         Field::ErrorCode => !text.is_empty(),
         Field::Status => ATTENTION_STATUSES.contains(&text),
-        Field::Id
-        | Field::Definition
+        Field::Definition
         | Field::Version
         | Field::Cause
         | Field::CreatedAt
@@ -250,6 +250,10 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
     // Repeats equality conditions in a form that an index supports.
     for (field, text) in filter.certain() {
         match field {
+            // NULL is not equal to any id.
+            Field::Id => {
+                query.push(" AND id = ").push_bind(Uuid::try_parse(text).ok());
+            }
             Field::Status => {
                 if ATTENTION_STATUSES.contains(&text) {
                     query.push(" AND astray = ").push_bind(text.to_owned());
@@ -275,8 +279,7 @@ fn and(filter: Option<&Filter>, namespace: &str, query: &mut QueryBuilder<Postgr
                 query.push(" AND error IS NOT NULL AND ").push(ERROR_CODE).push(" = ");
                 query.push_bind(json_escaped(text));
             }
-            Field::Id
-            | Field::Definition
+            Field::Definition
             | Field::Version
             | Field::Cause
             | Field::IdempotencyKey

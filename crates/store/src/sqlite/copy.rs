@@ -82,7 +82,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code().is_some_and(|code| damage.contains(&code))
 }
 
-/// Opens the file to copy, whatever its schema is.
+/// Opens a file of any schema to copy it.
 fn open_source(path: &Path) -> Result<Connection, Error> {
     file::inspect(path, &lock_path(path))?;
     if !path.is_file() {

@@ -6,18 +6,19 @@ use rusqlite::types::Value as Bound;
 /// The code of a workflow's error. The index `workflows_by_error_code` contains it.
 pub(super) const ERROR_CODE: &str = "(CASE WHEN json_valid(error) THEN json_extract(error, '$.code') END)";
 
-/// Appends a filter to the condition of a query whose first bind parameter is the namespace.
+/// Appends a filter to the condition of a query.
 pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bound>) {
     let Some(filter) = filter else { return };
     sql.push_str(" AND ");
     condition(filter, sql, bound);
-    // Repeats equality conditions in a form that an index supports.
-    for (field, text) in filter.certain() {
+}
+
+/// Repeats the equality conditions on the fields of the counts in a form that an index supports.
+pub(super) fn and_certain(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bound>) {
+    for (field, text) in filter.into_iter().flat_map(Filter::certain) {
         let column = match field {
             Field::Status => "status",
             Field::Definition => "definition",
-            Field::IdempotencyKey if !text.is_empty() => "key",
-            Field::ErrorCode if !text.is_empty() => ERROR_CODE,
             Field::Id
             | Field::Version
             | Field::Cause
@@ -29,16 +30,7 @@ pub(super) fn and(filter: Option<&Filter>, sql: &mut String, bound: &mut Vec<Bou
             | Field::Label(_) => continue,
         };
         bound.push(Bound::Text(text.to_owned()));
-        let parameter = bound.len();
-        if column == "key" {
-            sql.push_str(&format!(
-                " AND id IN (SELECT workflow_id FROM start_keys WHERE namespace = ?1 AND key = ?{parameter})"
-            ));
-        } else if *field == Field::ErrorCode {
-            sql.push_str(&format!(" AND error IS NOT NULL AND {column} = ?{parameter}"));
-        } else {
-            sql.push_str(&format!(" AND {column} = ?{parameter}"));
-        }
+        sql.push_str(&format!(" AND {column} = ?{}", bound.len()));
     }
 }
 

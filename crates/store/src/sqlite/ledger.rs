@@ -5,11 +5,12 @@ use super::rows::{LEDGER, id_bytes, ledger_row, number, text_of};
 use super::{SqliteStore, read};
 use crate::ledger::lane_queue;
 use crate::{
-    Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, RowKind, WorkflowShard,
+    Claim, ClaimRequest, Error, Fence, LedgerRow, LedgerRowKey, LedgerStore, LedgerWaits, RowKind,
+    WorkflowShard,
 };
 use async_trait::async_trait;
 use goconductor_saga::{OwedKey, Timestamp, WorkflowId};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// The queue of timers, and of commands to withdraw that were never delivered.
 const NO_LANE: &str = "";
@@ -53,9 +54,28 @@ impl LedgerStore for SqliteStore {
         self.read(move |connection| read::backlog(connection, now)).await
     }
 
+    async fn waits(&self, now: Timestamp, claimed_after: Timestamp) -> Result<LedgerWaits, Error> {
+        self.read(move |connection| waits(connection, now, claimed_after)).await
+    }
+
     async fn orphans(&self, limit: u32) -> Result<Vec<LedgerRow>, Error> {
         self.read(move |connection| read::orphans(connection, limit)).await
     }
+}
+
+/// Counts the ledger rows that are due and those that are claimed, and finds when the next one is due.
+fn waits(connection: &Connection, now: Timestamp, claimed_after: Timestamp) -> Result<LedgerWaits, Error> {
+    let sql = "SELECT count(*) FILTER (WHERE due_at <= ?1), count(*) FILTER (WHERE due_at > ?2),
+               min(due_at) FILTER (WHERE due_at > ?1 AND due_at <= ?2)
+           FROM dispatch WHERE due_at < ?3";
+    let read = |row: &Row<'_>| {
+        Ok(LedgerWaits {
+            due: number(row.get(0)?),
+            claimed: number(row.get(1)?),
+            next_due: row.get::<_, Option<i64>>(2)?.map(Timestamp),
+        })
+    };
+    Ok(connection.prepare_cached(sql)?.query_row(params![now.0, claimed_after.0, NEVER], read)?)
 }
 
 /// Returns the queues of a claim, each with the publish time of its oldest message and a limit.
@@ -151,7 +171,7 @@ fn claim(connection: &Connection, request: &ClaimRequest) -> Result<Claim, Error
     Ok(claim)
 }
 
-/// Marks rows as delivered once more.
+/// Increments the number of deliveries of rows.
 fn mark_delivered(connection: &Connection, request: &ClaimRequest, rows: &[LedgerRow]) -> Result<(), Error> {
     let mut update = connection.prepare_cached(
         "UPDATE dispatch SET deliveries = ?3, issued_at = ?4, due_at = ?5 WHERE workflow_id = ?1 AND key = ?2",
@@ -239,4 +259,27 @@ fn release(connection: &Connection, rows: &[LedgerRowKey]) -> Result<(), Error> 
 fn expire_deliveries(connection: &Connection, now: Timestamp) -> Result<u64, Error> {
     let sql = "UPDATE dispatch SET due_at = ?1 WHERE deliveries > 0 AND kind <> 'held' AND due_at > ?1";
     Ok(number(i64::try_from(connection.execute(sql, [now.0])?).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LedgerWaits, NEVER, Timestamp, waits};
+    use crate::sqlite::migrations;
+    use rusqlite::{Connection, params};
+
+    #[test]
+    fn rows_are_due_or_claimed_or_wait() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrations::run(&mut connection, None).unwrap();
+        let nothing = waits(&connection, Timestamp(100), Timestamp(1000)).unwrap();
+        assert_eq!(nothing, LedgerWaits::default());
+        for (workflow, due_at) in [(1_u8, 0), (2, 100), (3, 101), (4, 1000), (5, 1001), (6, NEVER)] {
+            let sql = "INSERT INTO dispatch (workflow_id, key, attempt, namespace, service, kind, queue, due_at, deliveries,
+                           issued_at)
+                       VALUES (?1, 'timer/workflow', 0, 'default', NULL, 'run', '', ?2, 0, 0)";
+            connection.execute(sql, params![vec![workflow; 16], due_at]).unwrap();
+        }
+        let found = waits(&connection, Timestamp(100), Timestamp(1000)).unwrap();
+        assert_eq!(found, LedgerWaits { due: 2, claimed: 1, next_due: Some(Timestamp(101)) });
+    }
 }

@@ -87,7 +87,7 @@ fn remove(
     Ok(MaintenanceReport { removed, more: ids.len() == BATCH })
 }
 
-/// Removes a workflow with its history, its key and its count. Returns whether it existed.
+/// Removes a workflow with its history, its key and its count. A trigger removes its labels. Returns whether it existed.
 fn remove_one(connection: &Connection, id: WorkflowId, ended_by: EndedBy) -> Result<bool, Error> {
     let [completed, rolled_back, terminated] = ended_by.micros();
     let gone: Option<(String, String)> = connection

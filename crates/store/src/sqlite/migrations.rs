@@ -10,7 +10,7 @@ use goconductor_saga::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::Path;
 
-/// Defines the migrations in order: the version, the name of the file and the oldest schema version that survives it.
+/// Defines the migrations in order: the version, the name of the file and the oldest schema version that is compatible with it.
 macro_rules! migrations {
     ($($version:literal $number:literal $name:literal from $compatible_from:literal;)*) => {
         &[$(Migration {
@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations! {
     14 "0014" "payloads" from 7;
     15 "0015" "audit_intents" from 7;
     16 "0016" "kept_children" from 7;
+    17 "0017" "labels" from 7;
 };
 /// The version of the last release that compares exact versions, in `user_version`.
 pub(super) const LAST_EXACT: i64 = 7;

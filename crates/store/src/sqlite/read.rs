@@ -1,7 +1,9 @@
 //! Queries of workflows and ledger rows.
 
-use super::filter::{ERROR_CODE, and};
+use super::filter::{ERROR_CODE, and, and_certain};
+use super::label_counts;
 use super::rows::{LEDGER, id_bytes, id_of, ledger_row, number, status_of};
+use super::search::Searches;
 use crate::json::parsed;
 use crate::{Count, Error, Field, Filter, LedgerRow, ListPage, ListRequest, Summary, WorkflowHead};
 use goconductor_saga::{Event, RollbackCause, Timestamp, WorkflowId};
@@ -94,7 +96,8 @@ fn summary(raw: SqliteSummary) -> Result<Summary, Error> {
 pub(super) fn list(connection: &Connection, request: &ListRequest) -> Result<ListPage, Error> {
     let columns =
         "id, definition, version, status, cause, seq, created_at, ended_at, labels, idempotency_key, error";
-    let (sql, bound) = page(columns, request, i64::from(request.limit) + 1);
+    let searches = Searches::for_list(connection, &request.namespace, request.filter.as_ref())?;
+    let (sql, bound) = page(columns, request, i64::from(request.limit) + 1, searches.as_ref());
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(params_from_iter(bound), raw_summary)?;
     let mut workflows = rows.map(|row| summary(row?)).collect::<Result<Vec<_>, Error>>()?;
@@ -106,28 +109,62 @@ pub(super) fn list(connection: &Connection, request: &ListRequest) -> Result<Lis
 
 /// Returns the ids of a page of a list.
 pub(super) fn list_ids(connection: &Connection, request: &ListRequest) -> Result<Vec<WorkflowId>, Error> {
-    let (sql, bound) = page("id", request, i64::from(request.limit));
+    let searches = Searches::for_list(connection, &request.namespace, request.filter.as_ref())?;
+    let (sql, bound) = page("id", request, i64::from(request.limit), searches.as_ref());
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(params_from_iter(bound), |row| row.get::<_, Vec<u8>>(0))?;
     rows.map(|bytes| id_of(&bytes?)).collect()
 }
 
 /// Returns the query of a page of a list, and its bind parameters.
-fn page(columns: &str, request: &ListRequest, limit: i64) -> (String, Vec<Bound>) {
-    let mut sql = format!("SELECT {columns} FROM workflows WHERE namespace = ?1");
+pub(super) fn page(
+    columns: &str,
+    request: &ListRequest,
+    limit: i64,
+    searches: Option<&Searches<'_>>,
+) -> (String, Vec<Bound>) {
     let mut bound = vec![Bound::Text(request.namespace.clone())];
-    if let Some(before) = request.before {
+    let before = request.before.map(|before| {
         bound.push(Bound::Blob(id_bytes(before).to_vec()));
-        sql.push_str(" AND id < ?2");
+        bound.len()
+    });
+    let mut sql = format!("SELECT {columns} FROM ");
+    let mut order = "id";
+    match searches {
+        // The entries are in the order of the page, so they are read until the page is full.
+        Some(searches) if searches.is_ordered() => {
+            order = "found_id";
+            sql.push('(');
+            searches.push(before, &mut sql, &mut bound);
+            sql.push_str(") CROSS JOIN workflows ON workflows.id = found_id WHERE +namespace = ?1");
+        }
+        // All entries are read and sorted. Without `NOT INDEXED` and `+`, all workflows of the namespace would be compared
+        // with them.
+        Some(searches) => {
+            sql.push_str("workflows NOT INDEXED WHERE id IN (");
+            searches.push(before, &mut sql, &mut bound);
+            sql.push_str(") AND +namespace = ?1");
+        }
+        None => {
+            sql.push_str("workflows INDEXED BY workflows_newest WHERE namespace = ?1");
+            if let Some(before) = before {
+                sql.push_str(&format!(" AND id < ?{before}"));
+            }
+        }
     }
     and(request.filter.as_ref(), &mut sql, &mut bound);
     bound.push(Bound::Integer(limit));
-    sql.push_str(&format!(" ORDER BY id DESC LIMIT ?{}", bound.len()));
+    sql.push_str(&format!(" ORDER BY {order} DESC LIMIT ?{}", bound.len()));
     (sql, bound)
 }
 
 /// Returns the query of counts, and its bind parameters.
-fn counts_query(namespace: &str, by: &Field, filter: Option<&Filter>) -> (String, Vec<Bound>) {
+fn counts_query(
+    namespace: &str,
+    by: &Field,
+    filter: Option<&Filter>,
+    searches: Option<&Searches<'_>>,
+) -> (String, Vec<Bound>) {
     let column = match by {
         Field::Definition => "definition",
         Field::Version => "version",
@@ -143,16 +180,27 @@ fn counts_query(namespace: &str, by: &Field, filter: Option<&Filter>) -> (String
     };
     let mut bound = vec![Bound::Text(namespace.to_owned())];
     let mut sql = format!(
-        "SELECT value, sum(count) FROM (SELECT CAST({column} AS TEXT) AS value, count(*) AS count
-             FROM workflows WHERE namespace = ?1"
+        "SELECT value, sum(count) FROM (SELECT CAST({column} AS TEXT) AS value, count(*) AS count FROM workflows"
     );
+    match searches {
+        Some(searches) => {
+            sql.push_str(" NOT INDEXED WHERE id IN (");
+            searches.push(None, &mut sql, &mut bound);
+            sql.push_str(") AND +namespace = ?1");
+        }
+        None if *by == Field::ErrorCode => {
+            sql.push_str(" INDEXED BY workflows_by_error_code WHERE namespace = ?1");
+        }
+        None => sql.push_str(" WHERE namespace = ?1"),
+    }
     // Ended workflows are counted in advance, unless the filter uses other fields than the counts have.
-    let is_counted = *by != Field::ErrorCode && filter.is_none_or(Filter::is_counted);
+    let is_counted = is_counted(by, filter);
     if *by == Field::ErrorCode {
         sql.push_str(&format!(" AND error IS NOT NULL AND {ERROR_CODE} IS NOT NULL"));
     }
     if is_counted {
         sql.push_str(" AND status IN ('QUEUED', 'IN_PROGRESS', 'ROLLING_BACK', 'PAUSED', 'ERROR')");
+        and_certain(filter, &mut sql, &mut bound);
     }
     and(filter, &mut sql, &mut bound);
     sql.push_str(" GROUP BY 1");
@@ -166,13 +214,39 @@ fn counts_query(namespace: &str, by: &Field, filter: Option<&Filter>) -> (String
     (sql, bound)
 }
 
+/// Returns whether the ended workflows of a count were counted in advance.
+fn is_counted(by: &Field, filter: Option<&Filter>) -> bool {
+    *by != Field::ErrorCode && filter.is_none_or(Filter::is_counted)
+}
+
+/// Returns the query of counts that reads the fewest entries, and its bind parameters.
+pub(super) fn best_counts_query(
+    connection: &Connection,
+    namespace: &str,
+    by: &Field,
+    filter: Option<&Filter>,
+) -> Result<(String, Vec<Bound>), Error> {
+    if is_counted(by, filter) {
+        return Ok(counts_query(namespace, by, filter, None));
+    }
+    let searches = Searches::for_counts(connection, namespace, filter)?;
+    if searches.as_ref().is_some_and(Searches::is_few) {
+        return Ok(counts_query(namespace, by, filter, searches.as_ref()));
+    }
+    // The index of the errors has few entries.
+    let searches = searches.filter(|_| *by != Field::ErrorCode);
+    let by_label =
+        searches.as_ref().and_then(|searches| label_counts::query(namespace, by, filter?, searches));
+    Ok(by_label.unwrap_or_else(|| counts_query(namespace, by, filter, searches.as_ref())))
+}
+
 pub(super) fn counts(
     connection: &Connection,
     namespace: &str,
     by: &Field,
     filter: Option<&Filter>,
 ) -> Result<Vec<Count>, Error> {
-    let (sql, bound) = counts_query(namespace, by, filter);
+    let (sql, bound) = best_counts_query(connection, namespace, by, filter)?;
     let mut statement = connection.prepare(&sql)?;
     let rows = statement
         .query_map(params_from_iter(bound), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
@@ -224,76 +298,4 @@ pub(super) fn backlog(connection: &Connection, now: Timestamp) -> Result<Vec<(St
     let rows =
         statement.query_map(params![now.0], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
     rows.map(|row| row.map(|(queue, count)| (queue, number(count))).map_err(Error::from)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Bound, counts_query, page, params_from_iter};
-    use crate::sqlite::migrations;
-    use crate::{Comparison, Field, Filter, FilterValue, ListRequest};
-    use rusqlite::Connection;
-
-    /// A hundred thousand workflows: all but one in a thousand have ended, and one in a hundred failed.
-    const MANY: &str = r#"
-        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
-        INSERT INTO workflows (id, namespace, definition, version, status, cause, seq, state, created_at, ended_at,
-            idempotency_key, labels, error)
-        SELECT CAST(printf('%016d', n) AS BLOB), 'default', CASE WHEN n % 10000 = 0 THEN 'refund' ELSE 'order' END, 1,
-            CASE WHEN n % 1000 = 1 THEN 'IN_PROGRESS' WHEN n % 100 = 0 THEN 'ROLLED_BACK' ELSE 'COMPLETED' END,
-            CASE WHEN n % 100 = 0 THEN 'STEP_FAILED' ELSE '' END, 1, '{}', 0,
-            CASE WHEN n % 1000 = 1 THEN NULL ELSE 1 END, '', '{}',
-            CASE WHEN n % 5000 = 0 THEN '{"code":"CARD_DECLINED"}' WHEN n % 100 = 0 THEN '{"code":"NO_STOCK"}' END
-        FROM numbers"#;
-
-    fn is(field: Field, text: &str) -> Filter {
-        Filter::Compare(field, Comparison::Equal, FilterValue::Text(text.to_owned()))
-    }
-
-    /// The lines of the plan of a query that are about tables.
-    fn plan(connection: &Connection, (sql, bound): (String, Vec<Bound>)) -> Vec<String> {
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let lines = statement.query_map(params_from_iter(bound), |row| row.get::<_, String>(3)).unwrap();
-        lines
-            .map(Result::unwrap)
-            .filter(|line| line.contains("workflows") || line.contains("ended"))
-            .collect()
-    }
-
-    #[test]
-    fn lists_and_counts_of_many_workflows_use_an_index() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        migrations::run(&mut connection, None).unwrap();
-        connection.execute_batch(MANY).unwrap();
-        let (declined, refund) =
-            (|| is(Field::ErrorCode, "CARD_DECLINED"), || is(Field::Definition, "refund"));
-        for (filter, index) in [
-            (None, "workflows_newest (namespace=?)"),
-            (Some(is(Field::Status, "ROLLED_BACK")), "workflows_by_status (namespace=? AND status=?)"),
-            (Some(refund()), "workflows_by_definition (namespace=? AND definition=?)"),
-            (Some(declined()), "workflows_by_error_code (namespace=? AND <expr>=?)"),
-        ] {
-            let request = ListRequest {
-                namespace: "default".to_owned(),
-                filter: filter.clone(),
-                limit: 100,
-                before: None,
-            };
-            let found = plan(&connection, page("id, definition, labels", &request, 101));
-            assert!(found.len() == 1 && found[0].contains(index), "{filter:?}: {found:?}");
-            assert!(found[0].starts_with("SEARCH workflows USING"), "{filter:?}: {found:?}");
-        }
-        for (by, filter, index) in [
-            (Field::Status, None, "workflows_by_status (namespace=? AND status=?)"),
-            (Field::Definition, None, "workflows_by_status (namespace=? AND status=?)"),
-            // The definition and the open statuses are both good.
-            (Field::Status, Some(refund()), "workflows_by_"),
-            (Field::ErrorCode, None, "workflows_by_error_code (namespace=?)"),
-            (Field::Definition, Some(declined()), "workflows_by_error_code (namespace=? AND <expr>=?)"),
-            (Field::ErrorCode, Some(declined()), "workflows_by_error_code (namespace=? AND <expr>=?)"),
-        ] {
-            let found = plan(&connection, counts_query("default", &by, filter.as_ref()));
-            assert!(found[0].contains(index), "{by:?} {filter:?}: {found:?}");
-            assert!(found.iter().all(|line| line.starts_with("SEARCH")), "{by:?} {filter:?}: {found:?}");
-        }
-    }
 }

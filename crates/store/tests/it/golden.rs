@@ -242,7 +242,9 @@ fn dump(path: &Path) -> String {
         let rows = statement.query_map([], |row| row.get(0)).expect("the query succeeds");
         rows.collect::<Result<_, _>>().expect("the columns are texts")
     };
-    for table in texts("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid") {
+    for table in
+        texts("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'trigger' ORDER BY rowid")
+    {
         sql += &format!("{table};\n");
     }
     for table in texts("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name") {
@@ -251,6 +253,10 @@ fn dump(path: &Path) -> String {
         for row in texts(&rows) {
             sql += &format!("INSERT INTO {table} VALUES ({row});\n");
         }
+    }
+    // After the rows, which contain what the triggers wrote.
+    for trigger in texts("SELECT sql FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid") {
+        sql += &format!("{trigger};\n");
     }
     sql
 }

@@ -1,4 +1,4 @@
-//! Writes and claims use index lookups, whatever row counts PostgreSQL assumed when it planned their statements.
+//! Writes and claims use index lookups, regardless of the row counts that PostgreSQL assumed when it planned their statements.
 
 use super::partitions::{column, connect, start};
 use super::postgres::{Database, execute};
@@ -169,8 +169,8 @@ const MEASURED: u64 = 1_000_000;
 /// The number of reads of each kind that are measured.
 const MEASUREMENTS: usize = 300;
 
-/// Returns the number of rows and index entries that two reads need. They are an interval of the statistics apart, so
-/// that the server process reports both.
+/// Returns the number of rows and index entries that two reads need. They are an interval of the statistics apart,
+/// so the server process reports both.
 async fn rows_of<F: Future<Output = ()>>(database: &Database, work: impl Fn() -> F) -> u64 {
     let (before, _) = read(database).await;
     work().await;
@@ -197,6 +197,10 @@ fn label() -> Filter {
     is(Field::Label("team".to_owned()), "shop")
 }
 
+fn created_after(micros: i64) -> Filter {
+    Filter::Compare(Field::CreatedAt, Comparison::Greater, FilterValue::Time(Timestamp(micros)))
+}
+
 async fn lists_read_few_rows(database: &Database, store: &dyn Store, workflows: u64) {
     let open_orders = vec![is(Field::Definition, "order"), is(Field::Status, "IN_PROGRESS")];
     for (filter, most) in [
@@ -206,6 +210,9 @@ async fn lists_read_few_rows(database: &Database, store: &dyn Store, workflows: 
         (Some(Filter::open()), 20_000),
         (Some(is(Field::ErrorCode, "CARD_DECLINED")), 4_000),
         (Some(label()), 10_000),
+        (Some(is(Field::Id, "019a0000-0000-7000-8000-000000000001")), 100),
+        (Some(Filter::All(vec![label(), is(Field::Status, "COMPLETED"), created_after(0)])), 10_000),
+        (Some(Filter::All(vec![label(), Filter::Not(Box::new(is(Field::Status, "ERROR")))])), 10_000),
         (Some(Filter::All(open_orders)), 20_000),
     ] {
         let request =
@@ -227,6 +234,9 @@ async fn counts_read_few_rows(database: &Database, store: &dyn Store, workflows:
         (Field::Definition, None, 20_000),
         (Field::Status, Some(is(Field::Definition, "refund")), 20_000),
         (Field::Status, Some(Filter::open()), 20_000),
+        (Field::Status, Some(label()), workflows / 10),
+        (Field::Definition, Some(Filter::All(vec![label(), Filter::without_elements()])), workflows / 10),
+        (Field::ErrorCode, Some(label()), workflows / 10),
         (Field::Definition, Some(is(Field::ErrorCode, "CARD_DECLINED")), workflows * 15 / 1000),
         // Workflows with an error are counted on request. They are one in a hundred here.
         (Field::ErrorCode, None, workflows / 10),

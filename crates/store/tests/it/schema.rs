@@ -49,7 +49,7 @@ fn newest_version(database: &str) -> i64 {
     i64::try_from(files.count()).expect("the number is small")
 }
 
-/// The statements of the next release: it adds a column and records the oldest version that survives it.
+/// The statements of the next release: it adds a column and records the oldest version that is compatible with it.
 fn next_release(version: i64, compatible_from: i64) -> String {
     format!(
         "ALTER TABLE definitions ADD COLUMN next_release TEXT;

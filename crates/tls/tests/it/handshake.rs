@@ -11,7 +11,7 @@ use tower::Service;
 pub(crate) const GATEWAY: &str = "spiffe://shop/api-gateway";
 pub(crate) const STORE: &str = "spiffe://shop/state-store";
 
-/// A connection as both sides see it. The first byte of the client has arrived, so that TLS 1.3 has completed.
+/// A connection as both sides see it. The first byte of the client has arrived, so TLS 1.3 has completed.
 pub(crate) struct Connected {
     pub(crate) session: Result<TlsSession, io::Error>,
     pub(crate) client: Result<(), ConnectFailure>,

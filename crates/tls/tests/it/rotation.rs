@@ -91,7 +91,7 @@ async fn expired_certificate_of_a_client_is_refused() {
     assert!(connected.is_err());
 }
 
-/// Connects a client of rustls that presents the files of a folder, whatever they are.
+/// Connects a client of rustls that presents the files of a folder without a check.
 async fn plain_client(server: &goconductor_tls::TlsIdentity, folder: &Folder) -> Result<(), std::io::Error> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -48,7 +48,7 @@ impl Engine {
     /// Returns the plan for a start. `None` for `version` means the newest version.
     ///
     /// # Errors
-    /// See [`Engine::plan`]. An archived definition has no plan for a start, whatever the version.
+    /// See [`Engine::plan`]. An archived definition has no plan for a start, in any version.
     pub async fn plan_to_start(
         &self,
         namespace: &str,

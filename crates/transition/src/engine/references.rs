@@ -199,7 +199,7 @@ impl Engine {
         Ok(transition)
     }
 
-    /// Links a payload of another workflow. A value that looks like a reference, but is no payload of that workflow, is
+    /// Links a payload of another workflow. A value that looks like a reference, but is not a payload of that workflow, is
     /// not linked: a digest alone must not give access to a payload.
     pub(super) async fn link_from(
         &self,
@@ -340,7 +340,7 @@ impl Engine {
         let decode = move || {
             if digest_of(&text) != digest {
                 let what = format!("payload {digest} of workflow {id}");
-                let reason = format!("the digest of the {bytes} stored bytes is another one");
+                let reason = format!("the {bytes} stored bytes have another digest");
                 return Err(StoreError::corrupt(what, reason));
             }
             goconductor_store::json::parsed::<Json>("a payload", &text).map(Arc::new)

@@ -76,6 +76,13 @@ func TestEachFaultAtEachStepLeavesTheTablesConsistent(t *testing.T) {
 
 func TestProgramsOfTheExamplesRun(t *testing.T) {
 	t.Parallel()
+	source, err := os.ReadFile("../order-in-one/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(string(source), "\n"); lines > 40 {
+		t.Errorf("order-in-one has %d lines, more than 40", lines)
+	}
 	server := gctest.Start(t)
 	command := exec.Command("go", "run", "../order-in-one")
 	command.Env = append(os.Environ(), "GOCONDUCTOR_SERVER="+server.URL())

@@ -144,7 +144,7 @@ func Compensate[O any](ctx context.Context, i *Inbox, work func(tx pgx.Tx, outpu
 	})
 }
 
-// transact runs a function in a transaction, which is committed if the function says so.
+// transact runs a function in a transaction, which is committed if the function requests it.
 func (i *Inbox) transact(ctx context.Context, run func(tx pgx.Tx) (bool, error)) error {
 	tx, err := i.db.Begin(ctx)
 	if err != nil {

@@ -31,6 +31,7 @@ type request struct {
 	Actions   map[string][]script `json:"actions"`
 	Database  string              `json:"database"`
 	Broken    string              `json:"broken"`
+	Quiet     bool                `json:"quiet"`
 	Gate      string              `json:"gate"`
 	call
 }
@@ -43,6 +44,8 @@ type driver struct {
 	worker *goconductor.Worker
 	box    *box
 	broken string
+	// quiet is set if attempts are not reported.
+	quiet bool
 }
 
 var output sync.Mutex
@@ -109,7 +112,7 @@ func (d *driver) handle(ctx context.Context, r request) (any, error) {
 // serve connects the service with the actions of the scenario.
 func (d *driver) serve(ctx context.Context, r request) error {
 	var err error
-	d.broken = r.Broken
+	d.broken, d.quiet = r.Broken, r.Quiet
 	if d.box, err = openBox(ctx, r.Database, r.Broken); err != nil {
 		return err
 	}

@@ -51,17 +51,20 @@ type inboxStep struct {
 
 var errUnfinished = errors.New("the script has no end")
 
-// action returns the handler of an action. It reports each call before and after the script.
+// action returns the handler of an action. It reports each call before and after the script, unless it is quiet.
 func (d *driver) action(scripts []script) goconductor.Handler {
 	return func(ctx context.Context, input json.RawMessage) (json.RawMessage, error) {
 		attempt := goconductor.AttemptOf(ctx)
+		chosen := scripts[min(attempt.Number(), len(scripts))-1]
+		if d.quiet {
+			return d.run(ctx, chosen, input)
+		}
 		write(map[string]any{
 			"event": "call", "action": attempt.Action(), "step": attempt.Step(), "workflow_id": attempt.WorkflowID(),
 			"operation": attempt.Operation(), "attempt": attempt.Number(), "key": d.key(attempt), "input": input,
 			"time_left_ms": attempt.TimeLeft().Milliseconds(), "traceparent": attempt.Traceparent(),
 			"heartbeat_timeout_ms": attempt.HeartbeatTimeout().Milliseconds(), "lock_tokens": attempt.LockTokens(),
 		})
-		chosen := scripts[min(attempt.Number(), len(scripts))-1]
 		output, err := d.run(ctx, chosen, input)
 		event := map[string]any{
 			"event": "returned", "action": attempt.Action(), "attempt": attempt.Number(), "outcome": "done",

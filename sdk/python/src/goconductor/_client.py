@@ -401,7 +401,7 @@ class Client:
             request.page_token = page.next_page_token
 
     async def delete_schedule(self, name: str) -> None:
-        """Delete a schedule. Its workflows go on."""
+        """Delete a schedule. Its workflows continue."""
         stubs = await self._connected()
         await self._call(stubs.schedules.DeleteSchedule, schedule_pb2.DeleteScheduleRequest(name=name))
 
@@ -411,18 +411,18 @@ class Client:
         await self._call(stubs.schedules.PauseSchedule, schedule_pb2.PauseScheduleRequest(name=name, reason=reason))
 
     async def resume_schedule(self, name: str, reason: str = "") -> None:
-        """Resume a paused schedule. The due times of the pause are not made up for."""
+        """Resume a paused schedule. Due times during the pause are skipped."""
         stubs = await self._connected()
         await self._call(stubs.schedules.ResumeSchedule, schedule_pb2.ResumeScheduleRequest(name=name, reason=reason))
 
     async def trigger_schedule(self, name: str) -> Handle:
-        """Start a workflow of a schedule now, whatever its overlap policy."""
+        """Start a workflow of a schedule now, regardless of its overlap policy."""
         stubs = await self._connected()
         response = await self._call(stubs.schedules.TriggerSchedule, schedule_pb2.TriggerScheduleRequest(name=name))
         return Handle(self, response.workflow_id)
 
     async def backfill_schedule(self, name: str, start: datetime, until: datetime) -> None:
-        """Start the due times of a past range, both ends included, whatever the overlap policy.
+        """Start the due times of a past range, both ends included, regardless of the overlap policy.
 
         A time without a time zone is in UTC.
         """

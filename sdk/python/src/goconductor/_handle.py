@@ -163,6 +163,6 @@ class Handle:
 
 
 def _is_cancelled() -> bool:
-    """Tell whether the current task was cancelled. Python 3.10 cannot tell."""
+    """Return whether the current task was cancelled. Python 3.10 cannot tell."""
     cancelling = getattr(asyncio.current_task(), "cancelling", None)
     return bool(cancelling and cancelling())

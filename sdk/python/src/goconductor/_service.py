@@ -269,7 +269,7 @@ def _caller(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 
 
 async def uninterrupted(future: asyncio.Future[T]) -> T:
-    """Wait for a thread, also if the waiting task is cancelled: the thread goes on, and its outcome counts."""
+    """Wait for a thread, also if the waiting task is cancelled: the thread continues, and its outcome counts."""
     while not future.done():
         try:
             await asyncio.shield(future)

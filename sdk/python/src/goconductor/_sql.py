@@ -55,7 +55,7 @@ def in_doubt(error: Exception) -> Unknown:
 
 
 def is_deadlock(error: Exception) -> bool:
-    """Tell whether MySQL ended a decision.
+    """Return whether MySQL ended a decision.
 
     It reports a deadlock if several transactions wait for a new record whose transaction is rolled back.
     """

@@ -18,6 +18,7 @@ import grpc
 
 from . import _codec
 from ._attempt import Attempt, AttemptLogger, Operation
+from ._drain import DrainProgress
 from ._endpoint import EXECUTOR, MAX_MESSAGE_BYTES, Endpoint
 from ._service import Runner
 from ._status import from_status
@@ -105,8 +106,8 @@ class Stream:
         self._requests: asyncio.Queue[pb.ConnectRequest | None] = asyncio.Queue()
         self._tasks: dict[int, _Task] = {}
         self._ended: asyncio.Future[BaseException] = self._loop.create_future()
-        self._draining = False
-        self._last = time.monotonic()
+        self._drain = DrainProgress()
+        self._hello_sent = self._last = time.monotonic()
 
     async def run(self, on_open: Callable[[], None]) -> BaseException:
         """Open the stream, call on_open and serve the stream until it ends. Return the reason of the end.
@@ -139,17 +140,20 @@ class Stream:
             version=service.version,
             identity=_identity(),
         )
+        # No task was sent before the hello.
+        self._hello_sent = time.monotonic()
         await call.write(pb.ConnectRequest(hello=hello))
         first = await call.read()
         if not isinstance(first, pb.ConnectResponse):
             raise _CLOSED
         if not first.HasField("welcome"):
-            raise StreamEnded("the executor's first message was not welcome")
+            raise StreamEnded("the executor's first message was not a welcome message")
         lease = first.welcome.lease.ToTimedelta().total_seconds()
         if lease > 0:
             self._lease = lease
         if first.welcome.max_output_bytes > 0:
             self._max_output = min(first.welcome.max_output_bytes, MAX_MESSAGE_BYTES)
+        self._drain.acknowledges = first.welcome.acknowledges_drain
 
     async def _serve(self, call: _Call) -> BaseException:
         self._last = time.monotonic()
@@ -219,12 +223,18 @@ class Stream:
     async def _await_drain(self) -> None:
         await self._worker._drain.wait()
         self._post(pb.ConnectRequest(drain=pb.Drain()))
-        self._draining = True
+        self._drain.worker_drains(time.monotonic())
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if self._draining and not self._tasks:
+        """End the stream if no task runs and no task is on the way, and look again when none can be any more."""
+        now = time.monotonic()
+        if self._tasks or self._ended.done():
+            return
+        if self._drain.complete(now):
             self._end(DRAINED)
+        elif self._drain.ends_at is not None:
+            self._loop.call_later(self._drain.ends_at - now, self._check_drained)
 
     def _offer(self, request: pb.ConnectRequest) -> None:
         """Send a request, unless too many wait. The next heartbeat replaces one that was not sent."""
@@ -243,14 +253,18 @@ class Stream:
             if running is not None:
                 running.cancel(AttemptCancelled(message.cancel.reason))
         elif kind == "drain":
-            self._draining = True
+            self._drain.executor_drains(now)
+            self._check_drained()
+        elif kind == "drain_ack":
+            self._drain.acknowledged(now)
             self._check_drained()
 
     def _start(self, task: pb.Task, now: float) -> None:
         """Run a task."""
         if task.task_id in self._tasks:
             return  # an executor sends a task once in a stream
-        attempt = self._attempt(task, now + _timeout(task) - self._worker._stalls.delay(now))
+        waited = min(self._worker._stalls.delay(now), now - self._hello_sent)
+        attempt = self._attempt(task, now + _timeout(task) - waited)
         running = self._tasks[task.task_id] = _Task(attempt)
         # The timers of the loop use the same clock.
         left = max(0.0, attempt.deadline - time.monotonic())
@@ -390,7 +404,7 @@ class Stream:
         reader.cancel()
 
     async def _abandon(self) -> None:
-        """Cancel the tasks and wait for them. A task that goes on does not keep the worker from connecting again."""
+        """Cancel the tasks and wait for them. A task that continues does not keep the worker from connecting again."""
         running = [each.task for each in self._tasks.values()]
         for each in list(self._tasks.values()):
             each.cancel(StreamLost(str(_LOST)))

@@ -208,7 +208,7 @@ async def shutdown_all(workers: Iterable[Worker], timeout: float) -> None:
 
 
 def _accepts(about: str, service: str) -> bool:
-    """Tell whether an executor accepts workers of a service, by what it announces."""
+    """Return whether an executor accepts workers of a service, by what it announces."""
     try:
         only = _codec.loads(about).get("only")
     except (ValueError, AttributeError):

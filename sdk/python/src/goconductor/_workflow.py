@@ -13,8 +13,8 @@ from ._service import Service
 from .errors import MisuseError
 
 _DEFAULT_ATTEMPTS = 5
-"""The number of attempts of a step that sets none. An error of a function in the program that starts the workflow is
-rarely cured by time, so that it rolls the saga back within seconds."""
+"""The number of attempts of a step that sets none. An error of a function in the program that starts the workflow rarely
+disappears with time, so it rolls the saga back within seconds."""
 
 Execute = Callable[[Any], Any] | Callable[[], Any]
 """A function of a step, async or not. Its parameter is the input of the workflow. Its return value is the output of the

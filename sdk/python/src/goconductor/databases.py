@@ -180,7 +180,7 @@ class _DBAPI(Database[C]):
         raise NotImplementedError
 
     def _cursor(self, connection: C) -> Any:
-        """Return a cursor whose rows are tuples, whatever the rows of the connection are."""
+        """Return a cursor whose rows are tuples, regardless of the row factory of the connection."""
         raise NotImplementedError
 
     @staticmethod

@@ -131,7 +131,7 @@ class GoConductorError(Exception):
     """The error of a call to GoConductor. Its class is its kind, such as `NotFoundError`."""
 
     message: str
-    """What failed, which value caused it and what to do."""
+    """The failure, the value that caused it and the remedy."""
     code: str = ""
     """The stable code, such as GC2010. It is empty if the gateway did not describe the error."""
     locations: list[Location] = field(default_factory=list)

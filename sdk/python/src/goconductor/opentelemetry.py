@@ -19,7 +19,7 @@ from .errors import as_action_error
 _SCOPE = "goconductor.opentelemetry"
 """The name of the instrumentation."""
 _PROPAGATOR = TraceContextTextMapPropagator()
-"""The W3C trace context is part of the contract, whatever the global propagator is."""
+"""The W3C trace context is part of the contract, regardless of the global propagator."""
 
 
 def interceptor(provider: trace.TracerProvider | None = None) -> Interceptor:

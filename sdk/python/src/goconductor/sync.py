@@ -248,7 +248,7 @@ class Client:
         return _LOOP.iterate(self._client.schedules())
 
     def delete_schedule(self, name: str) -> None:
-        """Delete a schedule. Its workflows go on."""
+        """Delete a schedule. Its workflows continue."""
         _LOOP.run(self._client.delete_schedule(name))
 
     def pause_schedule(self, name: str, reason: str = "") -> None:
@@ -260,7 +260,7 @@ class Client:
         _LOOP.run(self._client.resume_schedule(name, reason))
 
     def trigger_schedule(self, name: str) -> Handle:
-        """Start a workflow of a schedule now, whatever its overlap policy."""
+        """Start a workflow of a schedule now, regardless of its overlap policy."""
         return Handle(_LOOP.run(self._client.trigger_schedule(name)))
 
     def backfill_schedule(self, name: str, start: datetime, until: datetime) -> None:

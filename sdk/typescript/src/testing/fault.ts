@@ -27,7 +27,7 @@ export class Attempts {
     return this.numbers(1, Number.MAX_SAFE_INTEGER);
   }
 
-  /** Tells whether an attempt is one of them. */
+  /** Returns whether an attempt is one of them. */
   includes(attempt: Attempt): boolean {
     return this.#step === attempt.step && this.#operation === attempt.operation &&
       this.#first <= attempt.number && attempt.number <= this.#last;

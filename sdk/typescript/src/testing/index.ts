@@ -10,10 +10,14 @@
  * await server.stop();
  * ```
  *
+ * A server with the option `virtualTime` moves its clock to the next time that is due whenever nothing is in flight, so that
+ * a saga that sleeps for 30 days ends at once.
+ *
  * The assertions throw an `AssertionError`, so that every test runner reports them.
  *
  * @packageDocumentation
  */
+export type { Move } from "./clock.js";
 export { Attempts, type Fault, faults, onCompensate, onExecute } from "./fault.js";
 export { type Call, Run } from "./run.js";
 export { Saga } from "./saga.js";

@@ -5,6 +5,7 @@ import { messageOf } from "../errors.js";
 import type { Handle } from "../handle.js";
 import type { Interceptor, Service } from "../service.js";
 import { sleep } from "../time.js";
+import { type Description, isFinal } from "../view.js";
 import type { Worker } from "../worker.js";
 import { definitionName, definitionOf, serviceOf, type Workflow } from "../workflow.js";
 import { type Attempts, type Fault, faults, inject } from "./fault.js";
@@ -15,6 +16,8 @@ import type { Server } from "./server.js";
 const runTimeoutMs = 60_000;
 /** The interval at which a run checks whether its saga waits for an operator. */
 const pollIntervalMs = 250;
+/** The interval at which a run checks again whether time may pass. */
+const waitIntervalMs = 5;
 
 interface SagaFields {
   server: Server;
@@ -110,11 +113,21 @@ export class Saga {
       end.abort();
       return needed;
     });
+    let cancelled = false;
+    const time = this.#fields.server.virtualTime
+      ? this.#passTime(handle, signal, () => cancelled).catch((error: unknown) => {
+        end.abort(error);
+        throw error;
+      })
+      : Promise.resolve();
+    // It is awaited at the end.
+    time.catch(() => undefined);
     try {
       for await (const event of handle.watch({ signal })) {
         run.events.push(event);
         if (event.type === "STEP_COMPLETED" && event.step === this.#fields.cancelAfter) {
           await handle.cancel(`the test cancels after ${event.step}`, { signal });
+          cancelled = true;
         }
       }
     } catch (error) {
@@ -124,11 +137,36 @@ export class Saga {
     } finally {
       end.abort();
       await operator;
+      await time;
     }
+  }
+
+  /**
+   * Moves the clock while the saga runs. The clock stands still from the end of the step after which the test cancels the
+   * saga until it has.
+   */
+  async #passTime(handle: Handle, signal: AbortSignal, isCancelled: () => boolean): Promise<void> {
+    const { server } = this.#fields;
+    while (!signal.aborted) {
+      const settled = await server.toNextDue(0);
+      const described = await handle.describe();
+      const mayPass = settled.result !== "busy" && this.#mayPass(described, isCancelled()) && !signal.aborted;
+      if (!mayPass || (await server.toNextDue()).result !== "advanced") {
+        await sleep(waitIntervalMs, signal);
+      }
+    }
+  }
+
+  #mayPass(described: Description, isCancelled: boolean): boolean {
+    if (isFinal(described.status) || described.status === "ERROR") {
+      return false;
+    }
+    const step = described.steps.find(({ name }) => name === this.#fields.cancelAfter);
+    return isCancelled || step?.status !== "COMPLETED";
   }
 }
 
-/** Waits until a saga waits for an operator, which is no event. Returns false if the signal is aborted first. */
+/** Waits until a saga waits for an operator, which is not an event. Returns false if the signal is aborted first. */
 async function awaitOperator(handle: Handle, signal: AbortSignal): Promise<boolean> {
   while (await sleep(pollIntervalMs, signal)) {
     const described = await handle.describe().catch(() => undefined);

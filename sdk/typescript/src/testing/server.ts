@@ -4,12 +4,17 @@ import { createServer } from "node:net";
 
 import { Client, type ClientOptions } from "../client.js";
 import { messageOf } from "../errors.js";
+import type { Handle } from "../handle.js";
 import { sleep } from "../time.js";
+import { type Description, isFinal } from "../view.js";
+import { busy, type Move, toNextDue } from "./clock.js";
 
 /** How long a server may take to start. */
 const startTimeoutMs = 30_000;
 /** How long a server may take to end before it is killed. */
 const stopTimeoutMs = 10_000;
+/** How long the work at a due time may take while the clock is moved. */
+const advanceTimeoutMs = 60_000;
 /** The number of lines of the log that an error shows. */
 const logLines = 20;
 const readyLine = /^GoConductor .* is ready$/m;
@@ -18,6 +23,12 @@ const readyLine = /^GoConductor .* is ready$/m;
 export interface ServerOptions {
   /** Keeps the data in a directory, so that it survives {@link Server.kill} and {@link Server.restart} (default: in memory). */
   dataDir?: string;
+  /**
+   * Makes the clock virtual (default: false). Timers, retries, schedules and the deadlines of workflows then follow
+   * {@link Server.advance} and the runs of sagas, and attempts keep their timeouts in real time. All tests of a server share
+   * its clock, so that a test with a virtual clock needs a server of its own.
+   */
+  virtualTime?: boolean;
   /** Further arguments of the command, such as `["--set", "executor.worker_lease=2s"]`. */
   arguments?: readonly string[];
 }
@@ -50,6 +61,64 @@ export class Server {
     return new Client(this.url, options);
   }
 
+  /** Tells whether the clock is virtual. */
+  get virtualTime(): boolean {
+    return this.#options.virtualTime === true;
+  }
+
+  /**
+   * Moves the virtual clock forward. It stops at each time that is due on the way, and waits there until nothing is in
+   * flight, so that everything happens at its time and in its order.
+   */
+  async advance(byMs: number): Promise<void> {
+    let left = byMs;
+    let began = performance.now();
+    for (;;) {
+      const moved = await this.toNextDue(left);
+      if (moved.result !== "busy") {
+        // The last request only waits until nothing is in flight.
+        if (left === 0) {
+          return;
+        }
+        left = Math.max(0, left - moved.advancedMs);
+        began = performance.now();
+      } else if (performance.now() - began > advanceTimeoutMs) {
+        throw busy(moved);
+      }
+    }
+  }
+
+  /**
+   * Moves the virtual clock until a saga has ended, or waits for an operator. Rejects if the saga waits for something else
+   * than a time, such as a signal.
+   */
+  async runToEnd(saga: Handle): Promise<Description> {
+    for (;;) {
+      const settled = await this.toNextDue(0);
+      const described = await saga.describe();
+      if (isFinal(described.status) || described.status === "ERROR") {
+        return described;
+      }
+      if (settled.result === "busy") {
+        throw busy(settled);
+      }
+      if ((await this.toNextDue()).result === "nothing_due") {
+        throw new Error(`the saga is ${described.status}, and no time is due that it could wait for`);
+      }
+    }
+  }
+
+  /**
+   * Moves the virtual clock to the next time that is due, by at most a duration. The clock is not moved while work is due or
+   * in flight.
+   */
+  async toNextDue(atMostMs?: number): Promise<Move> {
+    if (!this.virtualTime) {
+      throw new Error("the clock of the server is real: start it with the option virtualTime");
+    }
+    return await toNextDue(this.url, atMostMs);
+  }
+
   /** The last lines of the log. */
   get log(): string {
     return this.#log;
@@ -74,7 +143,9 @@ export class Server {
   async #start(): Promise<void> {
     const binary = process.env["GOCONDUCTOR_BINARY"] ?? "goconductor";
     const data = this.#options.dataDir === undefined ? ["--ephemeral"] : ["--data-dir", this.#options.dataDir];
-    const parameters = ["dev", "--listen", this.#listen, "--log-level", "warn", ...data, ...this.#options.arguments ?? []];
+    const clock = this.virtualTime ? ["--virtual-time"] : [];
+    const further = this.#options.arguments ?? [];
+    const parameters = ["dev", "--listen", this.#listen, "--log-level", "warn", ...data, ...clock, ...further];
     // Variables of the environment are settings of the server.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("GOCONDUCTOR_")));
     const child = spawn(binary, parameters, { env, stdio: ["ignore", "pipe", "pipe"] });

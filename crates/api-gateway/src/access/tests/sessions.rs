@@ -131,7 +131,7 @@ async fn request_that_another_page_makes_a_browser_send_is_refused() {
 }
 
 #[tokio::test]
-async fn cookie_that_was_not_issued_is_no_session() {
+async fn cookie_that_was_not_issued_is_refused() {
     let fixture = Fixture::with_access_control().await;
     fixture.workflow("shop").await;
     let cookie = fixture.session(ADMIN).await;

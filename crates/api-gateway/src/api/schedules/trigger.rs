@@ -13,7 +13,7 @@ use goconductor_transition::clock;
 use std::time::Duration;
 
 impl Api {
-    /// Starts a workflow of a schedule now, whatever its overlap policy, and also while it is paused. A repeat with the
+    /// Starts a workflow of a schedule now, regardless of its overlap policy, and also while it is paused. A repeat with the
     /// same idempotency key returns the workflow of the first trigger.
     pub(crate) async fn trigger_schedule(
         &self,

@@ -265,7 +265,7 @@ pub(super) fn filter() -> Value {
     })
 }
 
-/// Returns the component of a JSON value in a request. Numbers are kept to the digit, so an integer must fit 64 bits.
+/// Returns the component of a JSON value in a request. Numbers are kept exactly, so an integer must fit 64 bits.
 pub(super) fn json() -> Value {
     let reference = json!({"$ref": "#/components/schemas/Json"});
     json!({

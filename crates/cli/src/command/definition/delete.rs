@@ -4,7 +4,7 @@ use crate::error::{Exit, Result};
 use crate::session::ServerSession;
 use goconductor_client::Status;
 
-/// Archives a definition, and shows how many of its workflows go on.
+/// Archives a definition, and shows how many of its workflows continue.
 pub(super) async fn run(name: &str, session: &ServerSession) -> Result {
     let ServerSession { client, out } = session;
     client.delete_definition(name).await?;
@@ -19,8 +19,8 @@ pub(super) async fn run(name: &str, session: &ServerSession) -> Result {
     }
     out.message(&match open {
         0 => format!("definition {name:?} deleted"),
-        1 => format!("definition {name:?} deleted; 1 workflow of it goes on"),
-        open => format!("definition {name:?} deleted; {open} workflows of it go on"),
+        1 => format!("definition {name:?} deleted; 1 workflow of it continues"),
+        open => format!("definition {name:?} deleted; {open} workflows of it continue"),
     });
     Ok(Exit::Success)
 }

@@ -42,13 +42,13 @@ pub(crate) struct Done {
 }
 
 /// A steady number of concurrent orders until it is stopped.
-struct Flow {
+struct OrderFlow {
     lanes: tokio::task::JoinSet<anyhow::Result<()>>,
     stop: Arc<AtomicBool>,
     done: Arc<Mutex<Vec<Done>>>,
 }
 
-impl Flow {
+impl OrderFlow {
     fn begin(cluster: &Cluster, name: &'static str, in_flight: usize, input: &Value) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let mut lanes = tokio::task::JoinSet::new();
@@ -110,7 +110,7 @@ pub(crate) async fn take_over(rounds: usize) -> anyhow::Result<()> {
     let (mut cluster, participants) = cluster(Vec::new()).await?;
     tokio::time::sleep(SETTLE).await;
     let slow = json!({"script": {"reserve": "slow:1500", "charge": "slow:1500", "ship": "slow:1500"}});
-    let flow = Flow::begin(&cluster, "slow", 64, &slow);
+    let flow = OrderFlow::begin(&cluster, "slow", 64, &slow);
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut kills = Vec::new();
     for (round, service) in SERVICES.iter().cycle().take(rounds).enumerate() {
@@ -154,9 +154,9 @@ const KINDS: [&str; 5] = ["gateway", "store", "elector", "executor-stock", "exec
 pub(crate) async fn hand_over(rounds: usize) -> anyhow::Result<()> {
     let (mut cluster, _participants) = cluster(Vec::new()).await?;
     tokio::time::sleep(SETTLE).await;
-    let flow = Flow::begin(&cluster, "plain", 8, &json!({}));
+    let flow = OrderFlow::begin(&cluster, "plain", 8, &json!({}));
     // A retry waits for a timer, which needs the elected leader.
-    let retrying = Flow::begin(&cluster, "retrying", 8, &json!({"script": {"charge": ["busy", "ok"]}}));
+    let retrying = OrderFlow::begin(&cluster, "retrying", 8, &json!({"script": {"charge": ["busy", "ok"]}}));
     tokio::time::sleep(Duration::from_secs(5)).await;
     let quiet = now();
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -211,7 +211,7 @@ pub(crate) async fn garbage(rate: u64) -> anyhow::Result<()> {
     let (cluster, _participants) = cluster(Vec::new()).await?;
     let queue = KafkaQueue::new(Settings::new(vec![cluster.brokers.clone()]))?;
     tokio::time::sleep(SETTLE).await;
-    let flow = Flow::begin(&cluster, "plain", 16, &json!({}));
+    let flow = OrderFlow::begin(&cluster, "plain", 16, &json!({}));
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut spans = Vec::new();
     let mut sent = 0_u64;

@@ -33,11 +33,11 @@ const RECOVERED: Duration = Duration::from_secs(30);
 const ENDS: Duration = Duration::from_secs(300);
 
 /// Services that succeed at once and keep no log.
-struct Participants {
+struct OverloadParticipants {
     url: String,
 }
 
-impl Participants {
+impl OverloadParticipants {
     async fn start() -> anyhow::Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -61,7 +61,7 @@ pub(crate) struct GatewayConnection {
 }
 
 /// The result of a start.
-pub(crate) enum Start {
+pub(crate) enum StartResponse {
     Accepted(String),
     Refused(Duration),
 }
@@ -96,15 +96,15 @@ impl GatewayConnection {
         Ok(())
     }
 
-    pub(crate) async fn start(&self, definition: &str) -> anyhow::Result<Start> {
+    pub(crate) async fn start(&self, definition: &str) -> anyhow::Result<StartResponse> {
         let body = json!({"definition": definition, "input": {"order_id": "o-1", "amount": 42}}).to_string();
         let (status, after, answer) = self.call("POST", "/workflows", "application/json", body).await?;
         match (status, after) {
             (201, _) => {
                 let id = answer.get("id").and_then(Value::as_str).context("no id")?;
-                Ok(Start::Accepted(id.to_owned()))
+                Ok(StartResponse::Accepted(id.to_owned()))
             }
-            (429, Some(after)) => Ok(Start::Refused(Duration::from_secs(after))),
+            (429, Some(after)) => Ok(StartResponse::Refused(Duration::from_secs(after))),
             (status, after) => anyhow::bail!("start: {status}, Retry-After {after:?}: {answer}"),
         }
     }
@@ -112,7 +112,7 @@ impl GatewayConnection {
     /// Runs an order to its end. Returns `None` if the start was refused.
     async fn order(&self) -> anyhow::Result<Option<Duration>> {
         let begun = now();
-        let Start::Accepted(id) = self.start("order").await? else { return Ok(None) };
+        let StartResponse::Accepted(id) = self.start("order").await? else { return Ok(None) };
         loop {
             let path = format!("/workflows/{id}/result?wait=30s");
             match self.call("GET", &path, "application/json", String::new()).await? {
@@ -212,8 +212,8 @@ fn pace(
             while !stop.load(Ordering::Relaxed) {
                 tokio::time::sleep_until(next.into()).await;
                 let counted = match gateway.start("order").await {
-                    Ok(Start::Accepted(_)) => &tally.accepted,
-                    Ok(Start::Refused(_)) => &tally.refused,
+                    Ok(StartResponse::Accepted(_)) => &tally.accepted,
+                    Ok(StartResponse::Refused(_)) => &tally.refused,
                     Err(error) => {
                         eprint_once(&error);
                         &tally.failed
@@ -280,7 +280,7 @@ async fn idle(gateway: &GatewayConnection, count: usize) -> anyhow::Result<Vec<D
 /// Runs the measurement over `dev` or a cluster.
 pub(crate) async fn overload(of: &str, seconds: usize) -> anyhow::Result<()> {
     let system = System::start(of).await?;
-    let participants = Participants::start().await?;
+    let participants = OverloadParticipants::start().await?;
     let (greedy, modest) = (gateways(&system, GREEDY), gateways(&system, MODEST));
     for gateway in [first(&greedy)?, first(&modest)?] {
         for service in SERVICES {
@@ -384,7 +384,7 @@ const AWAY: &str = "workflow: away\nsteps:\n- {name: s, run: away/do, compensate
 /// Measures the effect of many waiting workflows, half of them without a worker and half in a long backoff.
 pub(crate) async fn waiting(count: usize) -> anyhow::Result<()> {
     let system = System::start("dev").await?;
-    let participants = Participants::start().await?;
+    let participants = OverloadParticipants::start().await?;
     let gateways = gateways(&system, "default");
     let gateway = first(&gateways)?;
     let json = "application/json";
@@ -431,7 +431,7 @@ async fn fill(gateway: &GatewayConnection, count: usize) -> anyhow::Result<()> {
                     return anyhow::Ok(());
                 }
                 let definition = if number.is_multiple_of(2) { "unserved" } else { "away" };
-                while let Start::Refused(after) = gateway.start(definition).await? {
+                while let StartResponse::Refused(after) = gateway.start(definition).await? {
                     tokio::time::sleep(after).await;
                 }
             }

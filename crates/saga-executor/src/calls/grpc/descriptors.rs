@@ -6,8 +6,8 @@ use super::{BodyLimits, GrpcRequest, no_types, plain_request, read_body};
 use crate::calls::CallError;
 use crate::http_client::HttpClient;
 use crate::http_participant::no_response;
+use crate::stated_outcome::StatedOutcome;
 use crate::task::Task;
-use crate::verdict::Verdict;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use goconductor_transition::clock;
@@ -44,11 +44,11 @@ const MAX_TYPES_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Descriptors {
     client: HttpClient,
-    methods: Mutex<LruCache<[u8; 32], Known>>,
+    methods: Mutex<LruCache<[u8; 32], CachedMethod>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct CachedMethod {
     method: MethodDescriptor,
     since: Instant,
 }
@@ -70,8 +70,8 @@ impl Descriptors {
     /// Reads the types of a method, and keeps them.
     ///
     /// # Errors
-    /// Returns [`CallError::Invalid`] if there is no such unary method, and [`CallError::Failed`] if the server did not
-    /// tell.
+    /// Returns [`CallError::Invalid`] if there is no such unary method, and [`CallError::Failed`] if the server did not report
+    /// it.
     pub(super) async fn read(
         &self,
         task: &Task,
@@ -86,7 +86,7 @@ impl Descriptors {
             None => Reflection { client: &self.client, task, request }.pool().await?,
         };
         let method = find(&pool, &request.call.method).map_err(CallError::Invalid)?;
-        let known = Known { method: method.clone(), since: Instant::now() };
+        let known = CachedMethod { method: method.clone(), since: Instant::now() };
         self.methods.lock().put(key(request), known);
         Ok(method)
     }
@@ -211,7 +211,7 @@ impl Reflection<'_> {
         if status.code() == Code::Unimplemented {
             return Ok(None);
         }
-        if status.verdict() != Verdict::Done {
+        if status.stated_outcome() != StatedOutcome::Done {
             return Err(no_types(&format!("reflection of the server: {}", status.failure().message)));
         }
         let answers = read.messages.iter().map(|bytes| ServerReflectionResponse::decode(bytes.as_slice()));

@@ -33,7 +33,7 @@ pub(super) fn frame(message: &[u8]) -> Vec<u8> {
 pub(super) struct MessageReader {
     /// Maximum bytes of a message.
     limit: usize,
-    /// The bytes that are no whole message yet.
+    /// The bytes of a message that is not complete yet.
     rest: Vec<u8>,
     messages: Vec<Vec<u8>>,
 }
@@ -163,7 +163,7 @@ mod tests {
     use prost_reflect::DescriptorPool;
 
     #[test]
-    fn body_is_split_into_messages_whatever_its_chunks_are() {
+    fn body_in_any_chunks_is_split_into_messages() {
         let body = [frame(b"one"), frame(b""), frame(b"three")].concat();
         for size in 1..=body.len() {
             let mut reader = MessageReader::new(5);

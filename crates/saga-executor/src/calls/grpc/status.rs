@@ -1,7 +1,7 @@
 //! The outcome of a gRPC status. The meaning of each status is part of the contract with servers that are called.
 
 use crate::failure;
-use crate::verdict::{Verdict, retry_at, stated};
+use crate::stated_outcome::{StatedOutcome, retry_at, stated};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -27,7 +27,7 @@ pub(super) struct CallStatus {
     /// The reason of the details, which is the code of the failure.
     reason: Option<String>,
     not_before: Option<Timestamp>,
-    verdict: Verdict,
+    stated_outcome: StatedOutcome,
 }
 
 impl CallStatus {
@@ -50,12 +50,12 @@ impl CallStatus {
             message,
             reason: details.error_info().map(|info| info.reason.clone()).filter(|reason| !reason.is_empty()),
             not_before: delay.map(|delay| retry_at(now, delay)),
-            verdict: stated.unwrap_or_else(|| verdict(code, delay.is_some())),
+            stated_outcome: stated.unwrap_or_else(|| stated_outcome(code, delay.is_some())),
         })
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
-        self.verdict
+    pub(super) fn stated_outcome(&self) -> StatedOutcome {
+        self.stated_outcome
     }
 
     pub(super) fn code(&self) -> Code {
@@ -65,11 +65,11 @@ impl CallStatus {
     /// Returns the outcome, with the output of a response that is done.
     pub(super) fn outcome(&self, output: goconductor_saga::Json) -> Outcome {
         let (failure, not_before) = (self.failure(), self.not_before);
-        match self.verdict {
-            Verdict::Done => Outcome::Done { output },
-            Verdict::Retry => Outcome::Retryable { failure, not_before },
-            Verdict::Refused => Outcome::Refused { failure },
-            Verdict::Unknown { answered } => Outcome::Unknown { failure, not_before, answered },
+        match self.stated_outcome {
+            StatedOutcome::Done => Outcome::Done { output },
+            StatedOutcome::Retry => Outcome::Retryable { failure, not_before },
+            StatedOutcome::Refused => Outcome::Refused { failure },
+            StatedOutcome::Unknown { answered } => Outcome::Unknown { failure, not_before, answered },
         }
     }
 
@@ -84,12 +84,12 @@ impl CallStatus {
 }
 
 /// Returns what a status says about the outcome. `says_when` is whether it says when to retry.
-fn verdict(code: Code, says_when: bool) -> Verdict {
+fn stated_outcome(code: Code, says_when: bool) -> StatedOutcome {
     match code {
-        Code::Ok => Verdict::Done,
+        Code::Ok => StatedOutcome::Done,
         // The server, or a limit before it, did not begin, or has undone what it began.
-        Code::ResourceExhausted | Code::Aborted => Verdict::Retry,
-        Code::Unavailable if says_when => Verdict::Retry,
+        Code::ResourceExhausted | Code::Aborted => StatedOutcome::Retry,
+        Code::Unavailable if says_when => StatedOutcome::Retry,
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
@@ -97,10 +97,12 @@ fn verdict(code: Code, says_when: bool) -> Verdict {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::Unimplemented
-        | Code::Unauthenticated => Verdict::Refused,
-        Code::Unknown | Code::Internal | Code::DataLoss => Verdict::Unknown { answered: true },
+        | Code::Unauthenticated => StatedOutcome::Refused,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatedOutcome::Unknown { answered: true },
         // Proxies answer so when a connection broke after the request was sent.
-        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => Verdict::Unknown { answered: false },
+        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => {
+            StatedOutcome::Unknown { answered: false }
+        }
     }
 }
 
@@ -129,7 +131,7 @@ fn name(code: Code) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::OUTCOME;
+    use crate::stated_outcome::OUTCOME;
     use goconductor_saga::Json;
     use std::collections::HashMap;
     use tonic_types::ErrorDetails;

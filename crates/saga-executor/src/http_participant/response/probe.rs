@@ -1,6 +1,6 @@
 //! The answer to a probe. It is the output of the attempt, which the rules interpret.
 
-use super::{ResponseBody, ResponseHead, Verdict};
+use super::{ResponseBody, ResponseHead, StatedOutcome};
 use goconductor_saga::Outcome;
 use serde_json::json;
 
@@ -8,7 +8,7 @@ impl ResponseHead {
     /// Returns the outcome of a probe: the answer of the participant as output. Only a stated refusal means that the
     /// operation did not happen, because a path that does not exist is refused as well.
     pub(in crate::http_participant) fn probed(&self, body: ResponseBody) -> Outcome {
-        if self.is_stated && self.verdict == Verdict::Refused {
+        if self.is_stated && self.stated_outcome == StatedOutcome::Refused {
             return Outcome::Done { output: json!({"outcome": "not_done"}) };
         }
         let outcome = self.outcome(body);
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_request_is_no_answer() {
+    fn refused_request_leaves_the_outcome_unknown() {
         assert!(matches!(probed(404, None, "{}"), Outcome::Refused { .. }));
         assert!(matches!(probed(500, None, "{}"), Outcome::Unknown { .. }));
     }

@@ -205,7 +205,7 @@ class Inbox(Generic[C]):
             raise rolled_back(error) from error
 
     def _transact(self, run: Callable[[C], tuple[str, bool]]) -> str:
-        """Run a function in a transaction, which is committed if the function says so."""
+        """Run a function in a transaction, which is committed if the function requests it."""
         for _ in range(MAX_DEADLOCKS):
             try:
                 return self._once(run)
@@ -339,7 +339,7 @@ class AsyncInbox(Generic[C]):
             raise rolled_back(error) from error
 
     async def _transact(self, run: Callable[[C], Awaitable[tuple[str, bool]]]) -> str:
-        """Run a function in a transaction, which is committed if the function says so."""
+        """Run a function in a transaction, which is committed if the function requests it."""
         for _ in range(MAX_DEADLOCKS):
             try:
                 return await self._once(run)

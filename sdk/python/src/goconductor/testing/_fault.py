@@ -34,7 +34,7 @@ class Attempts:
         return self.numbers(1, sys.maxsize)
 
     def matches(self, attempt: Attempt) -> bool:
-        """Tell whether an attempt is one of these."""
+        """Return whether an attempt is one of these."""
         same = self.step == attempt.step and self.operation is attempt.operation
         return same and self.first <= attempt.number <= self.last
 

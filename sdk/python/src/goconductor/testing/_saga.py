@@ -8,15 +8,17 @@ import inspect
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from .._attempt import Attempt
 from .._client import Client
 from .._handle import Handle
 from .._service import Handler, Service
-from .._view import Event, Status
+from .._view import Description, Event, Status
 from .._worker import Worker
 from .._workflow import Workflow
+from ._clock import ClockError
 from ._fault import Attempts, Fault, on_execute
 from ._run import Call, Run, call_of
 from ._server import Server
@@ -25,6 +27,8 @@ _RUN_TIMEOUT = 60.0
 """The limit in seconds of a run, unless `Saga.timeout` sets another."""
 _POLL_INTERVAL = 0.25
 """The interval in seconds at which a run checks whether its saga waits for an operator."""
+_WAIT_INTERVAL = 0.005
+"""The interval in seconds at which a run checks again whether time may pass."""
 
 
 @dataclass(frozen=True)
@@ -105,29 +109,75 @@ class Saga:
 
     async def _follow(self, handle: Handle, events: list[Event]) -> None:
         """Wait for the end of the saga, and cancel it if it is to be cancelled."""
-        watch = asyncio.create_task(self._watch(handle, events))
-        operator = asyncio.create_task(_await_operator(handle))
+        cancelled = asyncio.Event()
+        tasks = [
+            asyncio.create_task(self._watch(handle, events, cancelled)),
+            asyncio.create_task(_await_operator(handle)),
+        ]
+        if self.server.virtual_time:
+            tasks.append(asyncio.create_task(self._pass_time(handle, cancelled)))
         try:
-            await asyncio.wait([watch, operator], return_when=asyncio.FIRST_COMPLETED)
-            for task in (watch, operator):
-                if task.done():
-                    await task
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
         finally:
-            watch.cancel()
-            operator.cancel()
-            await asyncio.wait([watch, operator])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
-    async def _watch(self, handle: Handle, events: list[Event]) -> None:
+    async def _watch(self, handle: Handle, events: list[Event], cancelled: asyncio.Event) -> None:
         async for event in handle.watch():
             events.append(event)
             if event.type == "STEP_COMPLETED" and event.step == self.cancel_step:
                 await handle.cancel(f"the test cancels after {self.cancel_step}")
+                cancelled.set()
+
+    async def _pass_time(self, handle: Handle, cancelled: asyncio.Event) -> None:
+        """Move the clock while the saga runs.
+
+        The clock stands still from the end of the step after which the test cancels the saga until it has.
+        """
+        while True:
+            moved = await asyncio.to_thread(self.server.to_next_due, timedelta())
+            described = await handle.describe()
+            if not moved.busy and self._may_pass(described, cancelled.is_set()):
+                moved = await asyncio.to_thread(self.server.to_next_due)
+                if moved.advanced:
+                    continue
+            await asyncio.sleep(_WAIT_INTERVAL)
+
+    def _may_pass(self, described: Description, cancelled: bool) -> bool:
+        if _has_stopped(described):
+            return False
+        ended = any(step.name == self.cancel_step and step.status == "COMPLETED" for step in described.steps)
+        return cancelled or not ended
 
 
 async def _await_operator(handle: Handle) -> None:
-    """Wait until the saga waits for an operator, which is no event."""
+    """Wait until the saga waits for an operator, which is not an event."""
     while (await handle.describe()).status is not Status.ERROR:
         await asyncio.sleep(_POLL_INTERVAL)
+
+
+def _has_stopped(described: Description) -> bool:
+    return described.status.is_final or described.status is Status.ERROR
+
+
+async def run_to_end(server: Server, handle: Handle) -> Description:
+    """Move the virtual clock until a saga has ended, or waits for an operator.
+
+    It raises ClockError if the saga waits for something else than a time, such as a signal.
+    """
+    while True:
+        moved = await asyncio.to_thread(server.to_next_due, timedelta())
+        described = await handle.describe()
+        if _has_stopped(described):
+            return described
+        if moved.busy:
+            raise moved.error()
+        moved = await asyncio.to_thread(server.to_next_due)
+        if moved.nothing_due:
+            raise ClockError(f"the saga is {described.status}, and no time is due that it could wait for")
 
 
 class _Session:

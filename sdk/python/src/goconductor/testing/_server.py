@@ -13,13 +13,19 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from types import TracebackType
+
+from ._clock import ClockError, Move, to_next_due
 
 _START_TIMEOUT = 30.0
 """How long in seconds a server may take to start."""
 _STOP_TIMEOUT = 10.0
 """How long in seconds a server may take to end before it is killed."""
+_ADVANCE_TIMEOUT = 60.0
+"""How long in seconds the work at a due time may take while the clock is moved."""
 _LOG_LINES = 20
 """The number of lines of the log that an error shows."""
 _READY = re.compile(r"GoConductor .* is ready")
@@ -36,10 +42,15 @@ class Server:
 
     With a data directory, the data survives `kill` and `restart` (default: in memory). The arguments are added to the
     command, such as `--set executor.worker_lease=2s`.
+
+    With `virtual_time`, the clock of timers, retries, schedules and the deadlines of workflows follows `advance` and the
+    runs of sagas, and attempts keep their timeouts in real time. All tests of a server share its clock, so that a test
+    with a virtual clock needs a server of its own.
     """
 
-    def __init__(self, *, data_dir: str | None = None, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, *, data_dir: str | None = None, virtual_time: bool = False, arguments: Sequence[str] = ()) -> None:
         self._data_dir = data_dir
+        self._virtual_time = virtual_time
         self._arguments = list(arguments)
         self._address = ""
         self._process: subprocess.Popen[str] | None = None
@@ -69,6 +80,7 @@ class Server:
             raise ServerError("the program goconductor was not found: set GOCONDUCTOR_BINARY to its path")
         self._address = self._address or _free_address()
         store = ["--data-dir", self._data_dir] if self._data_dir else ["--ephemeral"]
+        store += ["--virtual-time"] if self._virtual_time else []
         command = [binary, "dev", "--listen", self._address, "--log-level", "warn", *store, *self._arguments]
         self._process = process = subprocess.Popen(  # noqa: S603
             command,
@@ -114,6 +126,39 @@ class Server:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    @property
+    def virtual_time(self) -> bool:
+        """Whether the clock is virtual."""
+        return self._virtual_time
+
+    def advance(self, by: timedelta) -> None:
+        """Move the virtual clock forward. The call blocks: use `asyncio.to_thread` in an async test.
+
+        The clock stops at each time that is due on the way, and waits there until nothing is in flight, so that
+        everything happens at its time and in its order.
+        """
+        left, deadline = by, time.monotonic() + _ADVANCE_TIMEOUT
+        while True:
+            moved = self.to_next_due(left)
+            if moved.busy:
+                if time.monotonic() > deadline:
+                    raise moved.error()
+                continue
+            deadline = time.monotonic() + _ADVANCE_TIMEOUT
+            # The last request only waits until nothing is in flight.
+            if not left:
+                return
+            left = max(timedelta(), left - moved.advanced)
+
+    def to_next_due(self, at_most: timedelta | None = None) -> Move:
+        """Move the virtual clock to the next time that is due, by at most a duration. The call blocks.
+
+        The clock is not moved while work is due or in flight.
+        """
+        if not self._virtual_time:
+            raise ClockError("the clock of the server is real: start it with Server(virtual_time=True)")
+        return to_next_due(self.url, at_most)
 
     def restart(self) -> None:
         """Start the server again at the same address."""

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class AuditServiceStub(object):
     """Reads the audit log. A record contains the hash of the record before it, so that a record that was altered, removed or
-    inserted is found.
+    inserted is detected.
     """
 
     def __init__(self, channel):
@@ -55,7 +55,7 @@ class AuditServiceStub(object):
 
 class AuditServiceServicer(object):
     """Reads the audit log. A record contains the hash of the record before it, so that a record that was altered, removed or
-    inserted is found.
+    inserted is detected.
     """
 
     def ListAuditRecords(self, request, context):
@@ -107,7 +107,7 @@ def add_AuditServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AuditService(object):
     """Reads the audit log. A record contains the hash of the record before it, so that a record that was altered, removed or
-    inserted is found.
+    inserted is detected.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class AuditServiceStub:
     """Reads the audit log. A record contains the hash of the record before it, so that a record that was altered, removed or
-    inserted is found.
+    inserted is detected.
     """
 
     @_typing.overload
@@ -45,7 +45,7 @@ class AuditServiceStub:
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
     """Reads the audit log. A record contains the hash of the record before it, so that a record that was altered, removed or
-    inserted is found.
+    inserted is detected.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -58,7 +58,7 @@ class AuditServiceAsyncStub(AuditServiceStub):
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads the audit log. A record contains the hash of the record before it, so that a record that was altered, removed or
-    inserted is found.
+    inserted is detected.
     """
 
     @_abc_1.abstractmethod

@@ -95,7 +95,7 @@ class DefinitionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDefinition(self, request, context):
-        """Archives a definition: new starts are refused, running workflows go on, and applying it again restores it.
+        """Archives a definition: new starts are refused, running workflows continue, and applying it again restores it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

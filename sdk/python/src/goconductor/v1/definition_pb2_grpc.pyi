@@ -42,7 +42,7 @@ class DefinitionServiceStub:
     ListDefinitionVersions: _grpc.UnaryUnaryMultiCallable[_definition_pb2.ListDefinitionVersionsRequest, _definition_pb2.ListDefinitionVersionsResponse]
     """Lists the versions of a definition, newest first."""
     DeleteDefinition: _grpc.UnaryUnaryMultiCallable[_definition_pb2.DeleteDefinitionRequest, _definition_pb2.DeleteDefinitionResponse]
-    """Archives a definition: new starts are refused, running workflows go on, and applying it again restores it."""
+    """Archives a definition: new starts are refused, running workflows continue, and applying it again restores it."""
 
 @_typing.type_check_only
 class DefinitionServiceAsyncStub(DefinitionServiceStub):
@@ -58,7 +58,7 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     ListDefinitionVersions: _aio.UnaryUnaryMultiCallable[_definition_pb2.ListDefinitionVersionsRequest, _definition_pb2.ListDefinitionVersionsResponse]  # type: ignore[assignment]
     """Lists the versions of a definition, newest first."""
     DeleteDefinition: _aio.UnaryUnaryMultiCallable[_definition_pb2.DeleteDefinitionRequest, _definition_pb2.DeleteDefinitionResponse]  # type: ignore[assignment]
-    """Archives a definition: new starts are refused, running workflows go on, and applying it again restores it."""
+    """Archives a definition: new starts are refused, running workflows continue, and applying it again restores it."""
 
 class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Applies and reads definitions: named, versioned, immutable graphs of steps."""
@@ -101,6 +101,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _definition_pb2.DeleteDefinitionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_definition_pb2.DeleteDefinitionResponse, _abc.Awaitable[_definition_pb2.DeleteDefinitionResponse]]:
-        """Archives a definition: new starts are refused, running workflows go on, and applying it again restores it."""
+        """Archives a definition: new starts are refused, running workflows continue, and applying it again restores it."""
 
 def add_DefinitionServiceServicer_to_server(servicer: DefinitionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -112,35 +112,35 @@ class ScheduleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSchedule(self, request, context):
-        """Deletes a schedule. Its workflows go on.
+        """Deletes a schedule. Its workflows continue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseSchedule(self, request, context):
-        """Pauses a schedule: it starts nothing but triggers.
+        """Pauses a schedule: only a trigger then starts a workflow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSchedule(self, request, context):
-        """Resumes a paused schedule. The due times of the pause are not made up for.
+        """Resumes a paused schedule. Due times during the pause are skipped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSchedule(self, request, context):
-        """Starts a workflow of a schedule now, whatever its overlap policy. The metadata `idempotency-key` recognises a repeat.
+        """Starts a workflow of a schedule now, regardless of its overlap policy. The metadata `idempotency-key` recognises a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BackfillSchedule(self, request, context):
-        """Starts the due times of a past range, whatever the overlap policy.
+        """Starts the due times of a past range, regardless of the overlap policy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

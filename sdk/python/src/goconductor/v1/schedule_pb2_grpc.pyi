@@ -43,15 +43,15 @@ class ScheduleServiceStub:
     ListSchedules: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.ListSchedulesRequest, _schedule_pb2.ListSchedulesResponse]
     """Lists the schedules of the namespace, ordered by name."""
     DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.DeleteScheduleRequest, _schedule_pb2.DeleteScheduleResponse]
-    """Deletes a schedule. Its workflows go on."""
+    """Deletes a schedule. Its workflows continue."""
     PauseSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.PauseScheduleRequest, _schedule_pb2.PauseScheduleResponse]
-    """Pauses a schedule: it starts nothing but triggers."""
+    """Pauses a schedule: only a trigger then starts a workflow."""
     ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.ResumeScheduleRequest, _schedule_pb2.ResumeScheduleResponse]
-    """Resumes a paused schedule. The due times of the pause are not made up for."""
+    """Resumes a paused schedule. Due times during the pause are skipped."""
     TriggerSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.TriggerScheduleRequest, _schedule_pb2.TriggerScheduleResponse]
-    """Starts a workflow of a schedule now, whatever its overlap policy. The metadata `idempotency-key` recognises a repeat."""
+    """Starts a workflow of a schedule now, regardless of its overlap policy. The metadata `idempotency-key` recognises a repeat."""
     BackfillSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.BackfillScheduleRequest, _schedule_pb2.BackfillScheduleResponse]
-    """Starts the due times of a past range, whatever the overlap policy."""
+    """Starts the due times of a past range, regardless of the overlap policy."""
     ListDueTimes: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.ListDueTimesRequest, _schedule_pb2.ListDueTimesResponse]
     """Returns the next due times of a schedule."""
 
@@ -70,15 +70,15 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     ListSchedules: _aio.UnaryUnaryMultiCallable[_schedule_pb2.ListSchedulesRequest, _schedule_pb2.ListSchedulesResponse]  # type: ignore[assignment]
     """Lists the schedules of the namespace, ordered by name."""
     DeleteSchedule: _aio.UnaryUnaryMultiCallable[_schedule_pb2.DeleteScheduleRequest, _schedule_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
-    """Deletes a schedule. Its workflows go on."""
+    """Deletes a schedule. Its workflows continue."""
     PauseSchedule: _aio.UnaryUnaryMultiCallable[_schedule_pb2.PauseScheduleRequest, _schedule_pb2.PauseScheduleResponse]  # type: ignore[assignment]
-    """Pauses a schedule: it starts nothing but triggers."""
+    """Pauses a schedule: only a trigger then starts a workflow."""
     ResumeSchedule: _aio.UnaryUnaryMultiCallable[_schedule_pb2.ResumeScheduleRequest, _schedule_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
-    """Resumes a paused schedule. The due times of the pause are not made up for."""
+    """Resumes a paused schedule. Due times during the pause are skipped."""
     TriggerSchedule: _aio.UnaryUnaryMultiCallable[_schedule_pb2.TriggerScheduleRequest, _schedule_pb2.TriggerScheduleResponse]  # type: ignore[assignment]
-    """Starts a workflow of a schedule now, whatever its overlap policy. The metadata `idempotency-key` recognises a repeat."""
+    """Starts a workflow of a schedule now, regardless of its overlap policy. The metadata `idempotency-key` recognises a repeat."""
     BackfillSchedule: _aio.UnaryUnaryMultiCallable[_schedule_pb2.BackfillScheduleRequest, _schedule_pb2.BackfillScheduleResponse]  # type: ignore[assignment]
-    """Starts the due times of a past range, whatever the overlap policy."""
+    """Starts the due times of a past range, regardless of the overlap policy."""
     ListDueTimes: _aio.UnaryUnaryMultiCallable[_schedule_pb2.ListDueTimesRequest, _schedule_pb2.ListDueTimesResponse]  # type: ignore[assignment]
     """Returns the next due times of a schedule."""
 
@@ -118,7 +118,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_pb2.DeleteScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_pb2.DeleteScheduleResponse, _abc.Awaitable[_schedule_pb2.DeleteScheduleResponse]]:
-        """Deletes a schedule. Its workflows go on."""
+        """Deletes a schedule. Its workflows continue."""
 
     @_abc_1.abstractmethod
     def PauseSchedule(
@@ -126,7 +126,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_pb2.PauseScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_pb2.PauseScheduleResponse, _abc.Awaitable[_schedule_pb2.PauseScheduleResponse]]:
-        """Pauses a schedule: it starts nothing but triggers."""
+        """Pauses a schedule: only a trigger then starts a workflow."""
 
     @_abc_1.abstractmethod
     def ResumeSchedule(
@@ -134,7 +134,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_pb2.ResumeScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_pb2.ResumeScheduleResponse, _abc.Awaitable[_schedule_pb2.ResumeScheduleResponse]]:
-        """Resumes a paused schedule. The due times of the pause are not made up for."""
+        """Resumes a paused schedule. Due times during the pause are skipped."""
 
     @_abc_1.abstractmethod
     def TriggerSchedule(
@@ -142,7 +142,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_pb2.TriggerScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_pb2.TriggerScheduleResponse, _abc.Awaitable[_schedule_pb2.TriggerScheduleResponse]]:
-        """Starts a workflow of a schedule now, whatever its overlap policy. The metadata `idempotency-key` recognises a repeat."""
+        """Starts a workflow of a schedule now, regardless of its overlap policy. The metadata `idempotency-key` recognises a repeat."""
 
     @_abc_1.abstractmethod
     def BackfillSchedule(
@@ -150,7 +150,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_pb2.BackfillScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_pb2.BackfillScheduleResponse, _abc.Awaitable[_schedule_pb2.BackfillScheduleResponse]]:
-        """Starts the due times of a past range, whatever the overlap policy."""
+        """Starts the due times of a past range, regardless of the overlap policy."""
 
     @_abc_1.abstractmethod
     def ListDueTimes(

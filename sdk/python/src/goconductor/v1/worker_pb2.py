@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgoconductor/v1/worker.proto\x12\x0egoconductor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x02\n\x0e\x43onnectRequest\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.goconductor.v1.HelloH\x00\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.goconductor.v1.TaskResultH\x00\x12.\n\theartbeat\x18\x03 \x01(\x0b\x32\x19.goconductor.v1.HeartbeatH\x00\x12&\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x15.goconductor.v1.DrainH\x00\x12\x37\n\x0etask_heartbeat\x18\x05 \x01(\x0b\x32\x1d.goconductor.v1.TaskHeartbeatH\x00\x42\t\n\x07message\"\xf0\x01\n\x0f\x43onnectResponse\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.goconductor.v1.WelcomeH\x00\x12$\n\x04task\x18\x02 \x01(\x0b\x32\x14.goconductor.v1.TaskH\x00\x12(\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x16.goconductor.v1.CancelH\x00\x12.\n\theartbeat\x18\x04 \x01(\x0b\x32\x19.goconductor.v1.HeartbeatH\x00\x12&\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x15.goconductor.v1.DrainH\x00\x42\t\n\x07message\"^\n\x05Hello\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63tions\x18\x02 \x03(\t\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x10\n\x08identity\x18\x05 \x01(\t\"_\n\x07Welcome\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_output_bytes\x18\x03 \x01(\x04\"\xdd\x03\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\x04\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12,\n\toperation\x18\x04 \x01(\x0e\x32\x19.goconductor.v1.Operation\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x12\n\ninput_json\x18\x08 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x39\n\x0block_tokens\x18\x0c \x03(\x0b\x32$.goconductor.v1.Task.LockTokensEntry\x12\x34\n\x11heartbeat_timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ntracestate\x18\x0e \x01(\t\x1a\x31\n\x0fLockTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xd6\x01\n\nTaskResult\x12\x0f\n\x07task_id\x18\x01 \x01(\x04\x12$\n\x04\x64one\x18\x02 \x01(\x0b\x32\x14.goconductor.v1.DoneH\x00\x12.\n\tretryable\x18\x03 \x01(\x0b\x32\x19.goconductor.v1.RetryableH\x00\x12*\n\x07refused\x18\x04 \x01(\x0b\x32\x17.goconductor.v1.RefusedH\x00\x12*\n\x07unknown\x18\x05 \x01(\x0b\x32\x17.goconductor.v1.UnknownH\x00\x42\t\n\x07outcome\"\x1b\n\x04\x44one\x12\x13\n\x0boutput_json\x18\x01 \x01(\t\"e\n\tRetryable\x12(\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x17.goconductor.v1.Failure\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x07Refused\x12(\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x17.goconductor.v1.Failure\"3\n\x07Unknown\x12(\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x17.goconductor.v1.Failure\"=\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65tail_json\x18\x03 \x01(\t\")\n\x06\x43\x61ncel\x12\x0f\n\x07task_id\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0b\n\tHeartbeat\" \n\rTaskHeartbeat\x12\x0f\n\x07task_id\x18\x01 \x01(\x04\"\x07\n\x05\x44rain*W\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n\x11OPERATION_EXECUTE\x10\x01\x12\x18\n\x14OPERATION_COMPENSATE\x10\x02\x32_\n\rWorkerService\x12N\n\x07\x43onnect\x12\x1e.goconductor.v1.ConnectRequest\x1a\x1f.goconductor.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgoconductor/v1/worker.proto\x12\x0egoconductor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x02\n\x0e\x43onnectRequest\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.goconductor.v1.HelloH\x00\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.goconductor.v1.TaskResultH\x00\x12.\n\theartbeat\x18\x03 \x01(\x0b\x32\x19.goconductor.v1.HeartbeatH\x00\x12&\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x15.goconductor.v1.DrainH\x00\x12\x37\n\x0etask_heartbeat\x18\x05 \x01(\x0b\x32\x1d.goconductor.v1.TaskHeartbeatH\x00\x42\t\n\x07message\"\x9f\x02\n\x0f\x43onnectResponse\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.goconductor.v1.WelcomeH\x00\x12$\n\x04task\x18\x02 \x01(\x0b\x32\x14.goconductor.v1.TaskH\x00\x12(\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x16.goconductor.v1.CancelH\x00\x12.\n\theartbeat\x18\x04 \x01(\x0b\x32\x19.goconductor.v1.HeartbeatH\x00\x12&\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x15.goconductor.v1.DrainH\x00\x12-\n\tdrain_ack\x18\x06 \x01(\x0b\x32\x18.goconductor.v1.DrainAckH\x00\x42\t\n\x07message\"^\n\x05Hello\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63tions\x18\x02 \x03(\t\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x10\n\x08identity\x18\x05 \x01(\t\"{\n\x07Welcome\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_output_bytes\x18\x03 \x01(\x04\x12\x1a\n\x12\x61\x63knowledges_drain\x18\x04 \x01(\x08\"\xdd\x03\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\x04\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12,\n\toperation\x18\x04 \x01(\x0e\x32\x19.goconductor.v1.Operation\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x12\n\ninput_json\x18\x08 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x39\n\x0block_tokens\x18\x0c \x03(\x0b\x32$.goconductor.v1.Task.LockTokensEntry\x12\x34\n\x11heartbeat_timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ntracestate\x18\x0e \x01(\t\x1a\x31\n\x0fLockTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xd6\x01\n\nTaskResult\x12\x0f\n\x07task_id\x18\x01 \x01(\x04\x12$\n\x04\x64one\x18\x02 \x01(\x0b\x32\x14.goconductor.v1.DoneH\x00\x12.\n\tretryable\x18\x03 \x01(\x0b\x32\x19.goconductor.v1.RetryableH\x00\x12*\n\x07refused\x18\x04 \x01(\x0b\x32\x17.goconductor.v1.RefusedH\x00\x12*\n\x07unknown\x18\x05 \x01(\x0b\x32\x17.goconductor.v1.UnknownH\x00\x42\t\n\x07outcome\"\x1b\n\x04\x44one\x12\x13\n\x0boutput_json\x18\x01 \x01(\t\"e\n\tRetryable\x12(\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x17.goconductor.v1.Failure\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x07Refused\x12(\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x17.goconductor.v1.Failure\"3\n\x07Unknown\x12(\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x17.goconductor.v1.Failure\"=\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65tail_json\x18\x03 \x01(\t\")\n\x06\x43\x61ncel\x12\x0f\n\x07task_id\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0b\n\tHeartbeat\" \n\rTaskHeartbeat\x12\x0f\n\x07task_id\x18\x01 \x01(\x04\"\x07\n\x05\x44rain\"\n\n\x08\x44rainAck*W\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n\x11OPERATION_EXECUTE\x10\x01\x12\x18\n\x14OPERATION_COMPENSATE\x10\x02\x32_\n\rWorkerService\x12N\n\x07\x43onnect\x12\x1e.goconductor.v1.ConnectRequest\x1a\x1f.goconductor.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,40 +35,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TASK_LOCKTOKENSENTRY']._loaded_options = None
   _globals['_TASK_LOCKTOKENSENTRY']._serialized_options = b'8\001'
-  _globals['_OPERATION']._serialized_start=1906
-  _globals['_OPERATION']._serialized_end=1993
+  _globals['_OPERATION']._serialized_start=1993
+  _globals['_OPERATION']._serialized_end=2080
   _globals['_CONNECTREQUEST']._serialized_start=113
   _globals['_CONNECTREQUEST']._serialized_end=371
   _globals['_CONNECTRESPONSE']._serialized_start=374
-  _globals['_CONNECTRESPONSE']._serialized_end=614
-  _globals['_HELLO']._serialized_start=616
-  _globals['_HELLO']._serialized_end=710
-  _globals['_WELCOME']._serialized_start=712
-  _globals['_WELCOME']._serialized_end=807
-  _globals['_TASK']._serialized_start=810
-  _globals['_TASK']._serialized_end=1287
-  _globals['_TASK_LOCKTOKENSENTRY']._serialized_start=1238
-  _globals['_TASK_LOCKTOKENSENTRY']._serialized_end=1287
-  _globals['_TASKRESULT']._serialized_start=1290
-  _globals['_TASKRESULT']._serialized_end=1504
-  _globals['_DONE']._serialized_start=1506
-  _globals['_DONE']._serialized_end=1533
-  _globals['_RETRYABLE']._serialized_start=1535
-  _globals['_RETRYABLE']._serialized_end=1636
-  _globals['_REFUSED']._serialized_start=1638
-  _globals['_REFUSED']._serialized_end=1689
-  _globals['_UNKNOWN']._serialized_start=1691
-  _globals['_UNKNOWN']._serialized_end=1742
-  _globals['_FAILURE']._serialized_start=1744
-  _globals['_FAILURE']._serialized_end=1805
-  _globals['_CANCEL']._serialized_start=1807
-  _globals['_CANCEL']._serialized_end=1848
-  _globals['_HEARTBEAT']._serialized_start=1850
-  _globals['_HEARTBEAT']._serialized_end=1861
-  _globals['_TASKHEARTBEAT']._serialized_start=1863
-  _globals['_TASKHEARTBEAT']._serialized_end=1895
-  _globals['_DRAIN']._serialized_start=1897
-  _globals['_DRAIN']._serialized_end=1904
-  _globals['_WORKERSERVICE']._serialized_start=1995
-  _globals['_WORKERSERVICE']._serialized_end=2090
+  _globals['_CONNECTRESPONSE']._serialized_end=661
+  _globals['_HELLO']._serialized_start=663
+  _globals['_HELLO']._serialized_end=757
+  _globals['_WELCOME']._serialized_start=759
+  _globals['_WELCOME']._serialized_end=882
+  _globals['_TASK']._serialized_start=885
+  _globals['_TASK']._serialized_end=1362
+  _globals['_TASK_LOCKTOKENSENTRY']._serialized_start=1313
+  _globals['_TASK_LOCKTOKENSENTRY']._serialized_end=1362
+  _globals['_TASKRESULT']._serialized_start=1365
+  _globals['_TASKRESULT']._serialized_end=1579
+  _globals['_DONE']._serialized_start=1581
+  _globals['_DONE']._serialized_end=1608
+  _globals['_RETRYABLE']._serialized_start=1610
+  _globals['_RETRYABLE']._serialized_end=1711
+  _globals['_REFUSED']._serialized_start=1713
+  _globals['_REFUSED']._serialized_end=1764
+  _globals['_UNKNOWN']._serialized_start=1766
+  _globals['_UNKNOWN']._serialized_end=1817
+  _globals['_FAILURE']._serialized_start=1819
+  _globals['_FAILURE']._serialized_end=1880
+  _globals['_CANCEL']._serialized_start=1882
+  _globals['_CANCEL']._serialized_end=1923
+  _globals['_HEARTBEAT']._serialized_start=1925
+  _globals['_HEARTBEAT']._serialized_end=1936
+  _globals['_TASKHEARTBEAT']._serialized_start=1938
+  _globals['_TASKHEARTBEAT']._serialized_end=1970
+  _globals['_DRAIN']._serialized_start=1972
+  _globals['_DRAIN']._serialized_end=1979
+  _globals['_DRAINACK']._serialized_start=1981
+  _globals['_DRAINACK']._serialized_end=1991
+  _globals['_WORKERSERVICE']._serialized_start=2082
+  _globals['_WORKERSERVICE']._serialized_end=2177
 # @@protoc_insertion_point(module_scope)

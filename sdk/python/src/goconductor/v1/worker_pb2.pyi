@@ -64,7 +64,9 @@ class ConnectRequest(_message.Message):
 
     @_builtins.property
     def drain(self) -> Global___Drain:
-        """The worker accepts no more tasks. It finishes its tasks and then closes the stream."""
+        """The worker wants no more tasks. Tasks that are on the way still arrive, and the executor sends `drain_ack` after the
+        last one. The worker finishes its tasks, and closes the stream when it has received `drain_ack` and has no task.
+        """
 
     @_builtins.property
     def task_heartbeat(self) -> Global___TaskHeartbeat:
@@ -100,6 +102,7 @@ class ConnectResponse(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    DRAIN_ACK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The first message."""
@@ -120,6 +123,10 @@ class ConnectResponse(_message.Message):
     def drain(self) -> Global___Drain:
         """The executor sends no more tasks. Connect to another executor, finish the tasks, then close the stream."""
 
+    @_builtins.property
+    def drain_ack(self) -> Global___DrainAck:
+        """The executor has processed the `drain` of the worker. It sends no more tasks."""
+
     def __init__(
         self,
         *,
@@ -128,12 +135,13 @@ class ConnectResponse(_message.Message):
         cancel: Global___Cancel | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         drain: Global___Drain | None = ...,
+        drain_ack: Global___DrainAck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "drain", b"drain", "heartbeat", b"heartbeat", "message", b"message", "task", b"task", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "drain", b"drain", "drain_ack", b"drain_ack", "heartbeat", b"heartbeat", "message", b"message", "task", b"task", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "drain", b"drain", "heartbeat", b"heartbeat", "message", b"message", "task", b"task", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "drain", b"drain", "drain_ack", b"drain_ack", "heartbeat", b"heartbeat", "message", b"message", "task", b"task", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "task", "cancel", "heartbeat", "drain"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "task", "cancel", "heartbeat", "drain", "drain_ack"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -188,10 +196,15 @@ class Welcome(_message.Message):
     EXECUTOR_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     MAX_OUTPUT_BYTES_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGES_DRAIN_FIELD_NUMBER: _builtins.int
     executor: _builtins.str
     """Identity of the executor."""
     max_output_bytes: _builtins.int
     """Maximum size of an output in bytes. A larger output is refused for its task. 0 if the executor does not state it."""
+    acknowledges_drain: _builtins.bool
+    """The executor sends `drain_ack`, and sends no task after its own `drain`. If it is false, the executor is of an earlier
+    release: after a drain of either side, accept tasks for a further 200 ms before you close the stream.
+    """
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """Lease of the stream. Each side considers the stream lost if it receives no message for this long."""
@@ -202,10 +215,11 @@ class Welcome(_message.Message):
         executor: _builtins.str = ...,
         lease: _duration_pb2.Duration | None = ...,
         max_output_bytes: _builtins.int = ...,
+        acknowledges_drain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "lease", b"lease", "max_output_bytes", b"max_output_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledges_drain", b"acknowledges_drain", "executor", b"executor", "lease", b"lease", "max_output_bytes", b"max_output_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,3 +566,20 @@ class Drain(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
+
+@_typing.final
+class DrainAck(_message.Message):
+    """Acknowledges the `drain` of the worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainAck: _TypeAlias = DrainAck  # noqa: Y015

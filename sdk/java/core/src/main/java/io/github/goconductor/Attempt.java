@@ -190,7 +190,7 @@ public final class Attempt {
     }
 
     /**
-     * Tells whether the attempt was cancelled. A cancelled attempt should stop. Its outcome is unknown unless it says
+     * Returns whether the attempt was cancelled. A cancelled attempt should stop. Its outcome is unknown unless it says
      * otherwise.
      *
      * @return true if it was

@@ -708,7 +708,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Deletes a schedule. Its workflows go on.
+     * Deletes a schedule. Its workflows continue.
      *
      * @param name the name
      */
@@ -717,7 +717,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Deletes a schedule. Its workflows go on.
+     * Deletes a schedule. Its workflows continue.
      *
      * @param name the name
      * @return the future end of the call
@@ -729,7 +729,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Pauses a schedule: it starts nothing but triggers.
+     * Pauses a schedule: only a trigger then starts a workflow.
      *
      * @param name the name
      * @param reason the reason, for people
@@ -739,7 +739,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Pauses a schedule: it starts nothing but triggers.
+     * Pauses a schedule: only a trigger then starts a workflow.
      *
      * @param name the name
      * @param reason the reason, for people
@@ -752,7 +752,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Resumes a paused schedule. The due times of the pause are not made up for.
+     * Resumes a paused schedule. Due times during the pause are skipped.
      *
      * @param name the name
      * @param reason the reason, for people
@@ -762,7 +762,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Resumes a paused schedule. The due times of the pause are not made up for.
+     * Resumes a paused schedule. Due times during the pause are skipped.
      *
      * @param name the name
      * @param reason the reason, for people
@@ -775,7 +775,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Starts a workflow of a schedule now, whatever its overlap policy.
+     * Starts a workflow of a schedule now, regardless of its overlap policy.
      *
      * @param name the name
      * @return the started workflow
@@ -785,7 +785,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Starts a workflow of a schedule now, whatever its overlap policy.
+     * Starts a workflow of a schedule now, regardless of its overlap policy.
      *
      * @param name the name
      * @return the future workflow
@@ -798,7 +798,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Starts the due times of a past range, both ends included, whatever the overlap policy.
+     * Starts the due times of a past range, both ends included, regardless of the overlap policy.
      *
      * @param name the name
      * @param from the begin of the range
@@ -809,7 +809,7 @@ public final class Client implements AutoCloseable {
     }
 
     /**
-     * Starts the due times of a past range, both ends included, whatever the overlap policy.
+     * Starts the due times of a past range, both ends included, regardless of the overlap policy.
      *
      * @param name the name
      * @param from the begin of the range

@@ -135,7 +135,7 @@ public final class GoConductorException extends RuntimeException {
         };
     }
 
-    /** What the gateway says about an error. */
+    /** The details of an error in a response of the gateway. */
     private static final class Details {
         String code = "";
         List<Location> locations = new ArrayList<>();
@@ -192,7 +192,7 @@ public final class GoConductorException extends RuntimeException {
     }
 
     /**
-     * Tells whether the same call may succeed later. A write must have an idempotency key to be retried.
+     * Returns whether the same call may succeed later. A write must have an idempotency key to be retried.
      *
      * @return true if it may
      */

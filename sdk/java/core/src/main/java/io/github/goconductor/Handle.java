@@ -49,7 +49,7 @@ public final class Handle {
     }
 
     /**
-     * Tells whether an earlier start with the same key started the workflow.
+     * Returns whether an earlier start with the same key started the workflow.
      *
      * @return true if it did
      */

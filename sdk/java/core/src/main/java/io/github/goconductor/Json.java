@@ -56,7 +56,7 @@ public record Json(@JsonRawValue @JsonValue String text) {
     }
 
     /**
-     * Tells whether the text is {@code null}.
+     * Returns whether the text is {@code null}.
      *
      * @return true if it is
      */

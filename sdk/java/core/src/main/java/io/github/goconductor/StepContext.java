@@ -2,6 +2,7 @@ package io.github.goconductor;
 
 import com.fasterxml.jackson.databind.JavaType;
 import java.util.Optional;
+import java.util.function.Supplier;
 
 /** One attempt of a step of a {@link Workflow}. */
 public final class StepContext {
@@ -22,20 +23,21 @@ public final class StepContext {
     }
 
     /**
-     * Returns the input of the workflow. Call it before the step has an effect, because a refusal reports that nothing
-     * happened.
+     * Returns the input of the workflow. An input of another form is an unknown outcome, because the step may have had an
+     * effect before. A step of {@link WorkflowStep#typed} is refused instead, because its input is decoded before its function
+     * is called.
      *
      * @param <T> the type
      * @param type the class that the input is converted to
      * @return the input
-     * @throws ActionException a refusal with the code {@code BAD_INPUT} if the input has another form
+     * @throws ActionException an unknown outcome with the code {@code BAD_INPUT} if the input has another form
      */
     public <T> T input(Class<T> type) {
         JavaType as = Codec.type(type);
         if (attempt.operation() == Operation.EXECUTE) {
-            return Codec.input(attempt.rawInput(), as);
+            return decoded(() -> Codec.<T>input(attempt.rawInput(), as));
         }
-        return Codec.<T, Object>undo(attempt.rawInput(), as, Codec.type(Object.class)).input();
+        return decoded(() -> Codec.<T, Object>undo(attempt.rawInput(), as, Codec.type(Object.class)).input());
     }
 
     /**
@@ -44,14 +46,23 @@ public final class StepContext {
      * @param <T> the type
      * @param type the class that the output is converted to
      * @return the output; empty if it is unknown whether the step took effect, or if the output is null
-     * @throws ActionException a refusal with the code {@code BAD_INPUT} if the output has another form
+     * @throws ActionException an unknown outcome with the code {@code BAD_INPUT} if the output has another form
      */
     public <T> Optional<T> output(Class<T> type) {
         if (attempt.operation() == Operation.EXECUTE) {
             throw GoConductorException.misuse("output() was called in the function that executes the step "
                     + attempt.step() + ": only the function that compensates a step has an output");
         }
-        return Codec.<Object, T>undo(attempt.rawInput(), Codec.type(Object.class), Codec.type(type)).output();
+        return decoded(() -> Codec.<Object, T>undo(attempt.rawInput(), Codec.type(Object.class), Codec.type(type)).output());
+    }
+
+    /** Decodes a value in a function of a step. A refusal would claim that the function had no effect. */
+    private static <T> T decoded(Supplier<T> decode) {
+        try {
+            return decode.get();
+        } catch (ActionException refused) {
+            throw ActionException.unknown(refused.code(), refused.description()).withCause(refused.getCause());
+        }
     }
 
     /**

@@ -333,7 +333,7 @@ public final class Worker implements AutoCloseable {
         return process.getKind().equals("saga-executor") && accepts(process.getAboutJson(), service);
     }
 
-    /** Tells whether an executor accepts workers of a service, by what it announces. */
+    /** Returns whether an executor accepts workers of a service, by what it announces. */
     static boolean accepts(String about, String service) {
         try {
             About announced = Codec.decode(about, About.class);

@@ -90,6 +90,9 @@ final class WorkerStream {
     private volatile boolean lost;
     private long lease = WELCOME_TIMEOUT;
     private int maxOutput = DEFAULT_MAX_OUTPUT;
+    private DrainProgress progress = new DrainProgress(false);
+    /** The time of the hello. No task was sent before it. */
+    private long helloSent;
 
     WorkerStream(Worker worker, String address, int capacity) {
         this.worker = worker;
@@ -171,6 +174,7 @@ final class WorkerStream {
             }
         });
         Service service = worker.service();
+        helloSent = System.nanoTime();
         post(ConnectRequest.newBuilder().setHello(Hello.newBuilder()
                 .setService(service.name()).addAllActions(service.actions()).setCapacity(capacity)
                 .setVersion(service.version()).setIdentity(Identity.TEXT)).build());
@@ -192,7 +196,7 @@ final class WorkerStream {
                 return GoConductorException.fromStatus(received.end).getMessage();
             }
             if (!received.message.hasWelcome()) {
-                return "the executor's first message was not welcome";
+                return "the executor's first message was not a welcome message";
             }
             Welcome welcome = received.message.getWelcome();
             long stated = Wire.nanos(Wire.duration(welcome.getLease()));
@@ -200,6 +204,7 @@ final class WorkerStream {
             long limit = welcome.getMaxOutputBytes();
             // The limit is an unsigned number.
             maxOutput = limit == 0 ? maxOutput : (int) (limit < 0 ? Client.MAX_MESSAGE : Math.min(limit, Client.MAX_MESSAGE));
+            progress = new DrainProgress(welcome.getAcknowledgesDrain());
             if (drain) {
                 events.add(Request.DRAIN);
             }
@@ -209,13 +214,15 @@ final class WorkerStream {
 
     /** Handles events until the stream ends. */
     private End serve() throws InterruptedException {
-        boolean draining = false;
         long last = System.nanoTime();
         long heartbeat = last + lease / HEARTBEATS_PER_LEASE;
         while (true) {
             long now = System.nanoTime();
-            Object event = events.poll(
-                    Math.max(0, Math.min(heartbeat - now, last + lease - now)), TimeUnit.NANOSECONDS);
+            long wait = Math.min(heartbeat - now, last + lease - now);
+            if (attempts.isEmpty()) {
+                wait = Math.min(wait, progress.left(now).orElse(wait));
+            }
+            Object event = events.poll(Math.max(0, wait), TimeUnit.NANOSECONDS);
             now = System.nanoTime();
             if (event instanceof Received received) {
                 if (received.at - last > lease) {
@@ -226,13 +233,13 @@ final class WorkerStream {
                 if (received.end != null) {
                     return new End(true, false, reasonOf(received.end));
                 }
-                draining |= handle(received.message, received.at);
+                handle(received.message, received.at);
             } else if (event instanceof Finished finished) {
                 attempts.remove(finished.task);
                 running.remove(finished.task);
             } else if (event == Request.DRAIN) {
-                draining = true;
                 post(ConnectRequest.newBuilder().setDrain(Drain.getDefaultInstance()).build());
+                progress.workerDrains(now);
             } else if (event == Request.CLOSE) {
                 return new End(true, false, "the worker was closed");
             } else if (now - last > lease) {
@@ -242,7 +249,7 @@ final class WorkerStream {
                 offer(ConnectRequest.newBuilder().setHeartbeat(Heartbeat.getDefaultInstance()).build());
                 heartbeat = now + lease / HEARTBEATS_PER_LEASE;
             }
-            if (draining && attempts.isEmpty()) {
+            if (progress.isComplete(now) && attempts.isEmpty()) {
                 return new End(true, true, "the worker drained");
             }
         }
@@ -257,8 +264,8 @@ final class WorkerStream {
         return status.isOk() ? status.getDescription() : GoConductorException.fromStatus(end).getMessage();
     }
 
-    /** Handles a message. Returns whether the executor is draining. */
-    private boolean handle(ConnectResponse message, long now) {
+    /** Handles a message. */
+    private void handle(ConnectResponse message, long now) {
         switch (message.getMessageCase()) {
             case TASK -> start(message.getTask(), now);
             case CANCEL -> {
@@ -268,14 +275,12 @@ final class WorkerStream {
                             "the attempt was cancelled by the executor: " + message.getCancel().getReason());
                 }
             }
-            case DRAIN -> {
-                return true;
-            }
+            case DRAIN -> progress.executorDrains(now);
+            case DRAIN_ACK -> progress.acknowledged(now);
             default -> {
                 // A heartbeat, or a message of a later version, renews the lease and does no more.
             }
         }
-        return false;
     }
 
     /** Runs a task in a thread of its own. */
@@ -284,7 +289,8 @@ final class WorkerStream {
         if (attempts.containsKey(id)) {
             return; // an executor sends a task once in a stream
         }
-        long deadline = now + Wire.nanos(timeout(task)) - worker.stalls().delay(now);
+        long waited = Math.min(worker.stalls().delay(now), now - helloSent);
+        long deadline = now + Wire.nanos(timeout(task)) - waited;
         Attempt attempt = new Attempt(worker.service().name(), task, deadline, () -> offer(ConnectRequest.newBuilder()
                 .setTaskHeartbeat(TaskHeartbeat.newBuilder().setTaskId(id)).build()));
         attempts.put(id, attempt);

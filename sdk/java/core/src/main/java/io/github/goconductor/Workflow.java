@@ -18,7 +18,7 @@ import java.util.Map;
 public record Workflow(String name, List<WorkflowStep> steps, Duration timeout) {
     /**
      * The number of attempts of a step that sets none. An exception of a function in the program that starts the workflow
-     * is rarely cured by time, so that it rolls the saga back within seconds.
+     * rarely disappears with time, so it rolls the saga back within seconds.
      */
     private static final int DEFAULT_ATTEMPTS = 5;
 

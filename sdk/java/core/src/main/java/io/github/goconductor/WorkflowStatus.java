@@ -22,7 +22,7 @@ public enum WorkflowStatus {
     UNRECOGNIZED;
 
     /**
-     * Tells whether the workflow has ended.
+     * Returns whether the workflow has ended.
      *
      * @return true if it has
      */

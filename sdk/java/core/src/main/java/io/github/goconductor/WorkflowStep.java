@@ -41,7 +41,9 @@ public record WorkflowStep(
             Action<? super I, ? extends O> execute, Compensation<I, O> compensate) {
         StepFunction undo = compensate == null ? null : step -> compensate.run(step.attempt(),
                 Codec.undo(step.attempt().rawInput(), Codec.type(input), Codec.type(output)));
-        return new WorkflowStep(name, step -> step.setOutput(execute.run(step.attempt(), step.input(input))), undo);
+        // An input of another form is refused, because the function is not called.
+        return new WorkflowStep(name, step -> step.setOutput(execute.run(step.attempt(),
+                Codec.<I>input(step.attempt().rawInput(), Codec.type(input)))), undo);
     }
 
     /**

@@ -27,7 +27,9 @@
  *
  * <p>An action that returns succeeded. {@link io.github.goconductor.ActionException} states another outcome. Every other
  * exception reports an unknown outcome, see {@link io.github.goconductor.ActionException#of}. An input that cannot be
- * decoded is refused with the code {@code BAD_INPUT}, and the action is not called.
+ * decoded is refused with the code {@code BAD_INPUT}, and the action is not called. {@link
+ * io.github.goconductor.StepContext#input} is called in a function that may have had an effect before, so that its failure is
+ * an unknown outcome.
  *
  * <h2>Delivery</h2>
  *

@@ -193,24 +193,101 @@ final class UnitTest {
                 WorkerStream.timeout(task.setTimeout(Wire.duration(Duration.ofSeconds(1))).build()));
     }
 
+    /**
+     * The ticks of a detector that starts at 0, the time at which a message is received, and how long ago it may have arrived,
+     * in milliseconds. The tests of all SDKs have these cases.
+     */
+    private record StallCase(String name, List<Integer> ticks, int receivedAt, int expected) {}
+
+    private static final List<StallCase> STALLS = List.of(
+            new StallCase("progress", List.of(100), 199, 0),
+            new StallCase("a delay that is no stall", List.of(100), 399, 0),
+            new StallCase("the shortest stall", List.of(100), 400, 300),
+            new StallCase("a message before the tick that ends the stall", List.of(100), 2100, 2000),
+            new StallCase("a message that waited, after that tick", List.of(100, 2100), 2110, 2010),
+            new StallCase("the last message that was held back", List.of(100, 2100), 2199, 2099),
+            new StallCase("a task that was sent after the stall", List.of(100, 2100), 2200, 0),
+            new StallCase("a second tick soon after the stall", List.of(100, 2100, 2105), 2150, 2050),
+            new StallCase("a task that was sent long after the stall", List.of(100, 2100, 2200, 2300, 2400), 2450, 0),
+            new StallCase("a second stall soon after the first", List.of(100, 2100, 2500), 2550, 450),
+            new StallCase("a second stall that goes on", List.of(100, 2100, 2200), 2600, 400),
+            new StallCase("a message that was received before the stall", List.of(100, 2100), 50, 0));
+
     @Test
-    void stallShortensTheTimeOfTasksThatWaited() {
-        long second = TimeUnit.SECONDS.toNanos(1);
-        StallDetector detector = new StallDetector(0);
-        assertEquals(0, detector.delay(StallDetector.INTERVAL));
-        // The process was suspended for five seconds, and a message is received before the detector runs.
-        assertEquals(5 * second, detector.delay(5 * second));
-        detector.tick(5 * second);
-        assertTrue(detector.delay(5 * second + second / 10) >= 5 * second);
-        detector.tick(5 * second + StallDetector.INTERVAL);
-        assertTrue(detector.delay(5 * second + second / 5) >= 5 * second);
-        for (long now = 5 * second; now < 7 * second; now += StallDetector.INTERVAL) {
-            detector.tick(now);
+    void taskLosesTheStallDuringWhichItWaited() {
+        // The clock of the JVM starts at any value.
+        for (long start : new long[] {0, Long.MAX_VALUE - TimeUnit.SECONDS.toNanos(1)}) {
+            for (StallCase each : STALLS) {
+                StallDetector detector = new StallDetector(start);
+                each.ticks.forEach(tick -> detector.tick(start + TimeUnit.MILLISECONDS.toNanos(tick)));
+                assertEquals(TimeUnit.MILLISECONDS.toNanos(each.expected),
+                        detector.delay(start + TimeUnit.MILLISECONDS.toNanos(each.receivedAt)), each.name);
+            }
         }
-        assertEquals(0, detector.delay(7 * second));
-        // A message that was received long before the stall has the time since.
-        detector.tick(9 * second);
-        assertEquals(0, detector.delay(5 * second));
+    }
+
+    @Test
+    void drainIsCompleteWhenNoTaskIsOnTheWay() {
+        long later = TimeUnit.MINUTES.toNanos(1);
+        DrainProgress drain = new DrainProgress(true);
+        drain.acknowledged(0);
+        assertFalse(drain.isComplete(later), "the drain has not begun");
+        drain.workerDrains(0);
+        assertTrue(drain.left(0).isEmpty());
+        assertFalse(drain.isComplete(later), "the drain is not acknowledged");
+        drain.acknowledged(later);
+        assertTrue(drain.isComplete(later));
+        DrainProgress byExecutor = new DrainProgress(true);
+        byExecutor.workerDrains(0);
+        byExecutor.executorDrains(0);
+        assertTrue(byExecutor.isComplete(0));
+    }
+
+    @Test
+    void earlierExecutorMaySendTasksForAWhile() {
+        for (boolean byExecutor : new boolean[] {false, true}) {
+            DrainProgress drain = new DrainProgress(false);
+            if (byExecutor) {
+                drain.executorDrains(0);
+            } else {
+                drain.workerDrains(0);
+            }
+            // A second drain does not prolong the wait.
+            drain.workerDrains(DrainProgress.GRACE / 2);
+            drain.executorDrains(DrainProgress.GRACE / 2);
+            assertEquals(DrainProgress.GRACE, drain.left(0).orElseThrow());
+            assertFalse(drain.isComplete(DrainProgress.GRACE / 2));
+            assertTrue(drain.isComplete(DrainProgress.GRACE));
+        }
+    }
+
+    @Test
+    void inputOfAnotherFormIsRefusedOnlyBeforeTheStepBegins() {
+        StepFunction input = step -> step.input(Integer.class);
+        badInput(input, io.github.goconductor.v1.Operation.OPERATION_EXECUTE, ActionException.Kind.UNKNOWN);
+        badInput(input, io.github.goconductor.v1.Operation.OPERATION_COMPENSATE, ActionException.Kind.UNKNOWN);
+        badInput(step -> step.output(Integer.class), io.github.goconductor.v1.Operation.OPERATION_COMPENSATE,
+                ActionException.Kind.UNKNOWN);
+        WorkflowStep typed = WorkflowStep.typed("typed", Integer.class, Integer.class,
+                (attempt, value) -> {
+                    throw new AssertionError("the function was called");
+                },
+                (attempt, undo) -> {
+                    throw new AssertionError("the function was called");
+                });
+        badInput(typed.execute(), io.github.goconductor.v1.Operation.OPERATION_EXECUTE, ActionException.Kind.REFUSED);
+        badInput(typed.compensate(), io.github.goconductor.v1.Operation.OPERATION_COMPENSATE, ActionException.Kind.REFUSED);
+    }
+
+    private static void badInput(
+            StepFunction function, io.github.goconductor.v1.Operation operation, ActionException.Kind expected) {
+        String text = operation == io.github.goconductor.v1.Operation.OPERATION_EXECUTE
+                ? "\"x\"" : "{\"input\":\"x\",\"output\":\"x\"}";
+        Attempt attempt = new Attempt("shop", Task.newBuilder().setOperation(operation).setInputJson(text).build(),
+                System.nanoTime(), () -> {});
+        ActionException failure = assertThrows(ActionException.class, () -> function.run(new StepContext(attempt)));
+        assertEquals(expected, failure.kind());
+        assertEquals("BAD_INPUT", failure.code());
     }
 
     @Test

@@ -33,6 +33,7 @@ public final class Driver {
     private volatile Worker worker;
     private volatile Box box;
     private volatile String broken = "";
+    private volatile boolean quiet;
 
     private static ObjectMapper mapper() {
         ObjectMapper mapper = JsonMapper.builder()
@@ -94,6 +95,7 @@ public final class Driver {
     /** Connects the service with the actions of the scenario. */
     private void serve(Request request) throws SQLException {
         broken = Objects.requireNonNullElse(request.broken(), "");
+        quiet = request.quiet();
         box = new Box(request.database(), broken);
         Client client = Client.builder(request.gateway()).namespace(request.namespace())
                 .executors(Objects.requireNonNullElse(request.executors(), List.of())).build();
@@ -113,6 +115,11 @@ public final class Driver {
 
     String broken() {
         return broken;
+    }
+
+    /** Returns whether attempts are not reported. */
+    boolean quiet() {
+        return quiet;
     }
 
     Box box() {

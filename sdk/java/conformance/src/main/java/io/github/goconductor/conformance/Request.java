@@ -8,5 +8,5 @@ import java.util.Map;
 record Request(
         int id, String op, String gateway, String namespace, List<String> executors, String service, int capacity,
         Map<String, Integer> limits, Map<String, List<List<Script.Instruction>>> actions, String database, String broken,
-        String gate, String call, String name, String definition, String workflow, JsonNode input, String key,
+        boolean quiet, String gate, String call, String name, String definition, String workflow, JsonNode input, String key,
         Map<String, String> labels, String filter, String cron, String reason) {}

@@ -13,7 +13,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.locks.LockSupport;
 
-/** What actions do. */
+/** The behaviour of actions. */
 final class Script {
     /** One step of a script. One of its fields is set. */
     record Instruction(
@@ -42,9 +42,13 @@ final class Script {
         this.driver = driver;
     }
 
-    /** Returns the handler of an action. It reports each call before and after the script. */
+    /** Returns the handler of an action. It reports each call before and after the script, unless quiet. */
     Handler handler(List<List<Instruction>> scripts) {
         return (attempt, input) -> {
+            List<Instruction> script = scripts.get(Math.min(attempt.number(), scripts.size()) - 1);
+            if (driver.quiet()) {
+                return run(attempt, script, input);
+            }
             Output.write(Output.object(
                     "event", "call", "action", attempt.action(), "step", attempt.step(),
                     "workflow_id", attempt.workflowId(), "operation", attempt.operation().toString(),
@@ -52,7 +56,7 @@ final class Script {
                     "time_left_ms", attempt.timeLeft().toMillis(), "traceparent", attempt.traceparent(),
                     "heartbeat_timeout_ms", attempt.heartbeatTimeout().toMillis(), "lock_tokens", attempt.lockTokens()));
             try {
-                String output = run(attempt, scripts.get(Math.min(attempt.number(), scripts.size()) - 1), input);
+                String output = run(attempt, script, input);
                 returned(attempt, "done", "");
                 return output;
             } catch (Exception | AssertionError e) {

@@ -453,7 +453,7 @@ public final class Inbox {
     }
 
     /**
-     * Creates the record of a step if it does not exist, locks it, and decides by it. The insert comes first, so that SQLite
+     * Creates the record of a step if it does not exist, locks it, and decides by its content. The insert comes first, so that SQLite
      * locks the database for the whole decision, and so that two transactions of MySQL cannot wait for each other.
      */
     private Decision decide(Connection connection, String step, Operation operation) throws SQLException {

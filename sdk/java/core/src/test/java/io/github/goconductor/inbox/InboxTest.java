@@ -206,7 +206,7 @@ final class InboxTest {
             int number = each;
             int step = number % 5;
             requests.add(threads.submit(() -> {
-                // Half of the requests fail, so that others do the work. Some steps are compensated in between.
+                // Half of the requests fail, and other processes repeat them. Some steps are compensated in between.
                 if (number % 16 == 7 && step % 2 == 0) {
                     p.compensate("concurrent/s" + step + "/compensate", false);
                 } else {

@@ -26,7 +26,7 @@ import java.util.List;
 public final class Tracing {
     /** The name of the instrumentation. */
     private static final String SCOPE = "io.github.goconductor.opentelemetry";
-    // The W3C trace context is part of the contract, whatever the propagator of the program is.
+    // The W3C trace context is part of the contract, regardless of the propagator of the program.
     private static final W3CTraceContextPropagator PROPAGATOR = W3CTraceContextPropagator.getInstance();
 
     private static final TextMapGetter<Attempt> GETTER = new TextMapGetter<>() {

@@ -2,6 +2,7 @@ package io.github.goconductor.testkit;
 
 import io.github.goconductor.Attempt;
 import io.github.goconductor.Client;
+import io.github.goconductor.Description;
 import io.github.goconductor.Event;
 import io.github.goconductor.GoConductorException;
 import io.github.goconductor.Handle;
@@ -23,8 +24,10 @@ import java.util.concurrent.atomic.AtomicBoolean;
 /** A saga with its services and the faults to inject. It does not change. Each saga has a namespace of its own. */
 public final class Saga {
     private static final Duration RUN_TIMEOUT = Duration.ofMinutes(1);
-    /** The interval at which a run checks whether its saga waits for an operator, which is no event. */
+    /** The interval at which a run checks whether its saga waits for an operator, which is not an event. */
     private static final long POLL_MILLIS = 250;
+    /** The interval at which a run checks again whether time may pass. */
+    private static final long WAIT_MILLIS = 5;
 
     private record Injection(Attempts at, Fault fault) {}
 
@@ -187,17 +190,85 @@ public final class Saga {
         Thread guard = new Thread(() -> guard(handle, events, timedOut), "goconductor-guard");
         guard.setDaemon(true);
         guard.start();
+        Clock clock = new Clock(handle, events);
+        if (server.hasVirtualTime()) {
+            clock.start();
+        }
         try (events) {
             for (Event event : events) {
                 run.record(event);
                 if (event.type().equals("STEP_COMPLETED") && event.step().equals(cancelAfter)) {
                     handle.cancel("the test cancels after " + cancelAfter);
+                    clock.isCancelled = true;
                 }
             }
         } finally {
             guard.interrupt();
+            clock.end();
+        }
+        if (clock.failure != null) {
+            throw clock.failure;
         }
         return !timedOut.get();
+    }
+
+    /**
+     * Moves the virtual clock while a saga runs. The clock stands still from the end of the step after which the test cancels
+     * the saga until it has.
+     */
+    private final class Clock extends Thread {
+        private final Handle handle;
+        private final Watch events;
+        private volatile boolean isCancelled;
+        private volatile boolean isOver;
+        private volatile RuntimeException failure;
+
+        Clock(Handle handle, Watch events) {
+            super("goconductor-clock");
+            setDaemon(true);
+            this.handle = handle;
+            this.events = events;
+        }
+
+        @Override
+        public void run() {
+            try {
+                while (!isOver) {
+                    boolean isIdle = server.toNextDue(Duration.ZERO).result() != ClockMove.Result.BUSY;
+                    if (!isIdle || !mayPass(handle.describe()) || isOver
+                            || server.toNextDue(null).result() != ClockMove.Result.ADVANCED) {
+                        Thread.sleep(WAIT_MILLIS);
+                    }
+                }
+            } catch (InterruptedException e) {
+                // The run has ended.
+                return;
+            } catch (RuntimeException e) {
+                if (!isOver) {
+                    failure = e;
+                    events.close();
+                }
+            }
+        }
+
+        private boolean mayPass(Description described) {
+            if (described.status().isFinal() || described.status() == WorkflowStatus.ERROR) {
+                return false;
+            }
+            return isCancelled || described.steps().stream()
+                    .noneMatch(each -> each.name().equals(cancelAfter) && each.status().equals("COMPLETED"));
+        }
+
+        /** Ends the thread, so that it does not move the clock of a later run. */
+        void end() {
+            isOver = true;
+            interrupt();
+            try {
+                join();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        }
     }
 
     /** Ends the events of a saga that waits for an operator or exceeds its time limit. */

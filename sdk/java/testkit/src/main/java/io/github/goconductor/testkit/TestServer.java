@@ -1,12 +1,16 @@
 package io.github.goconductor.testkit;
 
 import io.github.goconductor.Client;
+import io.github.goconductor.Description;
+import io.github.goconductor.Handle;
+import io.github.goconductor.WorkflowStatus;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.UncheckedIOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.http.HttpClient;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -33,6 +37,8 @@ public final class TestServer implements AutoCloseable {
     private static final Duration START_TIMEOUT = Duration.ofSeconds(30);
     /** How long a server may take to end before it is killed. */
     private static final Duration STOP_TIMEOUT = Duration.ofSeconds(10);
+    /** How long the work at a due time may take while the clock is moved. */
+    private static final Duration ADVANCE_TIMEOUT = Duration.ofMinutes(1);
     /** The number of lines of the log that an error shows. */
     private static final int LOG_LINES = 20;
     private static final int PORT_ATTEMPTS = 100;
@@ -42,14 +48,17 @@ public final class TestServer implements AutoCloseable {
 
     private final Path binary;
     private final Path data;
+    private final boolean virtual;
     private final List<String> extra;
     private final String address;
+    private final HttpClient http = HttpClient.newHttpClient();
     private final Deque<String> log = new ArrayDeque<>();
     private Process process;
 
     private TestServer(Builder builder) {
         binary = program();
         data = builder.data;
+        virtual = builder.virtual;
         extra = List.copyOf(builder.extra);
         address = "127.0.0.1:" + freePort();
         launch();
@@ -78,6 +87,7 @@ public final class TestServer implements AutoCloseable {
     public static final class Builder {
         private final List<String> extra = new ArrayList<>();
         private Path data;
+        private boolean virtual;
 
         private Builder() {}
 
@@ -89,6 +99,18 @@ public final class TestServer implements AutoCloseable {
          */
         public Builder dataDirectory(Path directory) {
             data = directory;
+            return this;
+        }
+
+        /**
+         * Makes the clock of the server virtual. Timers, retries, schedules and the deadlines of workflows then follow
+         * {@link TestServer#advance} and the runs of sagas, and attempts keep their timeouts in real time. All tests of a server share
+         * its clock, so that a test with a virtual clock needs a server of its own.
+         *
+         * @return this builder
+         */
+        public Builder virtualTime() {
+            virtual = true;
             return this;
         }
 
@@ -163,10 +185,83 @@ public final class TestServer implements AutoCloseable {
         return Client.builder(url()).namespace(namespace).build();
     }
 
+    boolean hasVirtualTime() {
+        return virtual;
+    }
+
+    /**
+     * Moves the virtual clock forward. It stops at each time that is due on the way, and waits there until nothing is in
+     * flight, so that everything happens at its time and in its order.
+     *
+     * @param by the duration
+     * @throws IllegalStateException if the clock is not virtual, or if the work at a due time takes more than a minute
+     */
+    public void advance(Duration by) {
+        Duration left = by;
+        long began = System.nanoTime();
+        while (true) {
+            ClockMove moved = toNextDue(left);
+            if (moved.result() != ClockMove.Result.BUSY) {
+                // The last request only waits until nothing is in flight.
+                if (left.isZero()) {
+                    return;
+                }
+                left = left.minus(moved.advanced());
+                left = left.isNegative() ? Duration.ZERO : left;
+                began = System.nanoTime();
+            } else if (System.nanoTime() - began > ADVANCE_TIMEOUT.toNanos()) {
+                throw moved.busy();
+            }
+        }
+    }
+
+    /**
+     * Moves the virtual clock until a saga has ended, or waits for an operator.
+     *
+     * @param saga the saga
+     * @return the state of the saga at the end
+     * @throws IllegalStateException if the clock is not virtual, or if the saga waits for something else than a time, such
+     *     as a signal
+     */
+    public Description runToEnd(Handle saga) {
+        while (true) {
+            ClockMove settled = toNextDue(Duration.ZERO);
+            Description described = saga.describe();
+            if (described.status().isFinal() || described.status() == WorkflowStatus.ERROR) {
+                return described;
+            }
+            if (settled.result() == ClockMove.Result.BUSY) {
+                throw settled.busy();
+            }
+            if (toNextDue(null).result() == ClockMove.Result.NOTHING_DUE) {
+                throw new IllegalStateException(
+                        "the saga is " + described.status() + ", and no time is due that it could wait for");
+            }
+        }
+    }
+
+    /**
+     * Moves the virtual clock to the next time that is due. The clock is not moved while work is due or in flight.
+     *
+     * @param atMost the longest move; null if it has no limit
+     * @return the result
+     * @throws IllegalStateException if the clock is not virtual
+     */
+    public ClockMove toNextDue(Duration atMost) {
+        if (!virtual) {
+            throw new IllegalStateException(
+                    "the clock of the server is real: start it with TestServer.builder().virtualTime()");
+        }
+        return ClockMove.toNextDue(http, url(), atMost);
+    }
+
     private void launch() {
         List<String> command = new ArrayList<>(List.of(
                 binary.toString(), "dev", "--listen", address, "--log-level", "warn"));
         command.addAll(data == null ? List.of("--ephemeral") : List.of("--data-dir", data.toString()));
+        if (virtual) {
+            command.add("--virtual-time");
+        }
         command.addAll(extra);
         ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
         // Variables of the environment are settings of the server.

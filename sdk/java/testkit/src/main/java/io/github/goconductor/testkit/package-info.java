@@ -12,6 +12,9 @@
  * }
  * }</pre>
  *
+ * <p>A server with a virtual clock moves it to the next time that is due whenever nothing is in flight, so that a saga that
+ * sleeps for 30 days ends at once: {@code TestServer.builder().virtualTime().start()}.
+ *
  * <p>The kit needs no test framework. Failed assertions are {@link java.lang.AssertionError}s.
  */
 package io.github.goconductor.testkit;

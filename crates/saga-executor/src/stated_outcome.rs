@@ -12,7 +12,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// The outcome, as far as the head of a response states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum StatedOutcome {
     Done,
     Retry,
     Refused,
@@ -23,15 +23,18 @@ pub(crate) enum Verdict {
 }
 
 /// Returns the outcome that the participant stated. A value that is not known is ignored.
-pub(crate) fn stated(headers: &HeaderMap) -> Option<Verdict> {
+pub(crate) fn stated(headers: &HeaderMap) -> Option<StatedOutcome> {
     let value = headers.get(OUTCOME)?.to_str().ok()?.trim();
     let values = [
-        ("done", Verdict::Done),
-        ("retry", Verdict::Retry),
-        ("refused", Verdict::Refused),
-        ("unknown", Verdict::Unknown { answered: true }),
+        ("done", StatedOutcome::Done),
+        ("retry", StatedOutcome::Retry),
+        ("refused", StatedOutcome::Refused),
+        ("unknown", StatedOutcome::Unknown { answered: true }),
     ];
-    values.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, verdict)| verdict)
+    values
+        .into_iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(value))
+        .map(|(_, stated_outcome)| stated_outcome)
 }
 
 /// Returns the time before which an attempt is not retried, for the delay that the participant asks for.
