@@ -210,7 +210,7 @@ async fn lists_read_few_rows(database: &Database, store: &dyn Store, workflows: 
         (Some(Filter::open()), 20_000),
         (Some(is(Field::ErrorCode, "CARD_DECLINED")), 4_000),
         (Some(label()), 10_000),
-        (Some(is(Field::Id, "019a0000-0000-7000-8000-000000000001")), 100),
+        (Some(is(Field::Id, "019a0000-0000-7000-8000-000000000001")), 1_000),
         (Some(Filter::All(vec![label(), is(Field::Status, "COMPLETED"), created_after(0)])), 10_000),
         (Some(Filter::All(vec![label(), Filter::Not(Box::new(is(Field::Status, "ERROR")))])), 10_000),
         (Some(Filter::All(open_orders)), 20_000),
