@@ -59,6 +59,8 @@ func (p *participant) supervise(ctx context.Context, sagasEnded <-chan struct{})
 		case <-p.kill:
 			if killed = p.pause(ctx); killed {
 				p.driver.kill()
+			} else {
+				p.postpone()
 			}
 		case <-sagasEnded:
 			return nil
@@ -75,6 +77,14 @@ func (p *participant) supervise(ctx context.Context, sagasEnded <-chan struct{})
 		default:
 			return fmt.Errorf("the driver ended with %v; it wrote:\n%s", p.driver.process.ProcessState, p.driver.log.String())
 		}
+	}
+}
+
+// postpone keeps a kill for the next start of the driver.
+func (p *participant) postpone() {
+	select {
+	case p.kill <- struct{}{}:
+	default:
 	}
 }
 
