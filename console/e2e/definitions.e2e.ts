@@ -32,10 +32,7 @@ steps:
 `;
 
 const fixture = startConsole(async (conductor) => {
-  for (const text of [TRAVEL, TRAVEL.replace("hotels/cancel", "hotels/free").replace("Travel booking", "Travel")]) {
-    const response = await fetch(`${conductor.url}/api/v1/definitions/travel`, { method: "PUT", headers: { "content-type": "application/yaml" }, body: text });
-    if (!response.ok) throw new Error(await response.text());
-  }
+  for (const text of [TRAVEL, TRAVEL.replace("hotels/cancel", "hotels/free").replace("Travel booking", "Travel")]) await conductor.apply("travel", text);
   for (let i = 0; i < 8; i += 1) await conductor.order(`o-${i}`, i % 4 === 0 ? "sold-out" : "book");
 });
 

@@ -4,7 +4,8 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect } from "vitest";
-import { Conductor } from "./server";
+import type { Conductor, Options } from "./server";
+import { startConductor } from "./target";
 
 const SCREENS = new URL("./screens/", import.meta.url).pathname;
 export const WIDTHS = [1440, 1024, 320] as const;
@@ -18,26 +19,34 @@ export interface Fixture {
   /** The address of the console: the host and `/ui`. */
   url: string;
   /** Opens the page at a path below `/ui`, and fails the test at its end for console errors, CSP reports and requests to other hosts. */
-  open: (path: string, options?: { theme?: "light" | "dark"; width?: number }) => Promise<Page>;
+  open: (path: string, options?: OpenOptions) => Promise<Page>;
+}
+
+export interface OpenOptions {
+  theme?: "light" | "dark";
+  width?: number;
+  /** Fails the test if a pointer is used. */
+  keyboardOnly?: boolean;
 }
 
 /** Starts everything once for a test file. `seed` fills the server. */
-export function startConsole(seed?: (conductor: Conductor) => Promise<void>, start = () => Conductor.start()): Fixture {
+export function startConsole(seed?: (conductor: Conductor) => Promise<void>, options: Options | (() => Promise<Options>) = {}): Fixture {
   const fixture = {} as Fixture;
   const contexts: BrowserContext[] = [];
   beforeAll(async () => {
-    fixture.conductor = await start();
+    fixture.conductor = await startConductor(typeof options === "function" ? await options() : options);
     await seed?.(fixture.conductor);
     fixture.url = `${fixture.conductor.url}/ui`;
     fixture.browser = await chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--disable-gpu"] });
-    fixture.open = async (path, { theme = "light", width = 1440 } = {}) => {
+    fixture.open = async (path, { theme = "light", width = 1440, keyboardOnly = false } = {}) => {
       const context = await fixture.browser.newContext({
         viewport: { width, height: HEIGHTS[width] ?? 900 }, colorScheme: theme, reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"],
       });
       context.setDefaultTimeout(60_000);
       contexts.push(context);
+      watchForViolations(context, fixture.conductor.url);
+      if (keyboardOnly) await context.addInitScript(refusePointers);
       const page = await context.newPage();
-      watchForViolations(page, fixture.conductor.url);
       await page.goto(`${fixture.url}${path}`);
       return page;
     };
@@ -51,24 +60,41 @@ export function startConsole(seed?: (conductor: Conductor) => Promise<void>, sta
 }
 
 const violations: string[] = [];
-function watchForViolations(page: Page, url: string): void {
-  page.on("request", (request) => {
-    if (!request.url().startsWith(url) && !request.url().startsWith("data:")) violations.push(`request to ${request.url()}`);
+function watchForViolations(context: BrowserContext, url: string): void {
+  context.on("request", (request) => {
+    const allowed = [url, ...allowedHosts].some((each) => request.url().startsWith(`${each}/`));
+    if (!allowed && !/^(?:data|blob):/.test(request.url())) violations.push(`request to ${request.url()}`);
   });
-  page.on("pageerror", (error) => violations.push(`page error: ${error.message}`));
-  page.on("dialog", (dialog) => {
+  context.on("weberror", (error) => violations.push(`page error: ${error.error().message}`));
+  context.on("dialog", (dialog) => {
     violations.push(`script ran: ${dialog.message()}`);
     void dialog.dismiss();
   });
-  page.on("console", (message) => {
+  context.on("console", (message) => {
     if (/Content.Security.Policy/i.test(message.text())) violations.push(message.text());
   });
+}
+
+/** Other hosts that a test visits, such as the issuer of a sign-in. */
+export const allowedHosts: string[] = [];
+
+/** Runs in the page. */
+function refusePointers(): void {
+  window.addEventListener("pointerdown", () => {
+    throw new Error("a pointer was used");
+  }, true);
 }
 
 function chromiumPath(): string {
   const path = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
   if (!existsSync(path)) throw new Error(`${path} not found; install the package chromium, or set CHROMIUM`);
   return path;
+}
+
+/** Waits until the page shows its content: a heading, and nothing that is loading. */
+export async function settled(page: Page): Promise<void> {
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  await page.waitForFunction(() => document.querySelector("main .skeleton") === null);
 }
 
 /** Checks WCAG 2.2 A and AA. Assert first that the page shows its content. */

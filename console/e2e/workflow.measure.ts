@@ -13,9 +13,8 @@ let participant: Participant;
 
 const fixture = startConsole(async (conductor) => {
   participant = await startParticipant();
-  await conductor.call("PUT", "/services/trips", { http: { url: participant.url } });
-  const response = await fetch(`${conductor.url}/api/v1/definitions/many`, { method: "PUT", headers: { "content-type": "application/yaml" }, body: many });
-  if (!response.ok) throw new Error(await response.text());
+  await conductor.serve("trips", participant);
+  await conductor.apply("many", many);
   completed = await conductor.order("o-1");
 });
 afterAll(() => participant?.close());
