@@ -13,7 +13,13 @@ import { newFolder } from "./server";
 
 const BOOTSTRAP = randomBytes(32).toString("hex");
 const XSS = "<img src=x onerror=alert(1)>";
-const STUCK = { workflow: "stuck", steps: [{ name: "pay", run: "trips/pay", input: "${ input }", kind: "retriable" }, { name: "wait", wait_for_signal: "go" }] };
+const STUCK = {
+  workflow: "stuck",
+  steps: [
+    { name: "book", run: "trips/book", input: "${ input }", compensate: "trips/free" }, { name: "pay", run: "trips/pay", input: "${ input }", compensate: "trips/refund" },
+    { name: "wait", wait_for_signal: "go" },
+  ],
+};
 let viewer = "";
 let doomed = { id: "", token: "" };
 let issuer: Issuer;
@@ -35,7 +41,7 @@ const fixture = startConsole(async (conductor) => {
   await conductor.call("PUT", "/definitions/stuck", STUCK);
   const begin = async (input: unknown) => (await conductor.call<{ id: string }>("POST", "/workflows", { definition: "stuck", input })).id;
   things["/workflows/:id"] = await begin({});
-  things["retried"] = await begin({ faults: { pay: "refuse" } });
+  things["retried"] = await begin({ faults: { pay: "refuse", free: "refuse" } });
   await conductor.call("PUT", "/schedules/nightly", { definition: "stuck", cron: "30 2 * * *", input: {} });
   await conductor.call("POST", "/locks/customer-1/acquire", { owner: "a till", ttl: "1h" });
   const filter = "definition = stuck";
