@@ -103,8 +103,8 @@ test("a definition is written with completion, applied and started, by keyboard"
   await page.keyboard.press("Control+a");
   await page.keyboard.press("Delete");
   await page.getByText(/needs is its name/).waitFor();
-  await page.keyboard.type("workflow: from-console\nti");
-  await page.getByRole("option", { name: /^title/ }).waitFor();
+  await page.keyboard.type("workflow: from-console\ntit");
+  await page.getByRole("option", { name: /^title/, selected: true }).waitFor();
   await page.keyboard.press("Enter");
   await page.keyboard.type("From the console\nsteps:\n  - name: charge\nrun: payments/charge\n");
   await page.getByText(/does not declare how it is compensated/).waitFor();

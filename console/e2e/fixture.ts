@@ -1,9 +1,9 @@
 // Shared parts of the tests of pages: a server, a browser, accessibility checks and screenshots.
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { extname, join } from "node:path";
 import { createRequire } from "node:module";
-import { join } from "node:path";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
-import { afterAll, beforeAll, expect } from "vitest";
+import { afterAll, beforeAll, expect, onTestFailed } from "vitest";
 import type { Conductor, Options } from "./server";
 import { startConductor } from "./target";
 
@@ -42,11 +42,17 @@ export function startConsole(seed?: (conductor: Conductor) => Promise<void>, opt
       const context = await fixture.browser.newContext({
         viewport: { width, height: HEIGHTS[width] ?? 900 }, colorScheme: theme, reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"],
       });
-      context.setDefaultTimeout(60_000);
+      context.setDefaultTimeout(Number(process.env["CONSOLE_E2E_TIMEOUT"] ?? 60_000));
       contexts.push(context);
       watchForViolations(context, fixture.conductor.url);
+      await serveBuilt(context, fixture.url);
       if (keyboardOnly) await context.addInitScript(refusePointers);
       const page = await context.newPage();
+      onTestFailed(async ({ task }) => {
+        if (page.isClosed()) return;
+        mkdirSync(SCREENS, { recursive: true });
+        await page.screenshot({ path: join(SCREENS, `failed-${task.name.replaceAll(/\W+/g, "-")}.png`) });
+      });
       await page.goto(`${fixture.url}${path}`);
       return page;
     };
@@ -83,6 +89,22 @@ function refusePointers(): void {
   window.addEventListener("pointerdown", () => {
     throw new Error("a pointer was used");
   }, true);
+}
+
+const DIST = new URL("../dist/", import.meta.url).pathname;
+const TYPES: Record<string, string> = { ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html" };
+
+/** Serves the built console with the headers of the server, if the server was compiled with another one. */
+async function serveBuilt(context: BrowserContext, url: string): Promise<void> {
+  const index = join(DIST, "index.html");
+  const served = await fetch(`${url}/`);
+  if (!existsSync(index) || (await served.text()) === readFileSync(index, "utf8")) return;
+  const kept = [...served.headers].filter(([name]) => /^(?:content-security-policy|x-|referrer-|cross-origin-|permissions-)/.test(name));
+  await context.route(`${url}/**`, (route) => {
+    const path = new URL(route.request().url()).pathname.replace(/^\/ui\//, "");
+    const file = path.startsWith("assets/") ? join(DIST, path) : index;
+    return existsSync(file) ? route.fulfill({ path: file, headers: { ...Object.fromEntries(kept), "content-type": TYPES[extname(file)] ?? "application/octet-stream" } }) : route.fulfill({ status: 404 });
+  });
 }
 
 function chromiumPath(): string {

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, expect, test } from "vitest";
-import { expectAccessible, screenshots, startConsole } from "./fixture";
+import { expectAccessible, screenshots, settled, startConsole } from "./fixture";
 import { Keyboard } from "./keyboard";
 import { startParticipant, type Participant } from "./participant";
 import { newFolder, type StoredLetter } from "./server";
@@ -55,14 +55,21 @@ afterAll(() => participant?.close());
 
 async function open(path: string): Promise<{ page: Page; keyboard: Keyboard }> {
   const page = await fixture.open(path, { keyboardOnly: true });
+  await settled(page);
   return { page, keyboard: new Keyboard(page) };
+}
+
+/** Goes to a page by its key. */
+async function go(keyboard: Keyboard, key: string, heading: string): Promise<void> {
+  await keyboard.press("g", key);
+  await keyboard.page.getByRole("heading", { name: heading, level: 1 }).waitFor();
+  await settled(keyboard.page);
 }
 
 test("an order is found by its label, its failed undo is understood, and 100 of them are retried in bulk and end", async () => {
   const { page, keyboard } = await open("/");
   await page.getByText(`${STUCK} workflows are in error`).waitFor(LONG);
-  await keyboard.press("g", "w");
-  await page.getByRole("heading", { name: "Workflows" }).waitFor();
+  await go(keyboard, "w", "Workflows");
   await page.getByText(/rows$/).waitFor();
   await keyboard.press("/");
   await page.keyboard.insertText("labels.order = t-42");
@@ -78,8 +85,7 @@ test("an order is found by its label, its failed undo is understood, and 100 of 
   await page.setViewportSize({ width: 1440, height: 900 });
 
   participant.repaired = true;
-  await keyboard.press("g", "w");
-  await page.getByRole("heading", { name: "Workflows" }).waitFor();
+  await go(keyboard, "w", "Workflows");
   await keyboard.press("/");
   await page.keyboard.insertText("status = ERROR AND definition = trip");
   await keyboard.press("Enter");
@@ -99,7 +105,7 @@ test("an order is found by its label, its failed undo is understood, and 100 of 
   await page.setViewportSize({ width: 1440, height: 900 });
 
   // Each of them ends: the list is live.
-  await keyboard.press("g", "w");
+  await go(keyboard, "w", "Workflows");
   await keyboard.press("/");
   await page.keyboard.press("Control+a");
   await page.keyboard.insertText("definition = trip");
@@ -111,10 +117,10 @@ test("an order is found by its label, its failed undo is understood, and 100 of 
 
 test("a workflow is started from the form", async () => {
   const { page, keyboard } = await open("/");
-  await keyboard.press("g", "w");
+  await go(keyboard, "w", "Workflows");
   await keyboard.activate(page.getByRole("link", { name: "Start a workflow" }));
   await keyboard.to(page.getByLabel("Definition", { exact: true }));
-  await page.keyboard.type("order-processing");
+  await keyboard.press("o"); // the first letter of order-processing
   await page.getByLabel("order_id").waitFor();
   await keyboard.fill(page.getByLabel("order_id"), "keyboard-1");
   await keyboard.fill(page.getByLabel("amount"), "42.5");
@@ -152,7 +158,7 @@ test("a signal is answered", async () => {
 
 test("a dead letter is requeued", async () => {
   const { page, keyboard } = await open("/");
-  await keyboard.press("g", "l");
+  await go(keyboard, "l", "Dead letters");
   await page.getByText("2 dead letters").waitFor();
   await keyboard.activate(page.locator("[role=row][data-index='0']"));
   await page.getByText("unknown version 99").first().waitFor();
@@ -166,7 +172,7 @@ test("a dead letter is requeued", async () => {
 
 test("an error in a definition is seen at its line, and corrected", async () => {
   const { page, keyboard } = await open("/");
-  await keyboard.press("g", "d");
+  await go(keyboard, "d", "Definitions");
   await keyboard.activate(page.getByRole("link", { name: "consent", exact: true }));
   await keyboard.activate(page.getByRole("link", { name: "Edit", exact: true }));
   const editor = page.getByRole("textbox", { name: "Definition" });
@@ -189,7 +195,7 @@ test("an error in a definition is seen at its line, and corrected", async () => 
 
 test("a failure is simulated", async () => {
   const { page, keyboard } = await open("/");
-  await keyboard.press("g", "d");
+  await go(keyboard, "d", "Definitions");
   await keyboard.activate(page.getByRole("link", { name: "trip", exact: true }));
   await keyboard.to(page.getByRole("tab", { name: "Graph" }));
   await keyboard.press("ArrowRight");
@@ -205,7 +211,7 @@ test("a failure is simulated", async () => {
 
 test("a secret is rotated", async () => {
   const { page, keyboard } = await open("/");
-  await keyboard.press("g", "x");
+  await go(keyboard, "x", "Secrets");
   await keyboard.activate(page.getByRole("row", { name: /payments-token/ }).getByRole("button", { name: "New version" }));
   await keyboard.fill(page.getByLabel("Value"), "second-value");
   await keyboard.press("Enter");
@@ -215,7 +221,7 @@ test("a secret is rotated", async () => {
 
 test.runIf(overProcesses)("the queue is switched while orders run, and back", async () => {
   const { page, keyboard } = await open("/");
-  await keyboard.press("g", "q");
+  await go(keyboard, "q", "Queues");
   await page.getByText("NATS JetStream").first().waitFor();
   const orders = await Promise.all(Array.from({ length: 20 }, (_, index) => fixture.conductor.order(`switch-${index}`)));
   await keyboard.choose(page.getByRole("button", { name: "Switch to" }), "Kafka");

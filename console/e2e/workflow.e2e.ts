@@ -156,6 +156,8 @@ test("a workflow is paused, resumed and cancelled, each with its dialog", async 
   await expectAccessible(page);
   await page.getByRole("button", { name: "Resume" }).first().click();
   await page.getByRole("dialog").getByRole("button", { name: "Resume" }).click();
+  await page.getByText("Paused by an operator").waitFor({ state: "detached" });
+  await page.getByRole("dialog").waitFor({ state: "detached" });
   await page.getByText("The step waits for the signal consent").waitFor();
   await page.getByRole("button", { name: "Cancel", exact: true }).first().click();
   const dialog = page.getByRole("dialog", { name: "Cancel the workflow?" });
@@ -233,7 +235,7 @@ for (const theme of ["light", "dark"] as const) {
   test(`two attempts of a step are compared (${theme})`, async () => {
     const page = await open("repeated", "?tab=data&of=flight", { theme });
     const compared = page.getByRole("region", { name: "Compare attempts" });
-    await compared.getByText("Execute 1").first().waitFor();
+    await compared.getByRole("columnheader", { name: "Execute 1" }).waitFor();
     await compared.getByText("BUSY").first().waitFor();
     await compared.getByText('"flight"').first().waitFor();
     await expectAccessible(page);
