@@ -115,7 +115,7 @@ const VISITS: Readonly<Record<string, readonly Visit[]>> = {
     { name: "config", path: () => "/config?setting=limits.page_size", row: /limits\.page_size/, text: "Meaning" },
     { name: "config-document", path: () => "/config?tab=document", text: "JSON in the form of the configuration file" },
     { name: "config-history", path: () => "/config?tab=history&version=1" },
-    { name: "config-processes", path: () => "/config?tab=processes", row: /limits\.body_bytes/, text: "Version in effect" },
+    { name: "config-processes", path: () => "/config?tab=processes", row: /Saga executor/, text: "Version in effect" },
   ],
   "/secrets": [{ name: "secrets", path: () => "/secrets", row: /payments-token/, text: "Values can be written, never read." }],
   "/access-keys": [{ name: "access-keys-off", path: () => "/access-keys", text: "Access control is off." }],
@@ -132,7 +132,7 @@ async function visit(each: Visit, theme: "light" | "dark"): Promise<void> {
   const page = await fixture.open(each.path(ids), { theme });
   await settled(page);
   if (each.row) await page.getByRole("row", { name: each.row }).first().waitFor();
-  await page.getByText(each.text ?? XSS).first().waitFor();
+  await page.getByText(each.text ?? XSS).locator("visible=true").first().waitFor();
   await expectOnlyText(page, each.name);
   await expectAccessible(page);
   await screenshots(page, `page-${each.name}`, theme);
