@@ -60,8 +60,8 @@ const fixture = startConsole(async (conductor) => {
     token: BOOTSTRAP,
     settings: {
       "access.enabled": "true", "access.bootstrap_key": `file://${file}`,
-      "access.oidc.issuer": issuer.url, "access.oidc.audience": "[goconductor]", "access.oidc.client_id": CLIENT, "access.session.public_url": "{url}",
-      "access.bindings.viewers.subjects": '["group:viewers"]', "access.bindings.viewers.roles": "[viewer]", "access.bindings.viewers.namespaces": "[default]",
+      "access.oidc.issuer": issuer.url, "access.oidc.audience": "goconductor", "access.oidc.client_id": CLIENT, "access.session.public_url": "{url}",
+      "access.bindings.viewers.subjects": "group:viewers", "access.bindings.viewers.roles": "viewer", "access.bindings.viewers.namespaces": "default",
     },
   };
 });
