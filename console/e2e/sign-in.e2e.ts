@@ -95,7 +95,7 @@ for (const theme of ["light", "dark"] as const) {
   });
 }
 
-/** The texts of every button, menu and link that changes something. */
+/** The texts of every button and menu item that changes something, or leads to a form that does. */
 const ACTIONS = new RegExp(`^(?:${[
   "Start", "Start a workflow", "Start now", "Cancel", "Cancel the batch", "Pause", "Resume", "Compensate", "Terminate", "Actions", "Migrate", "Re-run", "Re-run from here",
   "Retry", "Retry undo", "Skip", "Skip undo", "Complete", "Record as undone", "Send signal", "New definition", "Edit", "Apply", "Delete", "More", "More actions", "New schedule",
@@ -104,7 +104,7 @@ const ACTIONS = new RegExp(`^(?:${[
 ].join("|")})(?: \\(\\d+\\))?$`);
 
 async function expectNoAction(page: Page, path: string): Promise<void> {
-  const found = await page.locator("main").locator("button, a, [role=menuitem]").evaluateAll((elements) => elements.map((each) => (each.getAttribute("aria-label") ?? each.textContent).trim()));
+  const found = await page.locator("main").locator("button, a.button, [role=menuitem]").evaluateAll((elements) => elements.map((each) => (each.getAttribute("aria-label") ?? each.textContent).trim()));
   expect(found.filter((text) => ACTIONS.test(text)), path).toEqual([]);
   expect(await page.getByLabel("Select row").count(), path).toBe(0);
 }
