@@ -32,10 +32,7 @@ steps:
 `;
 
 const fixture = startConsole(async (conductor) => {
-  for (const text of [TRAVEL, TRAVEL.replace("hotels/cancel", "hotels/free").replace("Travel booking", "Travel")]) {
-    const response = await fetch(`${conductor.url}/api/v1/definitions/travel`, { method: "PUT", headers: { "content-type": "application/yaml" }, body: text });
-    if (!response.ok) throw new Error(await response.text());
-  }
+  for (const text of [TRAVEL, TRAVEL.replace("hotels/cancel", "hotels/free").replace("Travel booking", "Travel")]) await conductor.apply("travel", text);
   for (let i = 0; i < 8; i += 1) await conductor.order(`o-${i}`, i % 4 === 0 ? "sold-out" : "book");
 });
 
@@ -106,8 +103,8 @@ test("a definition is written with completion, applied and started, by keyboard"
   await page.keyboard.press("Control+a");
   await page.keyboard.press("Delete");
   await page.getByText(/needs is its name/).waitFor();
-  await page.keyboard.type("workflow: from-console\nti");
-  await page.getByRole("option", { name: /^title/ }).waitFor();
+  await page.keyboard.type("workflow: from-console\ntit");
+  await page.getByRole("option", { name: /^title/, selected: true }).waitFor();
   await page.keyboard.press("Enter");
   await page.keyboard.type("From the console\nsteps:\n  - name: charge\nrun: payments/charge\n");
   await page.getByText(/does not declare how it is compensated/).waitFor();

@@ -1,8 +1,8 @@
 // How long the browser works for a large graph and a long history. Needs a machine that does nothing else: not part of `npm run e2e`.
-import type { Page } from "playwright-core";
 import { afterAll, expect, test } from "vitest";
 import { screenshots, startConsole } from "./fixture";
 import { startParticipant, type Participant } from "./participant";
+import { tasks } from "./trace";
 
 const MANY = 300;
 const many = `workflow: many\nsteps:\n${Array.from({ length: MANY / 5 }, (_, group) => `  - name: g${group}\n    parallel:\n${Array.from({ length: 5 }, (_, lane) =>
@@ -13,31 +13,11 @@ let participant: Participant;
 
 const fixture = startConsole(async (conductor) => {
   participant = await startParticipant();
-  await conductor.call("PUT", "/services/trips", { http: { url: participant.url } });
-  const response = await fetch(`${conductor.url}/api/v1/definitions/many`, { method: "PUT", headers: { "content-type": "application/yaml" }, body: many });
-  if (!response.ok) throw new Error(await response.text());
+  await conductor.serve("trips", participant);
+  await conductor.apply("many", many);
   completed = await conductor.order("o-1");
 });
 afterAll(() => participant?.close());
-
-interface TraceEvent {
-  name: string;
-  /** Processor time of the thread, in microseconds. */
-  tdur?: number;
-}
-
-/** The processor time of each task while `run` runs, in milliseconds, the longest first. Other processes do not count. */
-async function tasks(page: Page, run: () => Promise<unknown>): Promise<number[]> {
-  const session = await page.context().newCDPSession(page);
-  const events: TraceEvent[] = [];
-  session.on("Tracing.dataCollected", ({ value }) => events.push(...(value as unknown as TraceEvent[])));
-  await session.send("Tracing.start", { traceConfig: { includedCategories: ["toplevel", "devtools.timeline"] } });
-  await run();
-  const complete = new Promise((resolve) => session.once("Tracing.tracingComplete", resolve));
-  await session.send("Tracing.end");
-  await complete;
-  return events.filter((event) => event.name.endsWith("RunTask")).map((event) => (event.tdur ?? 0) / 1_000).sort((a, b) => b - a);
-}
 
 test(`a graph of ${MANY} steps is laid out within one second`, async () => {
   const { id } = await fixture.conductor.call<{ id: string }>("POST", "/workflows", { definition: "many", input: {} });

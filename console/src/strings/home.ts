@@ -7,7 +7,7 @@ export const home = {
   errorHint: "A compensation or a step after the pivot will not succeed by itself. Fix the participant, then retry.",
   unserved: (name: string) => `Nothing serves ${name}`,
   unservedHint: (backlog: number) => backlog === 1 ? "1 command waits. Start a worker, or set the address of the service." : `${backlog} commands wait. Start a worker, or set the address of the service.`,
-  deadLetters: (count: string) => `${count} dead letters`,
+  deadLetters: (count: string) => (count === "1" ? "1 dead letter" : `${count} dead letters`),
   deadLettersHint: "Messages that could not be read. Requeue or delete each of them.",
   noLeader: (count: number) => (count === 1 ? "1 election has no leader" : `${count} elections have no leader`),
   noLeaderHint: (names: string) => `Timers and schedules of these duties stand still: ${names}`,

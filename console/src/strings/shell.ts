@@ -75,7 +75,7 @@ export const ui = {
   selectRow: "Select row",
   selectAll: "Select all loaded rows",
   selected: (count: number) => `${count} selected`,
-  rows: (count: number) => `${count} rows`,
+  rows: (count: number) => (count === 1 ? "1 row" : `${count.toLocaleString("en")} rows`),
   loadingMore: "Loading more",
   expand: "Expand",
   collapse: "Collapse",

@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef, type ReactNode } from "react";
+import { useId, useLayoutEffect, useRef, type ReactNode } from "react";
 import { s } from "../strings";
 import { Button } from "./Button";
 
@@ -17,7 +17,8 @@ interface Props {
 export function Dialog({ title, onClose, wide, foot, onSubmit, children }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // A layout effect closes the element while it is in the document: only then does the browser return the focus.
+  useLayoutEffect(() => {
     const element = dialog.current;
     if (element && !element.open) element.showModal();
     // The browser would focus the button that closes the dialog.

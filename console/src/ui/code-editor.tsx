@@ -115,7 +115,8 @@ function extensions(latest: { current: CodeEditorProps }, options: { language: C
     keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap, ...lintKeymap]),
     options.language.of(languageOf(latest.current.language)),
     options.readOnly.of(EditorState.readOnly.of(latest.current.readOnly ?? false)),
-    EditorView.contentAttributes.of({ "aria-label": latest.current.label }),
+    // The tabindex tells tools that the editable text is reached by the keyboard, from which its scroll area is scrolled.
+    EditorView.contentAttributes.of({ "aria-label": latest.current.label, tabindex: "0" }),
     EditorView.updateListener.of((update) => {
       if (!update.docChanged) return;
       const text = update.state.doc.toString();

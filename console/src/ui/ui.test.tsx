@@ -6,6 +6,7 @@ import { diffJson, findMatches, flatten } from "./json-tree";
 import { StatusBadge } from "./StatusBadge";
 import { Table } from "./Table";
 import { formatDuration, formatRelative } from "./time";
+import { useParam } from "./useParam";
 import { statuses } from "../strings/statuses";
 
 test.each([[0, "0 ms"], [999, "999 ms"], [3_250, "3.2 s"], [59_999, "59 s"], [245_000, "4 min 5 s"], [7_380_000, "2 h 3 min"], [86_400_000, "1 d"]])(
@@ -60,4 +61,17 @@ test("table is operated by keyboard", async () => {
   await user.keyboard(" {Enter}");
   expect(select).toHaveBeenCalledWith(new Set(["b"]));
   expect(open).toHaveBeenCalledWith("b");
+});
+
+test("two parameters of the URL are set at once, and a percent sign stays", async () => {
+  window.history.replaceState(null, "", "/ui/start?other=1");
+  function Choice() {
+    const [name, setName] = useParam("name");
+    const [version, setVersion] = useParam("version");
+    return <button type="button" onClick={() => { setName("100%41"); setVersion("2"); }}>{`${name} ${version}`}</button>;
+  }
+  render(<Choice />);
+  await userEvent.click(screen.getByRole("button"));
+  expect(screen.getByRole("button").textContent).toBe("100%41 2");
+  expect(window.location.search).toBe("?other=1&name=100%2541&version=2");
 });

@@ -1,22 +1,19 @@
 import { useCallback } from "react";
-import { useSearchParams } from "wouter";
+import { useSearch } from "wouter";
 
 /** A value in the query of the URL. Setting the default removes it. `push` adds an entry to the history. */
 export function useParam(name: string, fallback = ""): [string, (value: string, push?: boolean) => void] {
-  const [params, setParams] = useSearchParams();
+  useSearch(); // renders again when the query changes
   const set = useCallback(
     (value: string, push = false) => {
-      setParams(
-        (old) => {
-          const next = new URLSearchParams(old);
-          if (value === fallback) next.delete(name);
-          else next.set(name, value);
-          return next;
-        },
-        { replace: !push },
-      );
+      // The query of the window and not that of the last rendering: several parameters can be set before the next one.
+      const next = new URLSearchParams(window.location.search);
+      if (value === fallback) next.delete(name);
+      else next.set(name, value);
+      const query = next.toString();
+      window.history[push ? "pushState" : "replaceState"](null, "", `${window.location.pathname}${query && `?${query}`}`);
     },
-    [setParams, name, fallback],
+    [name, fallback],
   );
-  return [params.get(name) ?? fallback, set];
+  return [new URLSearchParams(window.location.search).get(name) ?? fallback, set];
 }

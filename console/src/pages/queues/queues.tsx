@@ -45,7 +45,8 @@ export default function Queues() {
   });
   const state = change.data;
   const targets = TARGETS.filter((target) => target !== state?.queue);
-  const offered = can("queues.operate") && state && !state.phase;
+  // A server in one process has no other queue.
+  const offered = can("queues.operate") && state && !state.phase && state.queue !== "memory";
   return (
     <Page title={text.title} actions={offered && (
       <Menu trigger={{ text: text.switchTo, icon: "queue" }} label={text.switchTo} items={targets.map((to) => ({ text: queueName(to), onSelect: () => start(to) }))} />

@@ -37,7 +37,9 @@ export function RelationsTab({ workflow }: { workflow: Workflow }) {
   return (
     <Loaded query={relations}>
       {({ parent, children, is_more, schedule, locks, trace_id }) => (
-        <div className="relations">
+        // The area scrolls, and can hold nothing that takes the focus.
+        // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
+        <div className="relations" role="group" aria-label={text.tabs.relations} tabIndex={0}>
           <Panel title={text.parent}>
             <div className="panel-body">
               {parent ? (

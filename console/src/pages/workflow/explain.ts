@@ -64,7 +64,7 @@ export function explain(workflow: Workflow): Explanation | undefined {
 
 function rollback(workflow: Workflow, verb: string): Explanation {
   const undone = workflow.steps.filter((step) => step.status === "COMPENSATED").length;
-  const effects = workflow.steps.filter((step) => step.compensation || (step.compensate && ["COMPLETED", "UNKNOWN"].includes(step.status))).length;
+  const effects = workflow.steps.filter(hasEffect).length;
   const note = text.because.undone(undone, effects);
   const origin = failedStep(workflow);
   const cause = workflow.cause ?? "";
@@ -76,6 +76,9 @@ function rollback(workflow: Workflow, verb: string): Explanation {
   const named = cause === "CANCELLED" || cause === "TIMED_OUT" || cause === "OPERATOR" || cause === "PARENT";
   return { tone, title: named ? text.because[cause](verb) : text.because.other(verb, cause), failure: workflow.error ?? undefined, note };
 }
+
+/** Whether a rollback undoes the step, or has undone it. */
+const hasEffect = (step: WorkflowStep) => Boolean(step.compensation) || (Boolean(step.compensate) && ["COMPLETED", "UNKNOWN"].includes(step.status));
 
 /** The step that caused the rollback: the one with the error of the workflow, else the first that failed. */
 export function failedStep(workflow: Workflow): WorkflowStep | undefined {
@@ -91,7 +94,7 @@ function stuck(workflow: Workflow): Explanation {
   if (!first) return { tone: "bad", title: text.because.stuckMany(0), failure: workflow.error ?? undefined };
   const name = first.title || first.name;
   const title = steps.length > 1 ? text.because.stuckMany(steps.length) : isUndo(first) ? text.because.stuckUndo(name) : text.because.stuck(name);
-  const left = workflow.steps.filter((step) => step.compensation && step.status !== "COMPENSATED").length;
+  const left = workflow.steps.filter((step) => hasEffect(step) && step.status !== "COMPENSATED").length;
   return { tone: "bad", title, failure: first.error ?? workflow.error ?? undefined, step: first.name, note: [isUndo(first) && text.because.left(left), text.advice["OPERATOR"]].filter(Boolean).join(" ") };
 }
 

@@ -3,10 +3,11 @@ import { useState } from "react";
 import { useLocation } from "wouter";
 import { api, ApiError, data } from "../../api/client";
 import { keys } from "../../api/keys";
+import { currentNamespace } from "../../api/session";
 import type { Batch, WorkflowSummary } from "../../api/types";
 import { s } from "../../strings";
 import { Button, cli, CopyAs, curl, Dialog, ErrorState, Loading, ProblemBox, showToast, StatusBadge, Table, TextArea, TextField, Time, type Column } from "../../ui";
-import { targetFilters, type Operation, type Target } from "./selection";
+import { targetFilters, textToType, type Operation, type Target } from "./selection";
 
 const text = s.batches;
 const UNEXPECTED_COUNT = "GC2115";
@@ -58,7 +59,8 @@ export function BatchDialog({ operation, target, onClose, onStarted }: Props) {
   const [, navigate] = useLocation();
   const filters = targetFilters(target, openedAt);
   const takesStep = operation === "retry" || operation === "skip";
-  const dangerous = operation === "terminate" || operation === "skip";
+  const wanted = textToType(operation, currentNamespace());
+  const dangerous = wanted !== undefined;
   const dryRun = useQuery({
     queryKey: [...keys.batches(), "preview", operation, filters],
     queryFn: ({ signal }) => preview(operation, filters, operation === "skip" ? "any" : "", signal),
@@ -69,7 +71,7 @@ export function BatchDialog({ operation, target, onClose, onStarted }: Props) {
     reason: reason.trim() === "" ? s.ui.reasonRequired : undefined,
     step: (operation === "skip" && step === "") || (step !== "" && !STEP_NAME.test(step)) ? text.stepProblem : undefined,
     rate: rate !== "" && !(/^\d{1,5}$/.test(rate) && Number(rate) >= 1 && Number(rate) <= 10_000) ? text.rateProblem : undefined,
-    typed: dangerous && typed !== operation ? s.ui.typeToConfirm(operation) : undefined,
+    typed: wanted !== undefined && typed !== wanted ? s.ui.typeToConfirm(wanted) : undefined,
   };
   const body = (index: number) => ({
     operation, filter: filters[index] ?? "", expected_count: counts?.counts[index] ?? 0, reason: reason.trim(),
@@ -129,8 +131,8 @@ export function BatchDialog({ operation, target, onClose, onStarted }: Props) {
           )}
           <TextArea label={s.common.reason} hint={text.reasonHint} required rows={2} maxLength={1024} value={reason}
             problem={tried ? problems.reason : undefined} onChange={(event) => setReason(event.target.value)} />
-          {dangerous && (
-            <TextField label={s.ui.typeToConfirm(operation)} value={typed} problem={tried ? problems.typed : undefined}
+          {wanted !== undefined && (
+            <TextField label={s.ui.typeToConfirm(wanted)} value={typed} problem={tried ? problems.typed : undefined}
               onChange={(event) => setTyped(event.target.value)} />
           )}
           <TextField label={text.rate} optional hint={text.rateHint} value={rate} inputMode="numeric" problem={tried ? problems.rate : undefined}

@@ -1,5 +1,6 @@
 // The workflows of a batch: some workflows by their ids, or all workflows that match a filter, as it was when the person
 // looked at it.
+import { isProtected } from "../../api/protection";
 import type { components } from "../../api/schema";
 
 export type Operation = components["schemas"]["BatchBody"]["operation"];
@@ -30,4 +31,11 @@ export function targetFilters(target: Target, now: number): string[] {
   const until = `created_at <= "${new Date(now).toISOString()}"`;
   const frozen = freezeTimes(target.filter.trim(), now);
   return [frozen === "" ? until : `(${frozen}) AND ${until}`];
+}
+
+/** The text to type before an operation that loses something. In a protected namespace, it is the namespace's name. */
+export function textToType(operation: Operation, namespace: string): string | undefined {
+  const loses = operation === "terminate" || operation === "skip";
+  if (isProtected(namespace) && (loses || operation === "cancel")) return namespace;
+  return loses ? operation : undefined;
 }

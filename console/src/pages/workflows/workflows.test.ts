@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from "vitest";
 import type { WorkflowSummary } from "../../api/types";
-import { freezeTimes, targetFilters } from "./selection";
+import { freezeTimes, targetFilters, textToType } from "./selection";
 import { formatSort, parseSort, sortedIds } from "./sort";
 import { columnsOf, DEFAULT_COLUMNS } from "./columns";
 import { removeView, savedViews, saveView } from "./views";
@@ -26,6 +26,11 @@ test("ids are divided into filters that the server accepts", () => {
   expect(filters).toHaveLength(3);
   expect(filters[2]).toBe('id = "w120" OR id = "w121" OR id = "w122" OR id = "w123" OR id = "w124"');
   for (const filter of filters) expect(filter.split(" OR ").length).toBeLessThanOrEqual(64);
+});
+
+test("operations that lose something are confirmed by typing, in a protected namespace its name", () => {
+  expect([textToType("terminate", "shop"), textToType("cancel", "shop"), textToType("retry", "prod")]).toEqual(["terminate", undefined, undefined]);
+  expect([textToType("terminate", "prod"), textToType("skip", "prod-eu"), textToType("cancel", "prod")]).toEqual(["prod", "prod-eu", "prod"]);
 });
 
 const row = (id: string, fields: Partial<WorkflowSummary> = {}): WorkflowSummary => ({
