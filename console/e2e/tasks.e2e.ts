@@ -1,4 +1,4 @@
-// What people do in the console, each by keyboard alone: a control is reached by Tab or the arrow keys.
+// The tasks of people in the console, each by keyboard alone: a control is reached by Tab or the arrow keys.
 import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
