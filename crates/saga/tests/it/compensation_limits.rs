@@ -1,13 +1,11 @@
 //! The limits of a compensation: until an attempt starts, and over all attempts.
 
-use crate::graph::{Literal, definition, step};
+use crate::graph::{Literal, definition, started, step};
 use goconductor_saga::{
     CompensationLimits, Due, Event, EventKind, Failure, Input, Json, Outcome, OwedKey, Plan, Refusal, Side,
-    StartWorkflow, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, WorkflowId, decide, evolve,
-    owed, start,
+    State, Status, StepIndex, StepStatus, TimerKind, Timestamp, decide, evolve, owed,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 const SECOND: i64 = 1_000_000;
@@ -48,15 +46,7 @@ impl Saga {
         let mut definition = definition(steps);
         definition.rollback.continue_on_error = goes_on;
         let plan = Plan::new(definition, 1).unwrap();
-        let begin = StartWorkflow {
-            id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
-            namespace: "default".to_owned(),
-            input: Json::Null,
-            labels: BTreeMap::new(),
-            actor: None,
-            trace: None,
-        };
-        let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
+        let (events, state) = started(&plan);
         Self { plan, state, events, now: 0 }
     }
 

@@ -1,13 +1,12 @@
 //! Probes and the policies of failures, one test for each rule.
 
-use crate::graph::{Literal, definition, of_kind, step, tries};
+use crate::graph::{Literal, definition, of_kind, started, step, tries};
 use goconductor_saga::{
     Action, Due, Event, EventKind, Failure, FailurePolicy, Input, Json, Kind, OnError, OnUnknown, Outcome,
-    OwedKey, Plan, Refusal, RollbackOrder, Side, StartWorkflow, State, Status, Step, StepIndex, StepStatus,
-    Timestamp, WorkflowId, decide, evolve, owed, start,
+    OwedKey, Plan, Refusal, RollbackOrder, Side, State, Status, Step, StepIndex, StepStatus, Timestamp,
+    decide, evolve, owed,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 const SECOND: i64 = 1_000_000;
@@ -41,15 +40,7 @@ impl Saga {
     }
 
     fn of(plan: Plan) -> Self {
-        let begin = StartWorkflow {
-            id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
-            namespace: "default".to_owned(),
-            input: Json::Null,
-            labels: BTreeMap::new(),
-            actor: None,
-            trace: None,
-        };
-        let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
+        let (events, state) = started(&plan);
         Self { plan, state, events, now: 0 }
     }
 

@@ -2,9 +2,10 @@
 
 use crate::noise::Noise;
 use goconductor_saga::{
-    Action, Child, Compensation, Condition, DEFINITION_FORMAT, Definition, ExpressionError, Expressions,
-    FailurePolicy, Join, Json, Kind, LockScope, LockSpec, OnError, OnParentClose, OnTimeout, OnUnknown, Plan,
-    Retry, RollbackOrder, Scope, Step, StepIndex, Template, Timeouts, WaitTime,
+    Action, Child, Compensation, Condition, DEFINITION_FORMAT, Definition, Event, ExpressionError,
+    Expressions, FailurePolicy, Join, Json, Kind, LockScope, LockSpec, OnError, OnParentClose, OnTimeout,
+    OnUnknown, Plan, Retry, RollbackOrder, Scope, StartWorkflow, State, Step, StepIndex, Template, Timeouts,
+    Timestamp, WaitTime, WorkflowId, start,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +25,19 @@ impl Expressions for Literal {
             text => Ok(Json::String(text.to_owned())),
         }
     }
+}
+
+/// Starts a workflow without input at the time 0.
+pub(crate) fn started(plan: &Plan) -> (Vec<Event>, State) {
+    let begin = StartWorkflow {
+        id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
+        namespace: "default".to_owned(),
+        input: Json::Null,
+        labels: BTreeMap::new(),
+        actor: None,
+        trace: None,
+    };
+    start(plan, &Literal, &begin, Timestamp(0))
 }
 
 fn action(name: &str, what: &str) -> Action {

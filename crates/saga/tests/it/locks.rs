@@ -1,13 +1,12 @@
 //! The rules of locks: requests, tokens, releases, the end of a wait.
 
-use crate::graph::{Literal, definition, of_kind, step};
+use crate::graph::{Literal, definition, of_kind, started, step};
 use goconductor_saga::{
     Action, Child, ChildEnd, Due, EventKind, Failure, Input, Json, Kind, LockRelease, LockScope, LockSpec,
-    OnError, OnParentClose, OnUnknown, Outcome, OwedKey, Plan, Refusal, RollbackCause, Side, StartWorkflow,
-    State, Status, Step, StepIndex, StepStatus, Template, TimerKind, Timestamp, WorkflowId, claims, decide,
-    evolve, owed, start, transition,
+    OnError, OnParentClose, OnUnknown, Outcome, OwedKey, Plan, Refusal, RollbackCause, Side, State, Status,
+    Step, StepIndex, StepStatus, Template, TimerKind, Timestamp, WorkflowId, claims, decide, evolve, owed,
+    transition,
 };
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 const SECOND: i64 = 1_000_000;
@@ -38,15 +37,7 @@ impl Scenario {
 
     fn with(locks: Vec<LockSpec>, steps: Vec<Step>) -> Self {
         let plan = Plan::new(goconductor_saga::Definition { locks, ..definition(steps) }, 1).unwrap();
-        let begin = StartWorkflow {
-            id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
-            namespace: "default".to_owned(),
-            input: Json::Null,
-            labels: BTreeMap::new(),
-            actor: None,
-            trace: None,
-        };
-        let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
+        let (events, state) = started(&plan);
         Self { plan, state, events, released: Vec::new(), now: 0 }
     }
 

@@ -1,17 +1,16 @@
 //! The rules of semantics.md, one test for each.
 
 use crate::checks::{self, Effect, Evidence};
-use crate::graph::{Literal, definition, of_kind, plan, step, tries};
+use crate::graph::{Literal, definition, of_kind, plan, started, step, tries};
 use StepStatus::{
     Compensated, CompensationFailed, CompensationQueued, Completed, Failed, Pending, Queued, Retrying,
     Skipped, Unknown,
 };
 use goconductor_saga::{
     Condition, Event, EventKind, Failure, Input, Join, Json, Kind, Outcome, OwedKey, Phase, Plan, Refusal,
-    RollbackCause, RulesVersion, Side, StartWorkflow, State, Status, StepIndex, StepStatus, TimerKind,
-    Timestamp, WorkflowId, decide, evolve, owed, start,
+    RollbackCause, RulesVersion, Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, decide,
+    evolve, owed,
 };
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A workflow that receives inputs one by one, at times that the test sets.
@@ -29,15 +28,7 @@ fn failure(code: &str) -> Failure {
 
 impl Scenario {
     fn new(plan: Plan) -> Self {
-        let begin = StartWorkflow {
-            id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
-            namespace: "default".to_owned(),
-            input: Json::Null,
-            labels: BTreeMap::new(),
-            actor: None,
-            trace: None,
-        };
-        let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
+        let (events, state) = started(&plan);
         Self { plan, state, events, effects: Vec::new(), now: 0 }
     }
 

@@ -1,10 +1,10 @@
 //! Steps that wait for a time or a signal, one test for each rule.
 
-use crate::graph::{Literal, definition, of_kind, plan, step};
+use crate::graph::{Literal, definition, of_kind, plan, started, step};
 use goconductor_saga::{
     Action, Due, Event, EventKind, Input, Json, Kind, OnTimeout, Outcome, OwedKey, Phase, Plan, Refusal,
-    RulesVersion, Side, StartWorkflow, State, Status, Step, StepIndex, StepStatus, Template, TimerKind,
-    Timestamp, WaitTime, WorkflowId, decide, evolve, owed, start,
+    RulesVersion, Side, State, Status, Step, StepIndex, StepStatus, Template, TimerKind, Timestamp, WaitTime,
+    decide, evolve, owed,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -36,15 +36,7 @@ struct Saga {
 impl Saga {
     fn new(steps: Vec<Step>) -> Self {
         let plan = plan(steps);
-        let begin = StartWorkflow {
-            id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
-            namespace: "default".to_owned(),
-            input: Json::Null,
-            labels: BTreeMap::new(),
-            actor: None,
-            trace: None,
-        };
-        let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
+        let (events, state) = started(&plan);
         Self { plan, state, events, now: 0 }
     }
 

@@ -11,8 +11,8 @@ use crate::noise::Noise;
 use child::ChildRun;
 use goconductor_saga::{
     Action, Due, Event, Failure, Input, Json, LedgerChange, Outcome, Owed, OwedKey, Phase, Plan, Refusal,
-    RollbackCause, Side, StartWorkflow, State, Status, StepIndex, StepStatus, TimerKind, Timestamp,
-    WorkflowId, decide, evolve, owed, start, transition,
+    RollbackCause, Side, State, Status, StepIndex, StepStatus, TimerKind, Timestamp, decide, evolve, owed,
+    transition,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -133,15 +133,7 @@ pub(crate) fn run(seed: u64, mutant: Mutant) -> Result<Ended, String> {
 
 impl World {
     pub(crate) fn new(plan: Plan, mutant: Mutant, noise: Noise) -> Self {
-        let begin = StartWorkflow {
-            id: WorkflowId("018f0000-0000-7000-8000-000000000001".parse().unwrap()),
-            namespace: "default".to_owned(),
-            input: Json::Null,
-            labels: BTreeMap::new(),
-            actor: None,
-            trace: None,
-        };
-        let (events, state) = start(&plan, &Literal, &begin, Timestamp(0));
+        let (events, state) = graph::started(&plan);
         let mut world = Self {
             rules: match mutant {
                 Mutant::CompensatesInParallel => graph::without_edges(&plan),
